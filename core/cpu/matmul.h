@@ -1,0 +1,50 @@
+/* matmul: the CPU's matrix product, packed in panels and dispatched by instruction set.
+ *
+ *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])
+ *
+ * Every element is summed over k in one fixed order by one thread, whatever m, the number of threads
+ * or the place of the row: a row's result does not depend on how many rows there are. */
+#ifndef CORE_CPU_MATMUL_H
+#define CORE_CPU_MATMUL_H
+
+#include "core/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct matmul {
+    int64_t     m, n, k;
+    const void *a;       /* [m, k] with row stride lda, or [k, m] when a_turned; type_a f32 or bf16 */
+    dtype       type_a;
+    int64_t     lda;     /* in values */
+    bool        a_turned;
+    const void *b;       /* b_turned: [n, k], a weight [out, in]; else [k, n]. Any type; quantised */
+    dtype       type_b;  /* rows are whole blocks and are expanded inside the panel */
+    int64_t     ldb;     /* in values */
+    bool        b_turned;
+    void       *c;       /* [m, n], row stride ldc; type_c f32 or bf16 (rounded once, at the end) */
+    dtype       type_c;
+    int64_t     ldc;
+    double      alpha;      /* 1 for a plain product */
+    bool        accumulate; /* add to c, else overwrite */
+    const float *bias;      /* [n] added once, or NULL */
+} matmul;
+
+/* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */
+void matmul_run(const matmul *p);
+
+/* The same definition in f64 for gradient checks: a, b, c, bias are double, types are ignored. */
+void matmul_run_f64(const matmul *p);
+
+/* The instruction-set paths this build has and this CPU can run, best first: "avx512bf16", "avx512",
+ * "avx2", "sse2", "generic". matmul_use(name) forces one (tests, CAMBIUM_ISA); NULL: the best. False
+ * when the CPU or the build lacks it. */
+const char *matmul_path(void);
+int         matmul_paths(const char *names[8]);
+bool        matmul_use(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
