@@ -1,0 +1,100 @@
+/* op: what an operation file includes.
+ *
+ * An operation is a shape rule and two kernels:
+ *
+ *     status op_NAME_shape(const op_args *a, shape *out, int64_t *n_aux);
+ *     void   op_NAME_fwd_cpu(const op_args *a);
+ *     void   op_NAME_bwd_cpu(const op_args *a);
+ *
+ * The file is written once in terms of `real` and compiled once per type (f32, f64) and instruction
+ * set; the build renames the three symbols for each. Kernels do not fail and do not allocate
+ * (threads_scratch is allowed); the shape rule refuses what does not fit. A gradient is added,
+ * never assigned; gin[i] is NULL when nobody wants it. Results must not depend on the number of
+ * threads. */
+#ifndef AUTOGRAD_OP_H
+#define AUTOGRAD_OP_H
+
+#include "core/cpu/matmul.h"
+#include "core/rng.h"
+#include "core/tensor.h"
+#include "core/threads.h"
+
+#ifdef OP_VARIANT
+#include "op_names.h" /* written by the build: op_x_fwd_cpu -> op_x_fwd_cpu_<variant> */
+#endif
+
+#ifdef REAL_IS_F64
+typedef double real;
+#define REAL_TYPE TYPE_F64
+#else
+typedef float real;
+#define REAL_TYPE TYPE_F32
+#endif
+
+enum { OP_IN_MAX = 8, OP_OUT_MAX = 4 };
+
+typedef enum op_code {
+#define OP(name, inputs, outputs, rows, flags, ...) OP_##name,
+#include "autograd/ops.def"
+#undef OP
+    OP_COUNT
+} op_code;
+
+/* Settings of an operation that are not tensors; the member is named after the operation. */
+typedef union op_attr {
+    struct {
+        double factor;
+    } scale, lora; /* lora: y + factor * (x A^T) B^T; also for linear_lora */
+    struct {
+        double eps;
+    } rmsnorm; /* also for rmsnorm_add */
+    struct {
+        int32_t heads, kv_heads; /* a row is heads * D values; kv_heads divides heads */
+        bool    causal;
+        int32_t window;  /* query at t sees keys t - window + 1 .. t; 0: all */
+        double  scale;   /* of q.k */
+        double  softcap; /* cap * tanh(s / cap) before the mask; 0: none */
+    } attention; /* also for attention_scores and attention_mix */
+    struct {
+        double   p;    /* share of values set to zero, the rest is divided by 1 - p */
+        uint32_t site; /* makes the mask of this place its own */
+    } dropout;
+} op_attr;
+
+/* What changes from step to step and is no tensor: set by whoever runs the tape. */
+typedef struct op_run {
+    uint64_t seed;
+    uint32_t step;     /* optimizer step, for randomness */
+    bool     training; /* false: dropout passes x through */
+} op_run;
+
+typedef struct op_args {
+    int            n_in, n_out;
+    const tensor  *in[OP_IN_MAX];   /* NULL: absent */
+    const tensor  *out[OP_OUT_MAX]; /* values; of v only where `reads` says so in backward */
+    const tensor  *gout[OP_OUT_MAX]; /* upstream gradients; NULL: nothing arrives there */
+    tensor        *gin[OP_IN_MAX];   /* gradients to add to; NULL: not wanted */
+    real          *aux;              /* n_aux values, written by forward */
+    int64_t        n_aux;
+    const op_attr *attr;
+    const op_run  *run;
+} op_args;
+
+/* Matrix product in the type being compiled. */
+static inline void op_matmul(const matmul *p)
+{
+#ifdef REAL_IS_F64
+    matmul_run_f64(p);
+#else
+    matmul_run(p);
+#endif
+}
+
+#define OP(name, inputs, outputs, rows, flags, ...)                                                \
+    status op_##name##_shape(const op_args *a, shape *out, int64_t *n_aux);                        \
+    void   op_##name##_fwd_cpu(const op_args *a);                                                  \
+    void   op_##name##_bwd_cpu(const op_args *a);
+#include "autograd/ops.def"
+#undef OP
+
+#endif

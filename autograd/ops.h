@@ -1,0 +1,76 @@
+/* ops: the operations as functions on a tape. N tokens, C channels, V words, T targets, S sequences,
+ * H heads of D channels, R rank. Activations are [N, C], weights [out, in]. `i32` inputs have no
+ * gradient. Each returns its (first) output and never NULL: after a failure, a placeholder. */
+#ifndef AUTOGRAD_OPS_H
+#define AUTOGRAD_OPS_H
+
+#include "autograd/tape.h"
+
+/* table [V, C] of any stored type, ids i32 [N] -> [N, C] */
+var *ag_embed(tape *t, var *table, var *ids);
+/* x [N, C], rows i32 [T] -> [T, C]: y[i] = x[rows[i]] */
+var *ag_gather_rows(tape *t, var *x, var *rows);
+/* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
+var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots);
+
+/* x [N, K], w [M, K] of any stored type, b [M] or NULL -> [N, M]: x w^T + b */
+var *ag_linear(tape *t, var *x, var *w, var *b);
+/* y [N, M], x [N, K], a [R, K], b [M, R] -> y + factor (x a^T) b^T   (Hu et al. 2021, eq. 3) */
+var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor);
+/* the same as ag_lora(ag_linear(x, w, bias), x, a, b) in one product */
+var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor);
+
+var *ag_add(tape *t, var *a, var *b); /* equal shapes */
+var *ag_mul(tape *t, var *a, var *b); /* equal shapes */
+var *ag_scale(tape *t, var *x, double factor);
+var *ag_silu(tape *t, var *x);
+var *ag_swiglu(tape *t, var *gate, var *up); /* silu(gate) * up   (Shazeer 2020) */
+/* x [N, C]; samples, positions i32 [N] name the rows: the mask is a function of seed, step, site,
+ * sample, position and channel only. Off unless training. */
+var *ag_dropout(tape *t, var *x, var *samples, var *positions, double p, uint32_t site);
+
+/* x [N, C], w [C]: x / sqrt(mean(x^2) + eps) * w   (Zhang and Sennrich 2019) */
+var *ag_rmsnorm(tape *t, var *x, var *w, double eps);
+/* *sum = x + r, result rmsnorm(*sum) */
+var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum);
+
+/* positions i32 [N], frequencies [D/2] (f32 or f64, radians a position) -> [N, D]: cos | sin */
+var *ag_rope_table(tape *t, var *positions, var *frequencies);
+/* x [N, H*D], table [N, D]: channel i of a head turns with channel i + D/2   (Su et al. 2021) */
+var *ag_rope(tape *t, var *x, var *table);
+
+typedef struct attention_options {
+    int32_t heads, kv_heads;
+    bool    causal;
+    int32_t window;
+    double  scale, softcap;
+} attention_options;
+
+/* Softmax attention over sequences that lie one after another.
+ *
+ * q [N, H*D], k and v [Nk, Hk*D]; q_offsets, k_offsets i32 [S+1] (rows in use: sequences + 1):
+ * sequence s has queries q_offsets[s] .. q_offsets[s+1]-1 and keys k_offsets[s] .. ; q_start i32 [S]
+ * is the position of its first query among its keys, or NULL for 0 (self-attention). blocks i32
+ * [S, n] or NULL: with it keys lie in pages of 32 rows: key j of sequence s is row
+ * blocks[s][j / 32] * 32 + j % 32, and its number of keys is k_offsets[s+1] - k_offsets[s].
+ * Result y [N, H*D]; *lse (may be NULL) the log-sum-exp of the scores, [N, H], differentiable. Query
+ * head h reads key head h / (H / Hk). A query without a visible key gives 0 and lse -infinity. */
+var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offsets, var *q_start,
+                  var *blocks, const attention_options *o, var **lse);
+/* The plain composition, for tests: scores [N, H, Nk] with -infinity where masked, softmax over the
+ * last size (a row of -infinity gives zeros), mix with v. */
+var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,
+                         const attention_options *o);
+var *ag_softmax(tape *t, var *x);
+var *ag_attention_mix(tape *t, var *p, var *v, var *q_offsets, var *k_offsets,
+                      const attention_options *o);
+
+/* logits [T, V], targets i32 [T] -> sum of losses [1]; *each (may be NULL): [T], losses by row */
+var *ag_cross_entropy(tape *t, var *logits, var *targets, var **each);
+/* the same from hidden states x [T, C], w [V, C] of any stored type, b [V] or NULL; the vocabulary goes
+ * by in chunks, logits are never stored */
+var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, var **each);
+/* x of any shape -> [1] */
+var *ag_sum(tape *t, var *x);
+
+#endif
