@@ -25,7 +25,7 @@ status tape_open(tape **out, dtype type)
     t->nodes = arena_take(&memory, NODES_MAX, sizeof *t->nodes);
     t->dead = arena_take(&memory, 1, sizeof *t->dead);
     CHECK(t->slots && t->nodes && t->dead);
-    t->dead-.v = (var){.t = {.s = shape_2(1, 1), .type = type}, .id = -1, .producer = -1};
+    t->dead->v = (var){.t = {.s = shape_2(1, 1), .type = type}, .id = -1, .producer = -1};
     t->memory = memory;
     *out = t;
     return STATUS_OK;
