@@ -7,8 +7,8 @@
 
 enum { NODES_MAX = 1 << 17, VARS_MAX = 1 << 18, PLACES_DEPTH = 8 };
 
-/* A value with what the plan knows about it. A value inside a recomputed block has two instances:
- * the one of forward and the one made again in backward. */
+/* A value with what the plan knows about it. A value that is made again in backward has two
+ * instances: the one of forward, and the second one from there on. */
 typedef struct slot {
     var           v; /* first member: a var * is its slot */
     const tensor *external;
@@ -34,6 +34,7 @@ typedef struct node {
     int         block; /* recompute block, -1: none */
     bool        live;  /* somebody needs its outputs */
     bool        backward;
+    bool        again; /* planning: its forward was scheduled a second time before this point */
     int         aux_store[2];
 } node;
 

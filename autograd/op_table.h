@@ -9,7 +9,7 @@ enum {
     OUT0 = 256, OUT1 = 512, OUT2 = 1024, OUT3 = 2048, AUX = 4096
 };
 enum { NO_ROWS = -1 };
-enum { FIXED = 1 << 24 };
+enum { FIXED = 1 << 24, CHEAP = 1 << 25 };
 #define PASS(i) (1 << (i))
 #define OVER(i) (1 << (8 + (i)))
 #define IS(i) (1 << (16 + (i)))
@@ -18,7 +18,7 @@ typedef struct op_row {
     const char *name;
     int         n_in, n_out;
     int         rows;             /* input that gives the rows in use, or NO_ROWS */
-    uint32_t    flags;            /* PASS, OVER, IS, FIXED */
+    uint32_t    flags;            /* PASS, OVER, IS, FIXED, CHEAP */
     uint32_t    reads[OP_IN_MAX]; /* what the gradient of each input needs */
 } op_row;
 

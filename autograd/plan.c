@@ -1,7 +1,8 @@
 /* plan: which operation runs when, what each gradient needs, how long every value lives.
  *
  * The schedule is a list of kernel calls: forward in recorded order, then backward in reverse; before
- * the backward of a recomputed block come the forward calls that it needs once more. Lifetimes are
+ * the backward of a recomputed block come the forward calls that it needs once more, and before the
+ * first reader of a cheap value the call that makes it again. Lifetimes are
  * read off this list, memory is then shared wherever lifetimes allow. */
 #include "autograd/graph.h"
 
@@ -92,6 +93,42 @@ static void add_again(tape *t, int first, int last)
             add_entry(t, &t->nodes[i], PHASE_AGAIN);
 }
 
+/* A node whose output need not be kept: cheap, and its own backward keeps all of its inputs. */
+static bool remade_alone(const node *n)
+{
+    if (!n || !(op_rows[n->op].flags & CHEAP) || !n->backward || n->block >= 0)
+        return false;
+    const uint32_t mask = reads_of(n);
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] && !n->in[k]->external && !(mask & (IN0 << k)))
+            return false;
+    return true;
+}
+
+/* Schedules the forward of cheap producers again, right before the first backward that reads them. */
+static void add_cheap(tape *t, const node *n)
+{
+    const uint32_t mask = reads_of(n);
+
+    for (int k = 0; k < n->n_in; k++) {
+        node *from = n->in[k] && n->in[k]->v.producer >= 0 ? &t->nodes[n->in[k]->v.producer] : NULL;
+        if (!(mask & (IN0 << k)) || !remade_alone(from) || from->again)
+            continue;
+        from->again = true;
+        add_cheap(t, from);
+        add_entry(t, from, PHASE_AGAIN);
+    }
+}
+
+static void add_block(tape *t, int last)
+{
+    int first = last;
+
+    while (first > 0 && t->nodes[first - 1].block == t->nodes[last].block)
+        first--;
+    add_again(t, first, last);
+}
+
 static void build_schedule(tape *t, recompute how)
 {
     int done = -1; /* block whose forward was scheduled again last */
@@ -102,6 +139,7 @@ static void build_schedule(tape *t, recompute how)
     for (int i = 0; i < t->n_nodes; i++) {
         if (how == RECOMPUTE_NONE)
             t->nodes[i].block = -1;
+        t->nodes[i].again = false;
         if (t->nodes[i].live)
             add_entry(t, &t->nodes[i], PHASE_FORWARD);
     }
@@ -111,12 +149,10 @@ static void build_schedule(tape *t, recompute how)
         if (!n->backward)
             continue;
         if (n->block >= 0 && n->block != done) {
-            int first = i;
-            while (first > 0 && t->nodes[first - 1].block == n->block)
-                first--;
-            add_again(t, first, i);
+            add_block(t, i);
             done = n->block;
         }
+        add_cheap(t, n);
         add_entry(t, n, PHASE_BACKWARD);
     }
 }
@@ -145,11 +181,10 @@ static void touch(tape *t, int at, int when)
         s->death = when;
 }
 
-/* Which instance of a value a call sees: the one made again if it is of the same recomputed block. */
-static int instance(const tape *t, const entry *e, const slot *s)
+/* Which instance of a value a call sees: the second one once it has been made again. */
+static int instance(const tape *t, const slot *s)
 {
-    return e->phase != PHASE_FORWARD && e->n->block >= 0 && s->v.producer >= 0 &&
-           t->nodes[s->v.producer].block == e->n->block;
+    return s->v.producer >= 0 && t->nodes[s->v.producer].again;
 }
 
 static tensor *value_tensor(slot *s, int which)
@@ -157,9 +192,9 @@ static tensor *value_tensor(slot *s, int which)
     return s->external ? (tensor *)(uintptr_t)s->external : which ? &s->again : &s->v.t;
 }
 
-static tensor *use_value(tape *t, const entry *e, slot *s, int when)
+static tensor *use_value(tape *t, slot *s, int when)
 {
-    const int which = instance(t, e, s);
+    const int which = instance(t, s);
 
     if (!s->external) {
         if (s->store[which] < 0)
@@ -184,9 +219,9 @@ static void use_forward(tape *t, entry *e, int when)
     node *n = e->n;
 
     for (int k = 0; k < n->n_in; k++)
-        e->args.in[k] = n->in[k] ? use_value(t, e, n->in[k], when) : NULL;
+        e->args.in[k] = n->in[k] ? use_value(t, n->in[k], when) : NULL;
     for (int k = 0; k < n->n_out; k++)
-        e->args.out[k] = use_value(t, e, n->out[k], when);
+        e->args.out[k] = use_value(t, n->out[k], when);
     if (n->n_aux) {
         const int which = e->phase == PHASE_AGAIN;
         n->aux_store[which] = new_store(t, real_bytes(t, n->n_aux));
@@ -204,27 +239,34 @@ static void use_backward(tape *t, entry *e, int when)
         slot *s = n->in[k];
         if (!s)
             continue;
-        e->args.in[k] = (mask & (IN0 << k)) ? use_value(t, e, s, when) : &s->bare;
+        e->args.in[k] = (mask & (IN0 << k)) ? use_value(t, s, when) : &s->bare;
         if (s->v.wanted)
             e->args.gin[k] = use_gradient(t, s, when);
     }
     for (int k = 0; k < n->n_out; k++) {
         slot *s = n->out[k];
-        e->args.out[k] = (mask & (OUT0 << k)) ? use_value(t, e, s, when) : &s->bare;
+        e->args.out[k] = (mask & (OUT0 << k)) ? use_value(t, s, when) : &s->bare;
         e->args.gout[k] = s->reached ? use_gradient(t, s, when) : NULL;
     }
     if (n->n_aux && (mask & AUX)) {
-        const int which = n->block >= 0;
+        const int which = n->again;
         CHECK(n->aux_store[which] >= 0);
         touch(t, n->aux_store[which], when);
         e->aux_store = n->aux_store[which];
     }
 }
 
+static void forget_again(tape *t)
+{
+    for (int i = 0; i < t->n_nodes; i++)
+        t->nodes[i].again = false;
+}
+
 static void find_lifetimes(tape *t)
 {
     const int end = t->n_entries;
 
+    forget_again(t);
     for (int i = 0; i < t->n_entries; i++) {
         entry *e = &t->entries[i];
         e->args.n_in = e->n->n_in;
@@ -232,6 +274,7 @@ static void find_lifetimes(tape *t)
         e->args.attr = &e->n->attr;
         e->args.run = &t->run;
         e->args.n_aux = e->n->n_aux;
+        e->n->again |= e->phase == PHASE_AGAIN;
         if (e->phase == PHASE_BACKWARD)
             use_backward(t, e, i);
         else
@@ -258,10 +301,10 @@ static int root_of(const tape *t, int at)
 }
 
 /* Output 0 over input k: when this call is the last to need the input. */
-static void share_forward(tape *t, entry *e, int when)
+static void share_forward(tape *t, const entry *e, int when)
 {
-    node     *n = e->n;
-    const int to = n->out[0]->external ? -1 : n->out[0]->store[instance(t, e, n->out[0])];
+    const node *n = e->n;
+    const int   to = n->out[0]->external ? -1 : n->out[0]->store[instance(t, n->out[0])];
 
     for (int k = 0; to >= 0 && k < n->n_in; k++) {
         slot *s = n->in[k];
@@ -270,7 +313,7 @@ static void share_forward(tape *t, entry *e, int when)
         bool twice = false;
         for (int j = 0; j < n->n_in; j++)
             twice |= j != k && n->in[j] == s;
-        const int from = root_of(t, s->store[instance(t, e, s)]);
+        const int from = root_of(t, s->store[instance(t, s)]);
         if (twice || t->stores[from].death != when || t->stores[from].bytes != t->stores[to].bytes)
             continue;
         t->stores[to].root = from;
@@ -321,7 +364,9 @@ static void share(tape *t)
 {
     for (int i = 0; i < t->n_slots; i++)
         t->slots[i].born = false;
+    forget_again(t);
     for (int i = 0; i < t->n_entries; i++) {
+        t->entries[i].n->again |= t->entries[i].phase == PHASE_AGAIN;
         if (t->entries[i].phase == PHASE_BACKWARD)
             share_backward(t, &t->entries[i], i);
         else

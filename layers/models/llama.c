@@ -197,8 +197,8 @@ static var *llama_hidden(const model *m, tape *t, stream *s)
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
         var *y = attention(m, t, b, i, s, ag_rmsnorm(t, x, weight_var(t, b->attn_norm), l->eps), rope);
-        var *n = ag_rmsnorm_add(t, x, y, weight_var(t, b->mlp_norm), l->eps, &x);
-        x = ag_add(t, x, mlp(t, b, n));
+        x = ag_add(t, x, y);
+        x = ag_add(t, x, mlp(t, b, ag_rmsnorm(t, x, weight_var(t, b->mlp_norm), l->eps)));
         tape_block_end(t);
         tape_leave(t);
     }
