@@ -61,7 +61,7 @@ static status open_spans(trainer *x, arena *a)
     return STATUS_OK;
 }
 
-static status record(trainer *x)
+static status record_loss(trainer *x)
 {
     stream s = {0};
 
@@ -80,7 +80,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     TRY(open_spans(x, a));
     TRY(open_groups(x, a));
     TRY(feed_open(&x->f, a, o->pack, o->seqs));
-    TRY(record(x));
+    TRY(record_loss(x));
     if (only_plan)
         return STATUS_OK;
     TRY(leaf_sum_open(&x->sum, tuned_memory, p->size, o->leaves));
