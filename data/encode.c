@@ -49,6 +49,7 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
         TRY(grow(&w->tokens, &w->room_tokens, w->n_tokens + 1, sizeof *w->tokens));
     work_token *token = &w->tokens[w->n_tokens++];
     token->id = id;
+    token->added = false;
     if (w->from) {
         token->begin = w->from[begin];
         token->end = end > begin ? w->to[end - 1] : token->begin;
@@ -62,6 +63,13 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
         end++;
     token->begin = (uint32_t)begin;
     token->end = (uint32_t)end;
+    return STATUS_OK;
+}
+
+static status emit_added(tokenizer_work *w, const added_match *m)
+{
+    TRY(work_emit(w, m->token->id, m->begin, m->end));
+    w->tokens[w->n_tokens - 1].added = true;
     return STATUS_OK;
 }
 
@@ -144,18 +152,19 @@ static status encode_stretch(tokenizer_work *w, size_t begin, size_t end)
     size_t from = 0;
     while (added_find(&t->added, &t->added.normal, w->text, w->length, from, &m)) {
         TRY(encode_plain(w, from, m.begin));
-        TRY(work_emit(w, m.token->id, m.begin, m.end));
+        TRY(emit_added(w, &m));
         from = m.end;
     }
     return encode_plain(w, from, w->length);
 }
 
-/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. */
+/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. An
+ * added token's text is what it was found as, with the blanks that lstrip ate. */
 static void trim_offsets(const tokenizer_work *w, const char *text, work_token *token, bool first)
 {
     const vocabulary *words = &w->t->words;
-    const char       *word = words->bytes + words->at[token->id];
-    const size_t      n = words->length[token->id];
+    const char       *word = token->added ? text + token->begin : words->bytes + words->at[token->id];
+    const size_t n = token->added ? token->end - token->begin : words->length[token->id];
     size_t            leading = 0, trailing = 0, run = 0;
     bool              only = true;
 
@@ -208,7 +217,7 @@ status work_encode(tokenizer_work *w, const char *text, size_t length)
         TRY(encode_stretch(w, from, m.begin));
         w->from = w->to = NULL;
         w->base = 0;
-        TRY(work_emit(w, m.token->id, m.begin, m.end));
+        TRY(emit_added(w, &m));
         from = m.end;
     }
     TRY(encode_stretch(w, from, length));
@@ -236,7 +245,7 @@ static status apply_template(const tokenizer_work *w, const token_template *how,
     for (int i = 0; i < how->n; i++) {
         const template_item *item = &how->v[i];
         const bool           special = item->id >= 0;
-        const work_token     one = {item->id, 0, 0};
+        const work_token     one = {.id = item->id};
         const work_token    *from = special ? &one : w->tokens + (item->text ? cut : 0);
         const size_t count = special ? add_special : item->text ? w->n_tokens - cut : cut;
         for (size_t k = 0; k < count; k++, to++) {

@@ -220,6 +220,7 @@ struct tokenizer {
 typedef struct work_token {
     int32_t  id;
     uint32_t begin, end;
+    bool     added; /* found in the text, not made by the model */
 } work_token;
 
 /* Growing temporaries of one encoding; freed at its end. */
