@@ -119,6 +119,10 @@ cambium train "$work/r.yaml"
 contains 'pip alone: installed' "$calls" 'Timeout=600 python3-pip python3-venv'
 lacks 'pip alone: no build' "$calls" cmake
 rm "$bin/pip3"
+touch "$tree/core/status.h"
+cambium train "$work/r.yaml"
+contains 'pip alone, and a build: installed' "$calls" 'Timeout=600 python3-pip python3-venv'
+rm "$bin/pip3"
 stand_in apt-get 'exit 100'
 cambium train "$work/r.yaml"
 contains 'pip cannot be installed: the program runs all the same' "$out" ran
