@@ -40,6 +40,10 @@ typedef struct weights {
 status weights_open(arena *a, const char *path, weights *out);
 void   weights_close(weights *w);
 
+/* A trunk of a config.json with weights made from the seed: normal with the config's initializer_range
+ * (0.02), norm weights one, biases zero; each a function of seed and name. */
+status weights_random(const char *config_path, uint64_t seed, bool empty, weights *out);
+
 /* NULL when there is none of that name. */
 const weight *weights_find(const weights *w, const char *name);
 
