@@ -32,6 +32,9 @@ typedef struct weights {
     int            n;
     weight        *w; /* sorted by name; tensors of types we do not compute with are not among them */
     weights_files *files;
+    bool           random; /* nothing on disk: tensors are made when a family asks for them */
+    bool           empty;  /* random, and values are not wanted: `plan` */
+    uint64_t       seed;
 } weights;
 
 /* Opens headers and maps the files. Of the weights it reads only what must be copied: permuted q and

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -126,10 +127,30 @@ static status fingerprint(arena *a, const weights *w, char hex[65])
     return s;
 }
 
+/* A random trunk is its config and its seed. */
+static status fingerprint_random(const weights *w, char hex[65])
+{
+    char  *text = cJSON_PrintUnformatted(w->config);
+    sha256 h;
+
+    if (!text)
+        return fail(STATUS_MEMORY, "%s: no memory for its text", w->path);
+    const status s = sha256_open(&h);
+    if (s == STATUS_OK) {
+        sha256_add(&h, text, strlen(text));
+        sha256_add(&h, &w->seed, sizeof w->seed);
+        sha256_close(&h, hex);
+    }
+    free(text);
+    return s;
+}
+
 status weights_fingerprint(const weights *w, char hex[65])
 {
     arena a;
 
+    if (w->random)
+        return fingerprint_random(w, hex);
     TRY(arena_open(&a, "fingerprint", (size_t)64 << 20));
     const status s = fingerprint(&a, w, hex);
     arena_close(&a);

@@ -166,16 +166,16 @@ static status read_ints(arena *a, const cJSON *list, int32_t **out, int32_t *n)
 /* batches.json as examples with given micro-batches; `micro` of them a step. */
 static status read_batches(arena *a, const cJSON *batches, int micro, examples *x)
 {
-    const cJSON *batch, *item;
+    const cJSON *list, *item;
     int64_t      number = 0;
 
     *x = (examples){.batched = true};
     TRY_TAKE(x->v, a, 100000);
-    cJSON_ArrayForEach(batch, batches)
+    cJSON_ArrayForEach(list, batches)
     {
-        const int size = (cJSON_GetArraySize(batch) + micro - 1) / micro;
+        const int size = (cJSON_GetArraySize(list) + micro - 1) / micro;
         int       i = 0;
-        cJSON_ArrayForEach(item, batch)
+        cJSON_ArrayForEach(item, list)
         {
             example *e = &x->v[x->n++];
             int32_t *ids, *labels, n_labels;
