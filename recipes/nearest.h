@@ -10,10 +10,6 @@
 extern "C" {
 #endif
 
-/* Edits (insertion, deletion, substitution, swap of two neighbours) that turn a into b: Damerau's
- * distance in its optimal-string-alignment form. Texts longer than 128 bytes count as far away. */
-int name_distance(const char *a, const char *b);
-
 /* True when `given` is within 2 edits of `name`, or within a third of the longer one's length. */
 bool name_is_near(const char *given, const char *name);
 

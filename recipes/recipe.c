@@ -68,11 +68,11 @@ static status no_selector(reader *x, const place *p)
     if (part->instead && yaml_find(p->map, part->instead))
         return STATUS_OK;
     for (int i = 0; i < p->map->n; i++) {
-        const yaml_node *key = p->map->v[i].key;
-        if (key_find(part->table, key->text))
+        const yaml_node *given = p->map->v[i].key;
+        if (key_find(part->table, given->text))
             continue;
         for (int w = 0; w < (part->instead ? 2 : 1); w++)
-            if (name_is_near(key->text, wanted[w]) && !yaml_find(p->map, wanted[w]))
+            if (name_is_near(given->text, wanted[w]) && !yaml_find(p->map, wanted[w]))
                 return keys_check_names(x->a, p->targets, p->n_targets, p->more, p->n_more, p->in,
                                         p->map);
     }

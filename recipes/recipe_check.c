@@ -15,9 +15,9 @@ static const yaml_node *at(arena *a, const recipe *r, const char *path)
     return recipe_tree_find(a, r->tree, path, &n) == STATUS_OK && n ? n : r->tree;
 }
 
-static const yaml_node *at_module(arena *a, const recipe *r, int i, const char *key)
+static const yaml_node *at_module(arena *a, const recipe *r, int i, const char *name)
 {
-    const char *path = arena_printf(a, "modules.%d%s%s", i, *key ? "." : "", key);
+    const char *path = arena_printf(a, "modules.%d%s%s", i, *name ? "." : "", name);
 
     return path ? at(a, r, path) : r->tree;
 }

