@@ -334,5 +334,167 @@ START_TEST(test_bad_overrides)
 }
 END_TEST
 
+START_TEST(test_from)
+{
+    recipe *r;
+    char    text[256];
+
+    setup();
+    put("base.yaml", arena_printf(&a, "%s%s", MINIMAL, "objective: causal_lm\nseed: 3\n"));
+    MUST(folder_make(path_join(&a, folder, "sub")));
+    const char *path = put("sub/top.yaml",
+        "from: ../base.yaml\n"
+        "name: top\n"
+        "optim: {warmup: 5, betas: [0.8, 0.9]}\n"
+        "objective: {name: classify, classes: 3}\n"
+        "data: {train: {source: debian}}\n"
+        "seed: null\n");
+    MUST(recipe_load(&a, path, NULL, &fake_registry, &r));
+    ck_assert_str_eq(r->from, "../base.yaml");
+    ck_assert_str_eq(r->name, "top");
+    ck_assert(r->optim.lr == 1e-3 && r->optim.warmup == 5); /* laid over, key by key */
+    ck_assert_int_eq(r->seed, 0);                           /* null takes the key away */
+    ck_assert_str_eq(r->data.train[0].source.name, "debian"); /* another source replaces: no path */
+    ck_assert_int_eq(((const fake_classify *)r->objective.options)->classes, 3);
+    ck_assert(strstr(recipe_origin(r, "optim.lr", text, sizeof text), "base.yaml:5") != NULL);
+    ck_assert(strstr(recipe_origin(r, "optim.warmup", text, sizeof text), "top.yaml:3") != NULL);
+
+    /* the command line is above both; betas belong to adamw alone */
+    MUST(LOAD(path, &r, "optim.name=sgd", "optim.betas=", "optim.lr=1", "train.steps=9"));
+    ck_assert_str_eq(r->optim.optimizer.name, "sgd");
+    ck_assert(r->optim.lr == 1 && r->train.steps == 9);
+    MUST_FAIL(LOAD(path, &r, "optim.name=sgd"), "top.yaml:3:20: unknown key 'betas' in optim");
+    /* a whole mapping, a choice by its name, a key below a choice */
+    MUST(LOAD(path, &r, "data.test={source: jsonl, path: y}", "objective=classify",
+              "objective.classes=9", "train.select=best"));
+    ck_assert_int_eq(((const fake_classify *)r->objective.options)->classes, 9);
+    ck_assert_int_eq(r->data.n_test, 1);
+    MUST(LOAD(path, &r, "modules=[{name: a, method: lora, at: q}, {name: b, method: lora, at: k}]",
+              "modules.b.rank=3", "modules.0.rank=5", "modules.1.alpha=2e0"));
+    ck_assert_int_eq(((const fake_lora *)r->modules[0].method.options)->rank, 5);
+    ck_assert_int_eq(((const fake_lora *)r->modules[1].method.options)->rank, 3);
+    ck_assert(((const fake_lora *)r->modules[1].method.options)->alpha == 2);
+
+    put("a.yaml", "from: b.yaml\n");
+    put("b.yaml", "from: ./c.yaml\n");
+    put("c.yaml", "from: sub/../a.yaml\n");
+    MUST_FAIL(recipe_load(&a, path_join(&a, folder, "a.yaml"), NULL, &fake_registry, &r),
+              "is built on itself");
+    put("self.yaml", "from: self.yaml\n");
+    MUST_FAIL(recipe_load(&a, path_join(&a, folder, "self.yaml"), NULL, &fake_registry, &r),
+              "is built on itself");
+    put("lost.yaml", "from: nowhere.yaml\n");
+    MUST_FAIL(recipe_load(&a, path_join(&a, folder, "lost.yaml"), NULL, &fake_registry, &r),
+              "lost.yaml:1:7: from: nowhere.yaml");
+    put("list.yaml", "from: [a.yaml]\n");
+    MUST_FAIL(recipe_load(&a, path_join(&a, folder, "list.yaml"), NULL, &fake_registry, &r),
+              "from is a list");
+    for (int i = 0; i < 20; i++)
+        put(arena_printf(&a, "chain%d.yaml", i), arena_printf(&a, "from: chain%d.yaml\n", i + 1));
+    MUST_FAIL(recipe_load(&a, path_join(&a, folder, "chain0.yaml"), NULL, &fake_registry, &r),
+              "more than 16 recipes");
+    teardown();
+}
+END_TEST
+
+START_TEST(test_together)
+{
+    recipe *r;
+
+    setup();
+    MUST(recipe_load(&a, put("t.yaml", "name: t\ntogether: [a.yaml, sub/b.yaml]\nseed: 4\n"), NULL,
+                     &fake_registry, &r));
+    ck_assert_int_eq(r->together.n, 2);
+    ck_assert_str_eq(r->together.v[1], path_join(&a, folder, "sub/b.yaml"));
+    ck_assert_int_eq(r->seed, 4);
+    MUST_FAIL(recipe_load(&a, put("t.yaml", "name: t\ntogether: a.yaml\ntrain: {steps: 1}\n"), NULL,
+                          &fake_registry, &r),
+              "t.yaml:3:8: train cannot stand beside together");
+    teardown();
+}
+END_TEST
+
+static uint64_t fingerprint(const char *path, const char *override)
+{
+    recipe *r;
+
+    MUST(load_with(path, &r, override != NULL, &override));
+    return r->fingerprint;
+}
+
+START_TEST(test_fingerprint)
+{
+    static const char *const same[] = {
+        "name=other", "out=elsewhere", "train.eval_every=3", "train.save_every=7", "train.keep=9",
+        "train.threads=3", "optim.lr=0.001", "optim.lr=1.0e-3", "modules.0.at=[q_proj]", "seed=0",
+        "seed=0x0", "objective=causal_lm", "data.shuffle=true",
+        "data.train=[{path: x, source: jsonl, weight: 1.0}]", "optim.schedule=constant",
+    };
+    static const char *const other[] = {
+        "seed=1", "base=c", "precision=bf16", "optim.lr=0.0011", "modules.0.at=[q_proj, k_proj]",
+        "modules.0.rank=9", "data.train.path=y", "data.length=511", "data.shuffle=no",
+        "train.steps=101", "modules.0.name=b", "objective={name: classify, classes: 2}",
+        "modules.0.rank_pattern={a: 1, b: 2}", "modules.0.rank_pattern={b: 2, a: 1}",
+    };
+
+    setup();
+    const char    *path = minimal_and("");
+    const uint64_t plain = fingerprint(path, NULL);
+    uint64_t       seen[COUNT_OF(other)];
+    for (size_t i = 0; i < COUNT_OF(same); i++)
+        ck_assert_msg(fingerprint(path, same[i]) == plain, "%s", same[i]);
+    for (size_t i = 0; i < COUNT_OF(other); i++) {
+        seen[i] = fingerprint(path, other[i]);
+        ck_assert_msg(seen[i] != plain, "%s", other[i]);
+        for (size_t j = 0; j < i; j++)
+            ck_assert_msg(seen[i] != seen[j], "%s", other[i]);
+    }
+    teardown();
+}
+END_TEST
+
+/* The resolved text is read back: same meaning, and the same text again. */
+static void check_resolved(const recipe *r)
+{
+    const char *path = path_join(&a, folder, "resolved.yaml");
+    char       *first, *second;
+    recipe     *again;
+
+    MUST(recipe_text(&a, r, false, &first));
+    MUST(recipe_write(r, path));
+    MUST(recipe_load(&a, path, NULL, &fake_registry, &again));
+    MUST(recipe_text(&a, again, false, &second));
+    ck_assert_str_eq(first, second);
+    ck_assert(again->fingerprint == r->fingerprint);
+    ck_assert_str_eq(again->name, r->name);
+    ck_assert_int_eq(again->n_modules, r->n_modules);
+    ck_assert(again->train.keep == r->train.keep && again->train.eval_every == r->train.eval_every);
+}
+
+START_TEST(test_resolved)
+{
+    recipe *r;
+    char   *text;
+
+    setup();
+    MUST(recipe_load(&a, QUICKSTART, NULL, &fake_registry, &r));
+    check_resolved(r);
+    MUST(recipe_load(&a, SOURCE_FOLDER "/recipes/tiny.yaml", NULL, &fake_registry, &r));
+    check_resolved(r);
+    MUST(LOAD(minimal_and(""), &r, "data.template={prompt: \"\\\"#: - \\n\\t\\x01\\u2028\\\\ é {x}\", "
+              "target: ' y: #z'}", "base=\"16\"", "modules.0.at=['*.q', '- a', '[b]', '', 're:^(a|b)$']",
+              "modules.0.rank_pattern={'a: b': 3, '*': 4, '#': 5, 'no': 6}",
+              "data.train.path='null'", "optim.groups=[{match: [a, 'b c']}]"));
+    ck_assert_str_eq(r->base, "16");
+    check_resolved(r);
+    MUST(recipe_text(&a, r, true, &text));
+    ck_assert_ptr_nonnull(strstr(text, "  lr: 1e-3  # "));
+    ck_assert_ptr_nonnull(strstr(text, "minimal.yaml:5\n"));
+    ck_assert_ptr_nonnull(strstr(text, "base: \"16\"  # command line\n"));
+    ck_assert_ptr_nonnull(strstr(text, "  pack: 512  # default\n"));
+    teardown();
+}
+END_TEST
+
 TESTS(recipe, test_quickstart, test_origins, test_warmup, test_all_parts, test_messages,
-      test_bad_overrides)
+      test_bad_overrides, test_from, test_together, test_fingerprint, test_resolved)
