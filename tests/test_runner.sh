@@ -58,6 +58,10 @@ program bad '' 'exit 0'
 run bad
 equal 'a program that ran nothing' "${text##*$'\n'}" '0 passed, 1 failed, 0 skipped'
 
+program bad '' 'kill -KILL $(($(cut -d" " -f4 /proc/$PPID/stat))); sleep 0.2'
+run --release
+equal 'a program that takes its keeper along' "${text##*$'\n'}" '6 passed, 1 failed, 1 skipped'
+
 program bad 'tests/run: alone, timeout 1' 'sleep 60; echo "bad: 1 passed, 0 failed"'
 run bad
 equal 'a program that hangs' "${text##*$'\n'}" '0 passed, 1 failed, 0 skipped'
