@@ -98,6 +98,8 @@ equal 'a program that was not built' "${text##*$'\n'}" '0 passed, 1 failed, 0 sk
 BUILD_CODE=1 run compiled
 equal 'a build that fails: exit' "$code" 1
 equal 'a build that fails: counts' "${text##*$'\n'}" '0 passed, 1 failed, 0 skipped'
+BUILD_CODE=2 run
+equal 'packages are missing: exit' "$code" 2
 
 run --golden "$tree/absent"
 equal 'a golden folder that is not there: exit' "$code" 2
