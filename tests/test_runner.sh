@@ -39,6 +39,11 @@ contains 'a name that no program has: text' "$text" "no test program's name cont
 run --unknown
 equal 'an unknown option: exit' "$code" 2
 
+program good '' 'for i in 1 2 3; do echo "SKIP $(dirname "$0")/x.c: none"; done; echo "good: 5 passed, 0 failed"'
+run good
+contains 'equal skips are one line' "$text" $'\n    SKIP tests/x.c: none (3 times)\n'
+program good '' 'echo "SKIP good: no numbers here"; echo "good: 5 passed, 0 failed"'
+
 program bad '' 'echo "expected 1, got 2"; echo "bad: 3 passed, 1 failed"; exit 1'
 run --release
 equal 'one fails: exit' "$code" 1
