@@ -32,10 +32,10 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
 
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tuned[i].module != number)
+        if (p->tensors[i].module != number)
             continue;
-        TRY(check_finite(&p->tuned[i]));
-        items[n++] = (safetensors_item){.name = p->tuned[i].name, .t = p->tuned[i].value};
+        TRY(check_finite(&p->tensors[i]));
+        items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
     }
 
     char *config = path_join(p->a, folder, "adapter_config.json");
@@ -83,15 +83,15 @@ static status load_tensors(peft *p, int number, const safetensors *f, const char
 
     TRY(check_base(f, path, info));
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tuned[i].module != number)
+        if (p->tensors[i].module != number)
             continue;
-        TRY(load_tensor(f, path, &p->tuned[i]));
+        TRY(load_tensor(f, path, &p->tensors[i]));
         n++;
     }
     for (int i = 0; n < f->n && i < f->n; i++) {
         bool known = false;
         for (int k = 0; k < p->n_tuned && !known; k++)
-            known = p->tuned[k].module == number && strcmp(p->tuned[k].name, f->e[i].name) == 0;
+            known = p->tensors[k].module == number && strcmp(p->tensors[k].name, f->e[i].name) == 0;
         if (!known)
             return fail(STATUS_FORMAT, "%s: tensor %s belongs to no site of this model", path,
                         f->e[i].name);

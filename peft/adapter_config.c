@@ -145,7 +145,7 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
                           int *n_sites)
 {
     const char  *type;
-    const char **names;
+    const char **names = NULL;
 
     TRY(json_string(config, "peft_type", true, &type, path));
     *method = method_of_type(type);

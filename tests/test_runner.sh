@@ -110,8 +110,8 @@ run --golden "$tree/absent"
 equal 'a golden folder that is not there: exit' "$code" 2
 run --golden "$tree/tests"
 equal 'no golden program: skipped' "${text##*$'\n'}" '0 passed, 0 failed, 1 skipped'
-printf '#!/bin/sh\necho "golden: $# passed, 0 failed"\n' >"$tree/build/tests/test_golden_runner"
-chmod +x "$tree/build/tests/test_golden_runner"
+printf '#!/bin/sh\necho "golden: $# passed, 0 failed"\n' >"$tree/build/tests/test_golden"
+chmod +x "$tree/build/tests/test_golden"
 run --golden "$tree/tests" "$tree/build"
 equal 'golden folders are handed on' "${text##*$'\n'}" '2 passed, 0 failed, 0 skipped'
 

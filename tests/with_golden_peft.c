@@ -255,8 +255,8 @@ static void compare_final(golden *g, const peft_case *c)
 {
     for (int i = 0; i < c->p->n_tuned; i++) {
         char name[600];
-        snprintf(name, sizeof name, "final.%s", c->p->tuned[i].name);
-        golden_tensor(g, name, &c->p->tuned[i].value, safetensors_find(&c->want, name), 2e-5, false);
+        snprintf(name, sizeof name, "final.%s", c->p->tensors[i].name);
+        golden_tensor(g, name, &c->p->tensors[i].value, safetensors_find(&c->want, name), 2e-5, false);
     }
 }
 
