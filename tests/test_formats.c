@@ -298,14 +298,28 @@ START_TEST(safetensors_round_trip)
     ck_assert_ptr_null(safetensors_find(&s, "a"));
     safetensors_close(&s);
 
-    turned[1].name = turned[0].name;
-    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "two tensors are named");
-    turned[1].name = "__metadata__";
-    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "no name for a tensor");
-    turned[1].name = "\xff";
-    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "not valid UTF-8");
-    turned[1] = (safetensors_item){"q", {.s = shape_1(32), .type = TYPE_Q4_0, .v = f}};
-    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "q4_0, which the format cannot hold");
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+START_TEST(safetensors_writer_refuses)
+{
+    static float     f[32];
+    const tensor     t = {.s = shape_1(2), .type = TYPE_F32, .v = f};
+    safetensors_item two[2] = {{"a", t}, {"a", t}};
+    char             folder[64];
+
+    begin();
+    const char *path = path_join(&setup, test_folder(folder), "x.safetensors");
+    MUST_FAIL(safetensors_write(path, two, 2, NULL, 0), "two tensors are named a");
+    two[1].name = "__metadata__";
+    MUST_FAIL(safetensors_write(path, two, 2, NULL, 0), "no name for a tensor");
+    two[1].name = "\xff";
+    MUST_FAIL(safetensors_write(path, two, 2, NULL, 0), "not valid UTF-8");
+    two[1] = (safetensors_item){"q", {.s = shape_1(32), .type = TYPE_Q4_0, .v = f}};
+    MUST_FAIL(safetensors_write(path, two, 2, NULL, 0), "q4_0, which the format cannot hold");
+    ck_assert(!path_exists(path));
     MUST(folder_remove_tree(folder));
     arena_close(&setup);
 }
@@ -337,4 +351,4 @@ END_TEST
 
 TESTS(formats, stored_types_expand_bit_for_bit, half_precision_rounds_to_even,
       gguf_metadata_are_read, gguf_getters_say_what_is_wrong, safetensors_round_trip,
-      sha256_is_the_standard_one)
+      safetensors_writer_refuses, sha256_is_the_standard_one)
