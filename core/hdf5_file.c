@@ -6,6 +6,7 @@
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +26,8 @@ static herr_t innermost(unsigned n, const H5E_error2_t *error, void *context)
 
 static void silence(void)
 {
+    /* every file is closed by hand; a file that could not be closed would crash the cleanup at exit */
+    H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5Eclear2(H5E_DEFAULT);
@@ -94,11 +97,15 @@ status h5_create(h5_file *f, const char *path)
  * more. So the space is taken from the file system first, and a full disk is met here. */
 static status reserve(h5_file *f, int64_t bytes)
 {
-    struct stat st;
+    struct rlimit limit;
+    struct stat   st;
 
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
         return fail(STATUS_IO, "%s: cannot write: %s", f->path, strerror(errno));
     const int64_t end = f->reserved + bytes + (f->reserved ? 0 : MARGIN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && (uint64_t)end > limit.rlim_cur)
+        return fail(STATUS_IO, "%s: cannot write %lld bytes: %s", f->path, (long long)bytes,
+                    strerror(EFBIG));
     if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, end) != 0 && errno != EOPNOTSUPP &&
         errno != ENOSYS)
         return fail(STATUS_IO, "%s: cannot write %lld bytes: %s; free some space and run again",

@@ -1,8 +1,8 @@
 /* optimizers, schedules, clipping and averages against golden/optim (section 6 of golden/peft) */
 #include "tests/check.h"
 
-#include "core/file.h"
 #include "core/json.h"
+#include "core/safetensors.h"
 #include "core/threads.h"
 #include "optim/average.h"
 #include "optim/clip.h"
@@ -20,47 +20,27 @@ static const optim_span golden_spans[] = {
 };
 static const char *const golden_names[] = {"W", "b", "s"};
 
-/* ---- reading golden files: plain safetensors of f32 ---- */
+/* ---- reading golden files ---- */
 
-typedef struct golden {
-    file_map file;
-    cJSON   *header;
-    size_t   start;
-} golden;
-
-static golden golden_open(arena *a, const char *name)
+static safetensors golden_open(arena *a, const char *name)
 {
-    golden   g;
-    uint64_t length;
+    safetensors g;
 
-    MUST(file_map_open(&g.file, arena_printf(a, "%s/optim/%s", golden_folder(), name)));
-    memcpy(&length, g.file.v, sizeof length);
-    ck_assert(length < g.file.bytes - 8);
-    MUST(json_parse((const char *)g.file.v + 8, (size_t)length, name, &g.header));
-    g.start = 8 + (size_t)length;
+    MUST(safetensors_open(a, arena_printf(a, "%s/optim/%s", golden_folder(), name), &g));
     return g;
 }
 
-static void golden_close(golden *g)
+static void golden_values(const safetensors *g, const char *name, float *out, int64_t n)
 {
-    cJSON_Delete(g->header);
-    file_map_close(&g->file);
-}
+    const safetensors_entry *e = safetensors_find(g, name);
 
-static void golden_values(const golden *g, const char *name, float *out, int64_t n)
-{
-    const cJSON *t = cJSON_GetObjectItemCaseSensitive(g->header, name);
-    const cJSON *at = cJSON_GetObjectItemCaseSensitive(t, "data_offsets");
-
-    ck_assert_msg(at != NULL, "golden/optim has no %s", name);
-    const size_t from = (size_t)cJSON_GetArrayItem(at, 0)->valuedouble;
-    const size_t to = (size_t)cJSON_GetArrayItem(at, 1)->valuedouble;
-    ck_assert_uint_eq(to - from, (size_t)n * sizeof *out);
-    memcpy(out, g->file.v + g->start + from, to - from);
+    ck_assert_msg(e && e->t.type == TYPE_F32 && shape_count(e->t.s) == n,
+                  "golden/optim must have %s as %lld f32 values", name, (long long)n);
+    memcpy(out, e->v, e->bytes);
 }
 
 /* prefix.W, prefix.b, prefix.s into one flat buffer */
-static void golden_flat(const golden *g, const char *prefix, float *out)
+static void golden_flat(const safetensors *g, const char *prefix, float *out)
 {
     for (size_t i = 0; i < COUNT_OF(golden_spans); i++) {
         char name[128];
@@ -158,7 +138,8 @@ static double tolerance(int steps)
     return (3 * steps + 1) * 0x1p-24 * 2;
 }
 
-static double run_golden(arena *a, const cJSON *entry, const golden *problem, const golden *wanted)
+static double run_golden(arena *a, const cJSON *entry, const safetensors *problem,
+                         const safetensors *wanted)
 {
     const optimizer *kind = optimizer_of(entry);
     const bool       plain = strcmp(kind->name, "adam") == 0 || strcmp(kind->name, "adamw") == 0;
@@ -196,8 +177,8 @@ START_TEST(test_optimizers)
         SKIP("no golden folder");
     arena a;
     MUST(arena_open(&a, "test", 1 << 26));
-    golden       problem = golden_open(&a, "problem.safetensors");
-    golden       wanted = golden_open(&a, "optimizers.safetensors");
+    safetensors  problem = golden_open(&a, "problem.safetensors");
+    safetensors  wanted = golden_open(&a, "optimizers.safetensors");
     cJSON       *index;
     const cJSON *entry;
     int          n = 0;
@@ -212,8 +193,8 @@ START_TEST(test_optimizers)
     }
     ck_assert_int_ge(n, 20);
     cJSON_Delete(index);
-    golden_close(&problem);
-    golden_close(&wanted);
+    safetensors_close(&problem);
+    safetensors_close(&wanted);
     arena_close(&a);
 }
 END_TEST
@@ -422,7 +403,7 @@ END_TEST
 
 /* ---- clipping and averages ---- */
 
-static void clipped(const golden *problem, const golden *wanted, const char *name,
+static void clipped(const safetensors *problem, const safetensors *wanted, const char *name,
                     clip_options options)
 {
     float  g[VALUES], w[VALUES], total;
@@ -452,15 +433,15 @@ START_TEST(test_clip)
         SKIP("no golden folder");
     arena a;
     MUST(arena_open(&a, "test", 1 << 24));
-    golden problem = golden_open(&a, "problem.safetensors");
-    golden wanted = golden_open(&a, "clip_average.safetensors");
+    safetensors problem = golden_open(&a, "problem.safetensors");
+    safetensors wanted = golden_open(&a, "clip_average.safetensors");
 
     clipped(&problem, &wanted, "norm_1", (clip_options){.clip = 1});
     clipped(&problem, &wanted, "norm_0_1", (clip_options){.clip = 0.1});
     clipped(&problem, &wanted, "norm_inf", (clip_options){.clip = 0.05, .clip_norm = "inf"});
     clipped(&problem, &wanted, "value", (clip_options){.clip_value = 0.05});
-    golden_close(&problem);
-    golden_close(&wanted);
+    safetensors_close(&problem);
+    safetensors_close(&wanted);
     arena_close(&a);
 }
 END_TEST
@@ -505,8 +486,8 @@ START_TEST(test_averages)
         SKIP("no golden folder");
     arena a;
     MUST(arena_open(&a, "test", 1 << 24));
-    golden problem = golden_open(&a, "problem.safetensors");
-    golden wanted = golden_open(&a, "clip_average.safetensors");
+    safetensors problem = golden_open(&a, "problem.safetensors");
+    safetensors wanted = golden_open(&a, "clip_average.safetensors");
     const char *const kinds[] = {"ema", "ema_warm", "ema_debiased", "swa"};
     average           v[4];
     float             p[VALUES], g[VALUES], w[VALUES], out[VALUES];
@@ -531,8 +512,8 @@ START_TEST(test_averages)
         }
     }
     MUST_FAIL(average_open(&v[0], &a, &(average_options){"mean", 0.9}, p, VALUES), "'mean', must");
-    golden_close(&problem);
-    golden_close(&wanted);
+    safetensors_close(&problem);
+    safetensors_close(&wanted);
     arena_close(&a);
 }
 END_TEST
