@@ -8,6 +8,7 @@
 #include "core/threads.h"
 #include "recipes/answers.h"
 #include "recipes/bill.h"
+#include "recipes/dump.h"
 #include "recipes/registry.h"
 #include "recipes/report.h"
 #include "recipes/signals.h"
@@ -20,6 +21,7 @@ typedef struct training {
     const train_options   *o;
     session                s;
     examples               train, test;
+    pack_options           packing;
     packer                 data;
     trainer                x;
     run_folder             folder;
@@ -52,17 +54,17 @@ static status check_supported(const recipe *r)
 /* Only a run without a checkpoint asks before training: the answers are in the log it is cut back to. */
 static status open_data(training *t)
 {
-    recipe             *r = t->r;
-    const pack_options  o = {.pack = r->data.pack, .batch_tokens = r->train.batch_tokens,
-                             .batch_samples = r->train.batch_samples,
-                             .accumulate = r->train.accumulate, .epochs = r->train.epochs,
-                             .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
+    recipe *r = t->r;
 
+    t->packing = (pack_options){.pack = r->data.pack, .batch_tokens = r->train.batch_tokens,
+                                .batch_samples = r->train.batch_samples,
+                                .accumulate = r->train.accumulate, .epochs = r->train.epochs,
+                                .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
     TRY_IN(session_examples(&t->s, r, r->data.train, r->data.n_train, &t->train), "in data.train");
     if (t->train.n_cut || t->train.n_dropped)
         log_info("data.train: %lld samples cut at %lld tokens, %lld dropped",
                  (long long)t->train.n_cut, (long long)r->data.length, (long long)t->train.n_dropped);
-    TRY_IN(packer_open(&t->s.setup, &t->train, &o, &t->data), "in data.train");
+    TRY_IN(packer_open(&t->s.setup, &t->train, &t->packing, &t->data), "in data.train");
     if (r->data.n_test > 0)
         TRY_IN(session_examples(&t->s, r, r->data.test, r->data.n_test, &t->test), "in data.test");
     t->ask = recipe_options(r, "+train", "answers");
@@ -268,12 +270,25 @@ static status finish(training *t)
     return STATUS_OK;
 }
 
+/* --batches FILE: what training reads, and FILE.test with the test data. */
+static status dump(training *t)
+{
+    char *test = arena_printf(&t->s.setup, "%s.test", t->o->batches);
+
+    if (!test)
+        return STATUS_MEMORY;
+    TRY(dump_batches(&t->s.setup, t->o->batches, &t->train, &t->packing, t->steps));
+    return t->test.n > 0 ? dump_examples(test, &t->test) : STATUS_OK;
+}
+
 static status run(training *t)
 {
     TRY(open_run(t));
     log_info("%s: %lld values trained of %lld modules' tensors, %lld samples, %lld steps",
              t->r->name, (long long)t->s.p->trained, (long long)t->s.p->n_tuned,
              (long long)t->train.n, (long long)t->steps);
+    if (t->o->batches)
+        TRY(dump(t));
     if (t->o->dry_run)
         return STATUS_OK;
     TRY(begin(t));
