@@ -49,7 +49,7 @@ static inline int moment_slots(const void *options)
 
 static inline status moment_setup(optim *o)
 {
-    const moment_options *a = o->options;
+    const moment_options *a = (const moment_options *)o->options;
 
     return optim_numbers(o->kind, "betas", &a->betas, 2, 0, 1, o->c);
 }
