@@ -30,8 +30,8 @@ typedef struct var {
 
 typedef enum recompute { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute;
 
-/* real: type of activations, TYPE_F32 or TYPE_F64. */
-status tape_open(tape **out, dtype real);
+/* type: of activations, TYPE_F32 or TYPE_F64. */
+status tape_open(tape **out, dtype type);
 void   tape_close(tape *t);
 dtype  tape_real(const tape *t);
 
@@ -97,7 +97,5 @@ typedef struct tape_counts {
     double flops;       /* of one run at capacity */
 } tape_counts;
 tape_counts tape_count(const tape *t);
-
-const char *op_name(op_code op);
 
 #endif

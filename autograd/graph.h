@@ -1,0 +1,90 @@
+/* graph: what a tape is made of. Private to autograd/tape.c, plan.c, place.c and run.c. */
+#ifndef AUTOGRAD_GRAPH_H
+#define AUTOGRAD_GRAPH_H
+
+#include "autograd/op_table.h"
+#include "autograd/tape.h"
+
+enum { NODES_MAX = 1 << 17, VARS_MAX = 1 << 18, PLACES_DEPTH = 8 };
+
+/* A value with what the plan knows about it. A value that is made again in backward has two
+ * instances: the one of forward, and the second one from there on. */
+typedef struct slot {
+    var           v; /* first member: a var * is its slot */
+    const tensor *external;
+    tensor       *external_grad; /* parameters */
+    const tensor *seed;          /* upstream gradient from outside */
+    const tensor **grad_out;     /* where the caller wants to see the gradient */
+    bool          kept;          /* value is read from outside */
+    bool          reached;       /* some upstream gradient arrives */
+    bool          born;          /* planning: its gradient has been written before */
+    tensor        again;         /* second instance */
+    tensor        grad;
+    tensor        bare; /* shape and rows without memory, for values backward must not read */
+    int           store[2], grad_store; /* -1: none */
+} slot;
+
+typedef struct node {
+    op_code     op;
+    int         n_in, n_out;
+    slot       *in[OP_IN_MAX], *out[OP_OUT_MAX];
+    op_attr     attr;
+    int64_t     n_aux;
+    const char *place;
+    int         block; /* recompute block, -1: none */
+    bool        live;  /* somebody needs its outputs */
+    bool        backward;
+    bool        again; /* planning: its forward was scheduled a second time before this point */
+    int         aux_store[2];
+} node;
+
+/* A stretch of step memory with the time it is needed. Stores that share memory point to one root. */
+typedef struct store {
+    size_t bytes, offset;
+    int    birth, death; /* schedule indices, inclusive */
+    int    root;         /* itself, or the store whose memory it uses */
+} store;
+
+typedef enum call_phase { PHASE_FORWARD, PHASE_AGAIN, PHASE_BACKWARD } call_phase;
+
+/* One kernel call of a run. */
+typedef struct entry {
+    node   *n;
+    call_phase phase;
+    op_args args;
+    int     aux_store;
+    tensor *zero[OP_IN_MAX]; /* gradients that are written for the first time here */
+    int     n_zero;
+} entry;
+
+struct tape {
+    arena               memory; /* of the tape itself */
+    dtype               real;
+    const op_functions *functions;
+    slot               *slots;
+    node               *nodes;
+    int                 n_slots, n_nodes;
+    slot               *dead; /* stands for every result after a failure */
+    status              error;
+    char                error_text[1024];
+    char                place[256];
+    size_t              place_marks[PLACES_DEPTH];
+    int                 n_places;
+    const char         *place_copy; /* of `place` as it is now, or NULL */
+    int                 block, n_blocks;
+    slot               *loss;
+    store              *stores;
+    int                 n_stores, stores_max;
+    entry              *entries;
+    int                 n_entries, n_forward; /* entries [0, n_forward) are the forward run */
+    size_t              step_bytes, kept_bytes;
+    op_run              run;
+    tape_observer       observer;
+    void               *observer_context;
+};
+
+/* place.c: gives every root store an offset so that stores alive at the same time do not overlap;
+ * returns the bytes needed in all. */
+size_t place_stores(arena *scratch, store *stores, int n);
+
+#endif

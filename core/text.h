@@ -1,0 +1,27 @@
+/* text: small helpers for names and messages */
+#ifndef CORE_TEXT_H
+#define CORE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Glob with '*' only: the whole text must match. */
+bool text_matches(const char *pattern, const char *text);
+
+/* True when text ends with `end`. */
+bool text_ends(const char *text, const char *end);
+
+/* Edits (insert, delete, replace, swap of neighbours) that turn a into b; at most `limit` + 1. */
+int text_distance(const char *a, const char *b, int limit);
+
+/* The name nearest to `wrong`, or NULL when none is within two edits or a third of its length. */
+const char *text_nearest(const char *wrong, const char *const *names, int n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

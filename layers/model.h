@@ -1,0 +1,78 @@
+/* model: a frozen trunk, opened from weights, recorded on tapes.
+ *
+ * A family is one file in layers/models and one row in layers/models.def. The trunk's matrices stay as
+ * they are stored (mapped, quantised); norm weights and biases are expanded once. */
+#ifndef LAYERS_MODEL_H
+#define LAYERS_MODEL_H
+
+#include "layers/site.h"
+#include "layers/weights.h"
+
+typedef struct model model;
+
+/* A token stream on a tape (DESIGN 3): N rows of all sequences one after another. */
+typedef struct stream {
+    var *ids;       /* i32 [N] */
+    var *positions; /* i32 [N], within the sequence */
+    var *samples;   /* i32 [N], number of the sample, for dropout; NULL: no dropout */
+    var *q_offsets; /* i32 [S + 1] */
+    /* with a cache; else NULL and keys are the stream's own */
+    var *k_offsets, *q_start, *blocks, *slots;
+    const struct kv_cache *cache;
+    /* out: what enters block 0, what leaves every block, after the final norm; NULL: not wanted */
+    var **hidden; /* [layers + 2] */
+} stream;
+
+/* Keys and values of every layer in pages of 32 rows: k[l], v[l] are [pages * 32, kv_heads * D]. */
+typedef struct kv_cache {
+    int     layers;
+    tensor *k, *v;
+} kv_cache;
+
+typedef struct model_family {
+    const char *name; /* model_type in config.json */
+    status (*open)(arena *a, model *m); /* reads m->source->config, fills the rest */
+    var *(*hidden)(const model *m, tape *t, stream *s); /* -> [N, C], after the final norm */
+} model_family;
+
+struct model {
+    const model_family *family;
+    const weights      *source;
+    dtype               real; /* of expanded weights: the tape's type */
+    int64_t             layers, width, words, positions, kv_width, heads, kv_heads, head_size;
+    site               *sites;
+    int                 n_sites;
+    model_weight       *tensors; /* every weight that the family asked for */
+    int                 n_tensors, max_tensors;
+    site               *head_site; /* output projection [V, C]; tied: its weight is the embedding */
+    row_names           rows;             /* of the stream being recorded, for hooks */
+    void               *state;            /* the family's own */
+};
+
+/* real: TYPE_F32, or TYPE_F64 for proofs. The weights must outlive the model. Unknown families are
+ * refused with the list of known ones; a missing or misshapen tensor by name. */
+status model_open(arena *a, const weights *w, dtype real_type, model *out);
+
+/* Records the trunk: [N, C] after the final norm. */
+var *model_hidden(model *m, tape *t, stream *s);
+
+/* Logits [T, V] of hidden rows [T, C], through the head and what sits on it. */
+var *model_logits(model *m, tape *t, var *hidden);
+
+/* Sum of the losses at target rows: rows i32 [T] into hidden, targets i32 [T]; *each: by row. */
+var *model_loss(model *m, tape *t, var *hidden, var *rows, var *targets, var **each);
+
+/* For families: the tensor of that name with exactly this shape; with `expand` as values of the
+ * model's real type, else as stored. need false: *out is NULL when there is none. Asking twice gives
+ * the same weight. */
+status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
+                    model_weight **out);
+
+/* Fills one site: looks `checkpoint`.weight (and .bias if with_bias) up. */
+status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
+                  const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias);
+
+/* NULL when there is none. */
+model_weight *model_find(model *m, const char *name);
+
+#endif

@@ -1,0 +1,46 @@
+/* site: the product at a site, with its hooks */
+#include "layers/site.h"
+
+void site_hang(site *s, site_hook *hook)
+{
+    site_hook **at = &s->hooks;
+
+    while (*at)
+        at = &(*at)->next;
+    hook->next = NULL;
+    *at = hook;
+}
+
+void site_unhang(site *s, site_hook *hook)
+{
+    for (site_hook **at = &s->hooks; *at; at = &(*at)->next)
+        if (*at == hook) {
+            *at = hook->next;
+            return;
+        }
+}
+
+var *weight_var(tape *t, model_weight *w)
+{
+    if (!w)
+        return NULL;
+    return w->grad ? tape_param(t, &w->value, w->grad) : tape_tensor(t, &w->value);
+}
+
+var *site_linear(tape *t, const site *s, var *x)
+{
+    var *w = weight_var(t, s->weight), *b = weight_var(t, s->bias);
+
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->input)
+            x = h->input(t, s, h->state, x);
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->weight)
+            w = h->weight(t, s, h->state, w);
+
+    var *y = ag_linear(t, x, w, b);
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->output)
+            y = h->output(t, s, h->state, x, y);
+    return y;
+}

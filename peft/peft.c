@@ -1,0 +1,201 @@
+/* peft: modules, their tuned tensors and flat buffers */
+#include "peft/peft.h"
+
+#include "core/rng.h"
+#include "core/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TUNED_ALIGN = 16 }; /* values */
+
+#define METHOD(name) extern const peft_method peft_##name;
+#include "peft/methods.def"
+#undef METHOD
+
+static const peft_method *const methods[] = {
+#define METHOD(name) &peft_##name,
+#include "peft/methods.def"
+#undef METHOD
+};
+
+const peft_method *const *peft_methods(int *n)
+{
+    *n = (int)COUNT_OF(methods);
+    return methods;
+}
+
+const peft_method *peft_find(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(methods); i++)
+        if (strcmp(methods[i]->name, name) == 0)
+            return methods[i];
+    return NULL;
+}
+
+status peft_open(arena *a, model *m, uint64_t seed, peft **out)
+{
+    peft *p;
+
+    TRY_TAKE(p, a, 1);
+    *p = (peft){.a = a, .m = m, .seed = seed};
+    TRY_TAKE(p->modules, a, PEFT_MODULES_MAX);
+    TRY_TAKE(p->tensors, a, PEFT_TUNED_MAX);
+    *out = p;
+    return STATUS_OK;
+}
+
+status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
+                  const tensor *from, tuned **out)
+{
+    peft *p = at->p;
+
+    if (p->n_tuned == PEFT_TUNED_MAX)
+        return fail(STATUS_MEMORY, "more than %d tuned tensors", PEFT_TUNED_MAX);
+
+    tuned *x = &p->tensors[p->n_tuned];
+    *x = (tuned){.module = at->module, .init = init, .from = from, .first = p->size};
+    x->name = arena_printf(p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix);
+    if (!x->name)
+        return STATUS_MEMORY;
+    x->value = (tensor){.s = s, .type = TYPE_F32};
+    x->grad = x->value;
+    p->n_tuned++;
+    p->size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
+    if (p->modules[at->module].trains)
+        p->trained += shape_count(s);
+    *out = x;
+    return STATUS_OK;
+}
+
+static status check_name(const peft *p, const char *name)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (strcmp(p->modules[i].name, name) == 0)
+            return fail(STATUS_USAGE, "two modules are named '%s'", name);
+    return p->n_modules < PEFT_MODULES_MAX
+               ? STATUS_OK
+               : fail(STATUS_USAGE, "more than %d modules", PEFT_MODULES_MAX);
+}
+
+static status sit_down(peft *p, int module_number, site *s)
+{
+    module           *m = &p->modules[module_number];
+    const peft_attach at = {.p = p, .module = module_number, .s = s};
+    site_hook        *h = &m->hooks[m->n_sites];
+
+    if (!(m->method->sites & (uint32_t)s->kind))
+        return fail(STATUS_USAGE, "%s cannot sit on %s", m->method->name, s->name);
+    TRY_IN(m->method->attach(&at, m->options, &h->state), "in %s", s->name);
+    h->input = m->method->input;
+    h->weight = m->method->weight;
+    h->output = m->method->forward;
+    m->at[m->n_sites] = s;
+    m->hung[m->n_sites] = s;
+    m->n_sites++;
+    site_hang(s, h);
+    return STATUS_OK;
+}
+
+status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
+                const char *const *patterns, int n_patterns, bool trains)
+{
+    bool *match;
+
+    TRY(check_name(p, name));
+    TRY_TAKE(match, p->a, p->m->n_sites);
+    memset(match, 0, (size_t)p->m->n_sites);
+    TRY_IN(sites_match(p->m->sites, p->m->n_sites, patterns, n_patterns, match), "in module %s",
+           name);
+
+    module *m = &p->modules[p->n_modules];
+    *m = (module){.name = name, .method = method, .options = options, .trains = trains};
+    TRY_TAKE(m->at, p->a, p->m->n_sites);
+    TRY_TAKE(m->hooks, p->a, p->m->n_sites);
+    TRY_TAKE(m->hung, p->a, p->m->n_sites);
+    memset(m->hooks, 0, (size_t)p->m->n_sites * sizeof *m->hooks);
+    p->n_modules++;
+    for (int i = 0; i < p->m->n_sites; i++)
+        if (match[i])
+            TRY_IN(sit_down(p, p->n_modules - 1, &p->m->sites[i]), "in module %s", name);
+    return STATUS_OK;
+}
+
+static void start_tensor(const peft *p, const tuned *x)
+{
+    const int64_t n = shape_count(x->value.s);
+    float        *v = x->value.v;
+    char          purpose[600];
+
+    switch (x->init) {
+    case INIT_ZERO:
+        break;
+    case INIT_ONE:
+        for (int64_t i = 0; i < n; i++)
+            v[i] = 1;
+        break;
+    case INIT_COPY:
+        memcpy(v, x->from->v, (size_t)n * sizeof *v);
+        break;
+    case INIT_KAIMING: {
+        const float bound = (float)(1 / sqrt((double)shape_last(x->value.s)));
+        snprintf(purpose, sizeof purpose, "init:%s:%s", p->modules[x->module].name, x->name);
+        rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -bound, bound, v, n);
+        break;
+    }
+    }
+}
+
+status peft_allocate(peft *p, arena *memory)
+{
+    TRY_TAKE(p->values, memory, p->size);
+    memset(p->values, 0, (size_t)p->size * sizeof *p->values);
+    for (int i = 0; i < p->n_tuned; i++) {
+        p->tensors[i].value.v = p->values + p->tensors[i].first;
+        start_tensor(p, &p->tensors[i]);
+    }
+    return STATUS_OK;
+}
+
+void peft_use_gradients(peft *p, float *flat)
+{
+    for (int i = 0; i < p->n_tuned; i++)
+        p->tensors[i].grad.v = flat + p->tensors[i].first;
+}
+
+var *peft_var(tape *t, const peft *p, tuned *x)
+{
+    return p->modules[x->module].trains ? tape_param(t, &x->value, &x->grad)
+                                        : tape_tensor(t, &x->value);
+}
+
+void peft_detach(peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites; k++)
+            site_unhang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+}
+
+void peft_attach_again(peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites; k++)
+            site_hang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+}
+
+status peft_merged_weight(const peft *p, const site *s, float *w)
+{
+    for (int i = 0; i < p->n_modules; i++) {
+        const module *m = &p->modules[i];
+        for (int k = 0; k < m->n_sites; k++) {
+            if (m->at[k] != s)
+                continue;
+            if (!m->method->merge)
+                return fail(STATUS_UNSUPPORTED, "module %s: %s cannot be merged", m->name,
+                            m->method->name);
+            TRY_IN(m->method->merge(s, m->hooks[k].state, w), "in %s", s->name);
+        }
+    }
+    return STATUS_OK;
+}

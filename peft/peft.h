@@ -1,0 +1,142 @@
+/* peft: modules that are trained on a frozen trunk.
+ *
+ * A method is a struct of functions in one file and one row in peft/methods.def. A module is one use of a
+ * method: a name, options, and the sites it sits on. All tuned values of a run lie in one flat buffer,
+ * their gradients in another of the same layout. */
+#ifndef PEFT_PEFT_H
+#define PEFT_PEFT_H
+
+#include "core/keys.h"
+#include "layers/model.h"
+
+typedef struct peft peft;
+
+/* How a fresh tuned tensor starts. */
+typedef enum tuned_init {
+    INIT_ZERO,
+    INIT_ONE,
+    INIT_KAIMING, /* uniform in +-1/sqrt(last size): torch's Linear, kaiming_uniform with a = sqrt 5 */
+    INIT_COPY     /* of `from` */
+} tuned_init;
+
+typedef struct tuned {
+    const char   *name;  /* in the adapter file: "base_model.model.<site>.lora_A.weight" */
+    int           module;
+    tuned_init    init;
+    const tensor *from;  /* INIT_COPY */
+    int64_t       first; /* place in the flat buffers, in values; a multiple of 16 */
+    tensor        value, grad;
+} tuned;
+
+enum peft_trait {
+    PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
+    PEFT_MERGES = 2,            /* has merge */
+    PEFT_FILE = 4               /* Hugging Face PEFT reads and writes the same file */
+};
+
+/* What attach works with. */
+typedef struct peft_attach {
+    peft       *p;
+    int         module;
+    const site *s;
+} peft_attach;
+
+/* Adds one tuned tensor at the site being attached; `suffix` as in "lora_A.weight". */
+status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
+                  const tensor *from, tuned **out);
+
+typedef struct peft_method {
+    const char       *name;
+    uint32_t          sites; /* site_kind bits it can sit on */
+    uint32_t          traits;
+    const key_table  *keys; /* its options */
+    const char       *help; /* one sentence with the paper */
+    /* Takes place at a site: registers tensors, makes the state for the hooks. */
+    status (*attach)(const peft_attach *at, const void *options, void **state);
+    /* Hooks of layers/site.h; NULL where the method does nothing. */
+    var *(*input)(tape *t, const site *s, void *state, var *x);
+    var *(*weight)(tape *t, const site *s, void *state, var *w);
+    var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
+    /* w [out, in] += what the module adds there. */
+    status (*merge)(const site *s, const void *state, float *w);
+    /* Values it trains at a site: the closed formula. */
+    int64_t (*count)(const site *s, const void *options);
+    /* adapter_config.json: adds the method's fields, and reads them back. */
+    status (*write_config)(const void *options, cJSON *config);
+    status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
+} peft_method;
+
+typedef struct module {
+    const char        *name;
+    const peft_method *method;
+    const void        *options;
+    bool               trains;
+    int                n_sites;
+    const site       **at;
+    site_hook         *hooks;
+    site             **hung;
+} module;
+
+struct peft {
+    arena   *a; /* structure; lives as long as the run */
+    model   *m;
+    uint64_t seed;
+    int      n_modules, n_tuned;
+    module  *modules;
+    tuned   *tensors;
+    int64_t  size;    /* values in a flat buffer, padding included */
+    int64_t  trained; /* values trained, padding not included */
+    float   *values;  /* NULL until peft_allocate */
+};
+
+enum { PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
+
+/* Finds a method; NULL when there is none. peft_methods lists all; *n their number. */
+const peft_method        *peft_find(const char *name);
+const peft_method *const *peft_methods(int *n);
+
+status peft_open(arena *a, model *m, uint64_t seed, peft **out);
+
+/* Adds a module on the sites that the patterns select. Options must outlive it. */
+status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
+                const char *const *patterns, int n_patterns, bool trains);
+
+/* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
+status peft_allocate(peft *p, arena *memory);
+
+/* Points all gradients into a flat buffer of p->size values; the next tape run adds there. */
+void peft_use_gradients(peft *p, float *flat);
+
+/* The tensor on the tape: a parameter, or frozen when its module does not train. */
+var *peft_var(tape *t, const peft *p, tuned *x);
+
+/* Takes modules off the sites, or puts them back: "off means off". */
+void peft_detach(peft *p);
+void peft_attach_again(peft *p);
+
+/* w [out, in] of a site as f32, with every module's part added. */
+status peft_merged_weight(const peft *p, const site *s, float *w);
+
+/* ---- files: peft/adapter.c ------------------------------------------------------------------- */
+
+/* What is written beside the tensors: how to find and check the base. */
+typedef struct adapter_info {
+    const char *base;        /* base_model_name_or_path */
+    const char *fingerprint; /* SHA-256 of the trunk, or NULL: not checked */
+    const char *task_type;   /* "CAUSAL_LM" */
+} adapter_info;
+
+/* Writes adapter_config.json and adapter_model.safetensors of one module into an existing folder. Refuses
+ * values that are not finite, by name. */
+status adapter_save(const peft *p, int module, const char *folder, const adapter_info *info);
+
+/* Reads a folder's adapter_config.json: method, options, and the checkpoint names of the sites that its
+ * target_modules, exclude_modules and layers_to_transform select in this model, ready for peft_add. */
+status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
+                           void **options, const char *const **sites, int *n_sites);
+
+/* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
+ * else. `info->fingerprint` is compared with the file's unless one of them is absent. */
+status adapter_load(peft *p, int module, const char *folder, const adapter_info *info);
+
+#endif

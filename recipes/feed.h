@@ -1,0 +1,28 @@
+/* feed: micro-batches into the inputs of a recorded computation.
+ *
+ * The arrays have the capacity of the largest micro-batch; the numbers in use stand beside them and
+ * kernels read them at every run. */
+#ifndef RECIPES_FEED_H
+#define RECIPES_FEED_H
+
+#include "data/pack.h"
+#include "layers/model.h"
+
+typedef struct feed {
+    batch   b;
+    int32_t n_rows, n_offsets, n_targets;
+    tensor  ids, positions, samples, offsets, target_rows, target_ids;
+    int32_t *sample_of_row; /* [capacity] */
+    var     *target_rows_var, *target_ids_var;
+} feed;
+
+/* Arrays for micro-batches of `capacity` tokens and `seqs` sequences. */
+status feed_open(feed *f, arena *memory, int64_t capacity, int64_t seqs);
+
+/* Puts the inputs on a tape and into the stream. */
+void feed_record(feed *f, tape *t, stream *s);
+
+/* Takes over f->b as filled by packer_fill. A batch without a sequence is a programmer's error. */
+void feed_load(feed *f);
+
+#endif
