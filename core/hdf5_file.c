@@ -26,7 +26,7 @@ static herr_t innermost(unsigned n, const H5E_error2_t *error, void *context)
 
 static void silence(void)
 {
-    /* every file is closed by hand; a file that could not be closed would crash the cleanup at exit */
+    /* files are closed by hand; one that could not be closed would crash the cleanup at exit */
     H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -98,7 +98,7 @@ status h5_create(h5_file *f, const char *path)
 static status reserve(h5_file *f, int64_t bytes)
 {
     struct rlimit limit;
-    struct stat   st;
+    struct stat st;
 
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
         return fail(STATUS_IO, "%s: cannot write: %s", f->path, strerror(errno));
@@ -123,12 +123,13 @@ static status put_array(h5_file *f, const char *name, dtype type, shape s, const
     TRY(reserve(f, shape_count(s) * dtype_block_bytes(type) + 4096));
 
     const hid_t space = H5Screate_simple(s.n, sizes, NULL), how = H5Pcreate(H5P_DATASET_CREATE);
-    status      result = STATUS_OK;
-    hid_t       set = -1;
+    status result = STATUS_OK;
+    hid_t set = -1;
 
     if (space < 0 || how < 0 || H5Pset_obj_track_times(how, 0) < 0 ||
         H5Pset_fill_time(how, H5D_FILL_TIME_NEVER) < 0 ||
-        (set = H5Dcreate2(f->id, name, file_type(type), space, H5P_DEFAULT, how, H5P_DEFAULT)) < 0 ||
+        (set = H5Dcreate2(f->id, name, file_type(type), space, H5P_DEFAULT, how, H5P_DEFAULT)) <
+            0 ||
         H5Dwrite(set, memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0)
         result = h5_failed(f, name, "write");
     if (set >= 0 && H5Dclose(set) < 0 && result == STATUS_OK)
@@ -152,7 +153,7 @@ static status put_attribute(h5_file *f, const char *name, hid_t in_file, hid_t i
 
     const hid_t space = H5Screate(H5S_SCALAR);
     const hid_t at = H5Acreate2(f->id, name, in_file, space, H5P_DEFAULT, H5P_DEFAULT);
-    status      result = STATUS_OK;
+    status result = STATUS_OK;
 
     if (at < 0 || H5Awrite(at, in_memory, v) < 0)
         result = h5_failed(f, name, "write attribute");
@@ -183,8 +184,8 @@ status h5_put_text(h5_file *f, const char *name, const char *text)
     if (f->error)
         return again(f);
     if (n > TEXT_MAX)
-        return remember(f, fail(STATUS_IO, "%s: %s has %zu bytes, may have %d", f->path, name, n,
-                                TEXT_MAX));
+        return remember(
+            f, fail(STATUS_IO, "%s: %s has %zu bytes, may have %d", f->path, name, n, TEXT_MAX));
     const hid_t type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, n + 1);
     H5Tset_cset(type, H5T_CSET_UTF8);
@@ -258,16 +259,16 @@ static status open_set(h5_file *f, const char *name, hid_t *set)
 static status describe(h5_file *f, const char *name, hid_t set, dtype *type, shape *s)
 {
     static const dtype known[] = {TYPE_F32, TYPE_F64, TYPE_I32, TYPE_I64, TYPE_U8};
-    const hid_t        space = H5Dget_space(set), kind = H5Dget_type(set);
-    const hid_t        how = H5Dget_create_plist(set);
-    const int          n = H5Sget_simple_extent_ndims(space);
-    hsize_t            sizes[SHAPE_MAX] = {0};
-    bool               found = false;
-    status             result = STATUS_OK;
+    const hid_t space = H5Dget_space(set), kind = H5Dget_type(set);
+    const hid_t how = H5Dget_create_plist(set);
+    const int n = H5Sget_simple_extent_ndims(space);
+    hsize_t sizes[SHAPE_MAX] = {0};
+    bool found = false;
+    status result = STATUS_OK;
 
     if (n < 0 || n > SHAPE_MAX || H5Sget_simple_extent_dims(space, sizes, NULL) < 0)
-        result = fail(STATUS_FORMAT, "%s: %s has %d sizes, may have %d", f->path, name, n,
-                      SHAPE_MAX);
+        result =
+            fail(STATUS_FORMAT, "%s: %s has %d sizes, may have %d", f->path, name, n, SHAPE_MAX);
     else if (H5Pget_layout(how) != H5D_CONTIGUOUS || H5Pget_external_count(how) != 0)
         result = fail(STATUS_FORMAT, "%s: %s is chunked or stored elsewhere, must be contiguous",
                       f->path, name);
@@ -335,7 +336,7 @@ static status open_attribute(h5_file *f, const char *name, hid_t *at, hid_t *typ
         return fail(STATUS_FORMAT, "%s: has no attribute %s", f->path, name);
     }
     const hid_t space = H5Aget_space(*at);
-    const bool  single = H5Sget_simple_extent_type(space) == H5S_SCALAR;
+    const bool single = H5Sget_simple_extent_type(space) == H5S_SCALAR;
     H5Sclose(space);
     if (!single) {
         H5Aclose(*at);
@@ -347,7 +348,7 @@ static status open_attribute(h5_file *f, const char *name, hid_t *at, hid_t *typ
 
 static status get_number(h5_file *f, const char *name, hid_t want, hid_t in_memory, void *out)
 {
-    hid_t  at, type;
+    hid_t at, type;
     status result = STATUS_OK;
 
     TRY(open_attribute(f, name, &at, &type));
@@ -372,14 +373,14 @@ status h5_get_real(h5_file *f, const char *name, double *value)
 
 status h5_get_text(h5_file *f, const char *name, char *text, size_t capacity)
 {
-    hid_t  at, type;
+    hid_t at, type;
     status result = STATUS_OK;
 
     TRY(open_attribute(f, name, &at, &type));
     const size_t bytes = H5Tget_size(type);
     if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0)
-        result = fail(STATUS_FORMAT, "%s: attribute %s must be a text of fixed length", f->path,
-                      name);
+        result =
+            fail(STATUS_FORMAT, "%s: attribute %s must be a text of fixed length", f->path, name);
     else if (bytes > capacity)
         result = fail(STATUS_FORMAT, "%s: attribute %s has %zu bytes, may have %zu", f->path, name,
                       bytes, capacity);

@@ -16,8 +16,8 @@ static int64_t bytes_of(const char *text, const char *name)
 
 void memory_use(int64_t *now, int64_t *peak)
 {
-    char      text[4096];
-    size_t    used = 0;
+    char text[4096];
+    size_t used = 0;
     const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 
     while (fd >= 0 && used < sizeof text - 1) {

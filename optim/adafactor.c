@@ -1,8 +1,9 @@
-/* adafactor, adafactor_torch: second moments of a matrix as the product of a row and a column vector
- * (Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018)
+/* adafactor, adafactor_torch: second moments of a matrix as the product of a row and a column
+ * vector (Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018)
  *
- * A matrix keeps r[rows] and c[columns], running means of g^2 along the other side; V = r c / mean(r).
- * A tensor of more sizes is a stack of matrices; a vector keeps V whole. rms() is over the tensor.
+ * A matrix keeps r[rows] and c[columns], running means of g^2 along the other side;
+ * V = r c / mean(r). A tensor of more sizes is a stack of matrices; a vector keeps V whole.
+ * rms() is over the tensor.
  *
  * adafactor, as transformers.Adafactor: the decay in step n is 1 - n^decay_rate, on g^2 + eps[0]
  *   u  = g / sqrt(V),  u /= max(1, rms(u) / clip_threshold)
@@ -15,47 +16,45 @@
  *   u  = g / sqrt(max(V, eps[0]^2)), mean(r) at least eps[0]
  *   p -= max(eps[1], rms(p)) min(lr, 1/sqrt(n)) u / max(1, rms(u) / d)
  * One thread works on one tensor. */
+#include "optim/options.h"
+
 #include "core/threads.h"
-#include "optim/optim.h"
 
 #include <math.h>
 
 typedef struct adafactor_options {
     optim_common common;
-    key_texts    eps;
-    double       decay_rate; /* also torch's beta2_decay */
-    double       clip_threshold; /* also torch's d */
-    double       beta1;
-    bool         scale_parameter, relative_step, warmup_init;
+    key_texts eps;
+    double decay_rate;     /* also torch's beta2_decay */
+    double clip_threshold; /* also torch's d */
+    double beta1;
+    bool scale_parameter, relative_step, warmup_init;
 } adafactor_options;
 
-#define FIELD(key_, member, preset_, lo_, hi_, text)                                               \
-    {.name = key_, .kind = KEY_REAL, .offset = offsetof(adafactor_options, member),                \
-     .preset = preset_, .lo = lo_, .hi = hi_, .help = text}
-#define SWITCH(member, preset_, text)                                                              \
-    {.name = #member, .kind = KEY_BOOL, .offset = offsetof(adafactor_options, member),             \
-     .preset = preset_, .help = text}
-#define EPS(preset_)                                                                               \
-    {.name = "eps", .kind = KEY_TEXTS, .offset = offsetof(adafactor_options, eps),                 \
-     .preset = preset_, .help = "Least second moment, least size of a parameter."}
+#define REAL(name, member, preset, lo, hi, help)                                                   \
+    OPTION_REAL(adafactor_options, name, member, preset, lo, hi, help)
+#define BOOL(member, preset, help) OPTION_BOOL(adafactor_options, member, preset, help)
+#define EPS(preset)                                                                                \
+    OPTION_LIST(adafactor_options, "eps", eps, preset,                                             \
+                "Least second moment, least size of a parameter.")
 
 static const key adafactor_rows[] = {
-    FIELD("lr", common.lr, "0", 0, 1e6, "Learning rate; only with relative_step: no."),
+    REAL("lr", common.lr, "0", 0, 1e6, "Learning rate; only with relative_step: no."),
     EPS("[1e-30, 1e-3]"),
-    FIELD("clip_threshold", clip_threshold, "1", 1e-30, 1e30, "Largest rms of an update."),
-    FIELD("decay_rate", decay_rate, "-0.8", -10, 0, "The decay in step n is 1 - n^this."),
-    FIELD("beta1", beta1, "0", 0, 1, "Momentum of the update; 0 keeps none."),
-    FIELD("weight_decay", common.weight_decay, "0", 0, 1e3, "Decoupled weight decay."),
-    SWITCH(scale_parameter, "yes", "Scale the rate with the parameter's rms."),
-    SWITCH(relative_step, "yes", "The rate follows the steps; no schedule is used."),
-    SWITCH(warmup_init, "no", "relative_step begins with 1e-6 a step."),
+    REAL("clip_threshold", clip_threshold, "1", 1e-30, 1e30, "Largest rms of an update."),
+    REAL("decay_rate", decay_rate, "-0.8", -10, 0, "The decay in step n is 1 - n^this."),
+    REAL("beta1", beta1, "0", 0, 1, "Momentum of the update; 0 keeps none."),
+    OPTION_DECAY(adafactor_options, "0"),
+    BOOL(scale_parameter, "yes", "Scale the rate with the parameter's rms."),
+    BOOL(relative_step, "yes", "The rate follows the steps; no schedule is used."),
+    BOOL(warmup_init, "no", "relative_step begins with 1e-6 a step."),
 };
 static const key torch_rows[] = {
-    FIELD("lr", common.lr, "1e-2", 0, 1e6, "Largest rate relative to the parameter's rms."),
+    REAL("lr", common.lr, "1e-2", 0, 1e6, "Largest rate relative to the parameter's rms."),
     EPS("[1.1920928955078125e-07, 1e-3]"),
-    FIELD("beta2_decay", decay_rate, "-0.8", -10, 0, "The decay in step n is 1 - n^this."),
-    FIELD("d", clip_threshold, "1", 1e-30, 1e30, "Largest rms of an update."),
-    FIELD("weight_decay", common.weight_decay, "0", 0, 1e3, "Decoupled weight decay."),
+    REAL("beta2_decay", decay_rate, "-0.8", -10, 0, "The decay in step n is 1 - n^this."),
+    REAL("d", clip_threshold, "1", 1e-30, 1e30, "Largest rms of an update."),
+    OPTION_DECAY(adafactor_options, "0"),
 };
 static const key_table adafactor_keys = KEY_TABLE("adafactor", adafactor_rows, adafactor_options);
 static const key_table torch_keys = KEY_TABLE("adafactor_torch", torch_rows, adafactor_options);
@@ -108,10 +107,11 @@ static double rms(const float *v, int64_t n)
     return n ? sqrt(sum / (double)n) : 0;
 }
 
-/* What one tensor's step works with. add goes on every g^2, least_mean below mean(r), least below V. */
+/* What one tensor's step works with: add goes on every g^2; least_mean and least are the smallest
+ * mean(r) and V that count. */
 typedef struct factored {
     int64_t rows, columns, matrices; /* rows 0: a vector */
-    double  scale, fresh, add, least_mean, least;
+    double scale, fresh, add, least_mean, least;
 } factored;
 
 /* Moves the running means of one matrix towards the means of this gradient. */
@@ -190,13 +190,13 @@ static double second_moments(const factored *f, const optim_piece *k)
 
 typedef struct apply_args {
     const optim_piece *k;
-    double             rate, keep, beta1;
+    double rate, keep, beta1;
 } apply_args;
 
 static void apply_one(void *context, int64_t i, double u)
 {
     const apply_args *a = context;
-    double            change = a->rate * u;
+    double change = a->rate * u;
 
     if (a->beta1 > 0) {
         float *m = a->k->s[2] + i;
@@ -208,22 +208,24 @@ static void apply_one(void *context, int64_t i, double u)
 
 static factored factored_of(const optim *o, const optim_piece *k)
 {
-    const optim_span        *s = &o->spans[k->span];
+    const optim_span *s = &o->spans[k->span];
     const adafactor_options *a = o->options;
 
     return (factored){
-        .rows = s->rows, .columns = s->columns,
+        .rows = s->rows,
+        .columns = s->columns,
         .matrices = s->rows ? s->count / (s->rows * s->columns) : 0,
-        .scale = k->scale, .fresh = pow((double)k->step, a->decay_rate),
+        .scale = k->scale,
+        .fresh = pow((double)k->step, a->decay_rate),
     };
 }
 
 static void adafactor_piece(const optim *o, const optim_piece *k)
 {
     const adafactor_options *a = o->options;
-    const double             n = (double)k->step;
-    factored                 f = factored_of(o, k);
-    double                   rate = k->lr;
+    const double n = (double)k->step;
+    factored f = factored_of(o, k);
+    double rate = k->lr;
 
     f.add = o->c[0];
     if (a->relative_step)
@@ -231,22 +233,22 @@ static void adafactor_piece(const optim *o, const optim_piece *k)
     if (a->scale_parameter)
         rate *= fmax(o->c[1], rms(k->p, k->n));
     const double size = second_moments(&f, k);
-    apply_args   apply = {k, rate / fmax(1, size / a->clip_threshold), 1 - rate * k->weight_decay,
-                          a->beta1};
+    apply_args apply = {k, rate / fmax(1, size / a->clip_threshold), 1 - rate * k->weight_decay,
+                        a->beta1};
     for_each_update(&f, k, apply_one, &apply);
 }
 
 static void torch_piece(const optim *o, const optim_piece *k)
 {
     const adafactor_options *a = o->options;
-    factored                 f = factored_of(o, k);
+    factored f = factored_of(o, k);
     const double rate = fmax(o->c[1], rms(k->p, k->n)) * fmin(k->lr, 1 / sqrt((double)k->step));
 
     f.least_mean = o->c[0];
     f.least = o->c[0] * o->c[0];
     const double size = second_moments(&f, k);
-    apply_args   apply = {k, rate / fmax(1, size / a->clip_threshold), 1 - k->lr * k->weight_decay,
-                          0};
+    apply_args apply = {k, rate / fmax(1, size / a->clip_threshold), 1 - k->lr * k->weight_decay,
+                        0};
     for_each_update(&f, k, apply_one, &apply);
 }
 

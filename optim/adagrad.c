@@ -4,28 +4,23 @@
  *   g += wd p
  *   v += g g
  *   p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(v) + eps)      in step n */
-#include "optim/optim.h"
+#include "optim/options.h"
 
 #include <math.h>
 
 typedef struct adagrad_options {
     optim_common common;
-    double       lr_decay, eps, initial_accumulator_value;
+    double lr_decay, eps, initial_accumulator_value;
 } adagrad_options;
 
 static const key adagrad_rows[] = {
-    {.name = "lr", .kind = KEY_REAL, .offset = offsetof(adagrad_options, common.lr),
-     .preset = "1e-2", .lo = 0, .hi = 1e6, .help = "Learning rate at the schedule's peak."},
-    {.name = "lr_decay", .kind = KEY_REAL, .offset = offsetof(adagrad_options, lr_decay),
-     .preset = "0", .lo = 0, .hi = 1e6, .help = "The rate is divided by 1 + steps made * this."},
-    {.name = "eps", .kind = KEY_REAL, .offset = offsetof(adagrad_options, eps), .preset = "1e-10",
-     .lo = 0, .hi = 1, .help = "Added to the root of the sum of squares."},
-    {.name = "initial_accumulator_value", .kind = KEY_REAL,
-     .offset = offsetof(adagrad_options, initial_accumulator_value), .preset = "0", .lo = 0,
-     .hi = 1e6, .help = "Where the sum of squares starts."},
-    {.name = "weight_decay", .kind = KEY_REAL,
-     .offset = offsetof(adagrad_options, common.weight_decay), .preset = "0", .lo = 0, .hi = 1e3,
-     .help = "L2 penalty."},
+    OPTION_LR(adagrad_options, "1e-2"),
+    OPTION_REAL(adagrad_options, "lr_decay", lr_decay, "0", 0, 1e6,
+                "The rate is divided by 1 + steps made * this."),
+    OPTION_EPS(adagrad_options, "1e-10"),
+    OPTION_REAL(adagrad_options, "initial_accumulator_value", initial_accumulator_value, "0", 0,
+                1e6, "Where the sum of squares starts."),
+    OPTION_L2(adagrad_options, "0"),
 };
 static const key_table adagrad_keys = KEY_TABLE("adagrad", adagrad_rows, adagrad_options);
 
@@ -51,7 +46,7 @@ static void adagrad_piece(const optim *o, const optim_piece *k)
     const adagrad_options *a = o->options;
     const float rate = (float)(k->lr / (1 + (double)(k->step - 1) * a->lr_decay));
     const float eps = (float)a->eps, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT       p = k->p, *RESTRICT v = k->s[0];
+    float *RESTRICT p = k->p, *RESTRICT v = k->s[0];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd

@@ -5,16 +5,17 @@
  *   m += (1 - b1) (g - m)
  *   u  = max(b2 u, |g| + eps)
  *   p -= lr / (1 - b1^n) m / u */
-#include "optim/moments.h"
+#include "optim/options.h"
 
 #include <math.h>
 
-typedef struct adamax_options {
-    moment_options base;
-} adamax_options;
-
-static const key       adamax_rows[] = {MOMENT_KEYS(adamax_options, "2e-3", "0")};
-static const key_table adamax_keys = KEY_TABLE("adamax", adamax_rows, adamax_options);
+static const key adamax_rows[] = {
+    OPTION_LR(moment_options, "2e-3"),
+    OPTION_MOMENTS(moment_options, "[0.9, 0.999]"),
+    OPTION_EPS(moment_options, "1e-8"),
+    OPTION_L2(moment_options, "0"),
+};
+static const key_table adamax_keys = KEY_TABLE("adamax", adamax_rows, moment_options);
 
 static const char *const adamax_slot_names[] = {"m", "u"};
 
@@ -24,7 +25,7 @@ static void adamax_piece(const optim *o, const optim_piece *k)
     const float rate = (float)(k->lr / (1 - pow(o->c[0], (double)k->step)));
     const float eps = (float)((const moment_options *)o->options)->eps;
     const float decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT       p = k->p, *RESTRICT m = k->s[0], *RESTRICT u = k->s[1];
+    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT u = k->s[1];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd

@@ -9,61 +9,38 @@
  *   v += (1 - b2) (g g - v)
  *   p -= lr (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + eps)
  * amsgrad (Reddi et al., 2018): the largest v so far in the place of v. */
-#include "optim/optim.h"
+#include "optim/options.h"
 
 #include <math.h>
 
-typedef struct adam_options {
-    optim_common common;
-    key_texts    betas;
-    double       eps;
-    bool         amsgrad;
-} adam_options;
+#define ADAM_ROWS(decay)                                                                           \
+    OPTION_LR(moment_options, "1e-3"), OPTION_MOMENTS(moment_options, "[0.9, 0.999]"),             \
+        OPTION_EPS(moment_options, "1e-8"), decay,                                                 \
+        OPTION_BOOL(moment_options, amsgrad, "no", "Divide by the largest second moment so far.")
 
-#define ADAM_KEYS(decay)                                                                           \
-    {.name = "lr", .kind = KEY_REAL, .offset = offsetof(adam_options, common.lr),                  \
-     .preset = "1e-3", .lo = 0, .hi = 1e6, .help = "Learning rate at the schedule's peak."},       \
-    {.name = "betas", .kind = KEY_TEXTS, .offset = offsetof(adam_options, betas),                  \
-     .preset = "[0.9, 0.999]", .help = "Decay of the first and second moment, each in [0, 1)."},   \
-    {.name = "eps", .kind = KEY_REAL, .offset = offsetof(adam_options, eps), .preset = "1e-8",     \
-     .lo = 0, .hi = 1, .help = "Added to the root of the second moment."},                         \
-    {.name = "weight_decay", .kind = KEY_REAL,                                                     \
-     .offset = offsetof(adam_options, common.weight_decay), .preset = decay, .lo = 0, .hi = 1e3,   \
-     .help = "Share of the value that lr times this takes away a step (adam: L2 penalty)."},       \
-    {.name = "amsgrad", .kind = KEY_BOOL, .offset = offsetof(adam_options, amsgrad),               \
-     .preset = "no", .help = "Divide by the largest second moment so far."}
-
-static const key adamw_rows[] = {ADAM_KEYS("0.01")};
-static const key adam_rows[] = {ADAM_KEYS("0")};
-
-static const key_table adamw_keys = KEY_TABLE("adamw", adamw_rows, adam_options);
-static const key_table adam_keys = KEY_TABLE("adam", adam_rows, adam_options);
+static const key adamw_rows[] = {ADAM_ROWS(OPTION_DECAY(moment_options, "0.01"))};
+static const key adam_rows[] = {ADAM_ROWS(OPTION_L2(moment_options, "0"))};
+static const key_table adamw_keys = KEY_TABLE("adamw", adamw_rows, moment_options);
+static const key_table adam_keys = KEY_TABLE("adam", adam_rows, moment_options);
 
 static const char *const adam_slot_names[] = {"m", "v", "v_max"};
 
 static int adam_slots(const void *options)
 {
-    return ((const adam_options *)options)->amsgrad ? 3 : 2;
-}
-
-static status adam_setup(optim *o)
-{
-    const adam_options *a = o->options;
-
-    return optim_numbers(o->kind, "betas", &a->betas, 2, 0, 1, o->c);
+    return ((const moment_options *)options)->amsgrad ? 3 : 2;
 }
 
 static ALWAYS_INLINE void adam_loop(const optim *o, const optim_piece *k, bool decoupled,
                                     bool amsgrad)
 {
     const double n = (double)k->step, root2 = sqrt(1 - pow(o->c[1], n));
-    const float  a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]);
-    const float  rate = (float)(k->lr / (1 - pow(o->c[0], n))), inverse = (float)(1 / root2);
-    const float  keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
-    const float  decay = (float)k->weight_decay, scale = k->scale;
-    const float  eps = (float)((const adam_options *)o->options)->eps;
-    float *RESTRICT       p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
-    float *RESTRICT       top = k->s[2];
+    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]);
+    const float rate = (float)(k->lr / (1 - pow(o->c[0], n))), inverse = (float)(1 / root2);
+    const float keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
+    const float decay = (float)k->weight_decay, scale = k->scale;
+    const float eps = (float)((const moment_options *)o->options)->eps;
+    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
+    float *RESTRICT top = k->s[2];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd
@@ -72,7 +49,7 @@ static ALWAYS_INLINE void adam_loop(const optim *o, const optim_piece *k, bool d
         if (!decoupled)
             gi += decay * p[i];
         const float mi = m[i] + a1 * (gi - m[i]), vi = v[i] + a2 * (gi * gi - v[i]);
-        float       wi = vi;
+        float wi = vi;
         m[i] = mi;
         v[i] = vi;
         if (amsgrad) {
@@ -104,7 +81,7 @@ const optimizer optim_adamw = {
     .keys = &adamw_keys,
     .slot_names = adam_slot_names,
     .slots = adam_slots,
-    .setup = adam_setup,
+    .setup = moment_setup,
     .piece = adamw_piece,
 };
 
@@ -113,6 +90,6 @@ const optimizer optim_adam = {
     .keys = &adam_keys,
     .slot_names = adam_slot_names,
     .slots = adam_slots,
-    .setup = adam_setup,
+    .setup = moment_setup,
     .piece = adam_piece,
 };

@@ -11,11 +11,19 @@ enum { OFF, EMA, EMA_WARM, EMA_DEBIASED, SWA, PIECE = 16384 };
 static const char *const names[] = {"none", "ema", "ema_warm", "ema_debiased", "swa"};
 
 static const key average_rows[] = {
-    {.name = "average", .kind = KEY_CHOICE, .offset = offsetof(average_options, average),
-     .preset = "none", .choices = "none|ema|ema_warm|ema_debiased|swa",
+    {.name = "average",
+     .kind = KEY_CHOICE,
+     .offset = offsetof(average_options, average),
+     .preset = "none",
+     .choices = "none|ema|ema_warm|ema_debiased|swa",
      .help = "Running average of the tuned values that evaluation and the result use."},
-    {.name = "average_decay", .kind = KEY_REAL, .offset = offsetof(average_options, decay),
-     .preset = "0.999", .lo = 0, .hi = 1, .help = "Share of the old average that is kept."},
+    {.name = "average_decay",
+     .kind = KEY_REAL,
+     .offset = offsetof(average_options, decay),
+     .preset = "0.999",
+     .lo = 0,
+     .hi = 1,
+     .help = "Share of the old average that is kept."},
 };
 const key_table average_keys = KEY_TABLE("average", average_rows, average_options);
 
@@ -39,20 +47,20 @@ status average_open(average *a, arena *tuned, const average_options *options, co
 }
 
 typedef struct mix_args {
-    float       *v;
+    float *v;
     const float *p;
-    int64_t      n;
-    float        factor; /* v = factor v + fresh (p - factor v): a lerp when factor is 1 */
-    float        fresh;
+    int64_t n;
+    float factor; /* v = factor v + fresh (p - factor v): a lerp when factor is 1 */
+    float fresh;
 } mix_args;
 
 static void mix_piece(void *context, int64_t piece)
 {
     const mix_args *a = context;
-    const int64_t   first = piece * PIECE, end = first + PIECE < a->n ? first + PIECE : a->n;
-    float *RESTRICT       v = a->v;
+    const int64_t first = piece * PIECE, end = first + PIECE < a->n ? first + PIECE : a->n;
+    float *RESTRICT v = a->v;
     const float *RESTRICT p = a->p;
-    const float           factor = a->factor, fresh = a->fresh;
+    const float factor = a->factor, fresh = a->fresh;
 
 #pragma omp simd
     for (int64_t i = first; i < end; i++) {
@@ -79,7 +87,7 @@ void average_update(average *a, const float *p)
 
 void average_read(const average *a, float *out)
 {
-    const bool   divide = a->kind == EMA_DEBIASED && a->updates > 0;
+    const bool divide = a->kind == EMA_DEBIASED && a->updates > 0;
     const double whole = divide ? 1 - pow(a->decay, (double)a->updates) : 1;
 
     for (int64_t i = 0; i < a->n; i++)

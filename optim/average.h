@@ -16,17 +16,17 @@ extern "C" {
 
 typedef struct average_options {
     const char *average; /* NULL or "none": off */
-    double      decay;
+    double decay;
 } average_options;
 
 extern const key_table average_keys;
 
 typedef struct average {
-    int     kind; /* 0: off */
-    double  decay;
+    int kind; /* 0: off */
+    double decay;
     int64_t n;       /* values */
     int64_t updates; /* state, as v is */
-    float  *v;
+    float *v;
 } average;
 
 /* Takes n values from `tuned` and starts from p[n]. STATUS_USAGE for an unknown name. */

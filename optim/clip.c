@@ -11,21 +11,35 @@
 enum { PIECE = 16384, LANES = 8 };
 
 static const key clip_rows[] = {
-    {.name = "clip", .kind = KEY_REAL, .offset = offsetof(clip_options, clip), .preset = "0",
-     .lo = 0, .hi = 1e30, .help = "Largest norm of the whole gradient; 0 is off."},
-    {.name = "clip_norm", .kind = KEY_CHOICE, .offset = offsetof(clip_options, clip_norm),
-     .preset = "2", .choices = "2|inf", .help = "Which norm: length or largest magnitude."},
-    {.name = "clip_value", .kind = KEY_REAL, .offset = offsetof(clip_options, clip_value),
-     .preset = "0", .lo = 0, .hi = 1e30, .help = "Largest magnitude of a value; 0 is off."},
+    {.name = "clip",
+     .kind = KEY_REAL,
+     .offset = offsetof(clip_options, clip),
+     .preset = "0",
+     .lo = 0,
+     .hi = 1e30,
+     .help = "Largest norm of the whole gradient; 0 is off."},
+    {.name = "clip_norm",
+     .kind = KEY_CHOICE,
+     .offset = offsetof(clip_options, clip_norm),
+     .preset = "2",
+     .choices = "2|inf",
+     .help = "Which norm: length or largest magnitude."},
+    {.name = "clip_value",
+     .kind = KEY_REAL,
+     .offset = offsetof(clip_options, clip_value),
+     .preset = "0",
+     .lo = 0,
+     .hi = 1e30,
+     .help = "Largest magnitude of a value; 0 is off."},
 };
 const key_table clip_keys = KEY_TABLE("clip", clip_rows, clip_options);
 
 typedef struct sum_args {
     const float *g;
-    float       *out; /* clip_by_value */
-    int64_t      n;
-    double       scale, limit;
-    double      *part; /* one a piece */
+    float *out; /* clip_by_value */
+    int64_t n;
+    double scale, limit;
+    double *part; /* one a piece */
 } sum_args;
 
 static int64_t piece_count(int64_t n)
@@ -36,10 +50,10 @@ static int64_t piece_count(int64_t n)
 static void square_piece(void *context, int64_t piece)
 {
     const sum_args *a = context;
-    const float    *g = a->g + piece * PIECE;
-    const int64_t   left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
-    double          lane[LANES] = {0};
-    int64_t         i = 0;
+    const float *g = a->g + piece * PIECE;
+    const int64_t left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
+    double lane[LANES] = {0};
+    int64_t i = 0;
 
     for (; i + LANES <= n; i += LANES)
 #pragma omp simd
@@ -51,16 +65,16 @@ static void square_piece(void *context, int64_t piece)
         const double x = a->scale * (double)g[i];
         lane[j] += x * x;
     }
-    a->part[piece] = ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
-                     ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    a->part[piece] =
+        ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 static void max_piece(void *context, int64_t piece)
 {
     const sum_args *a = context;
-    const float    *g = a->g + piece * PIECE;
-    const int64_t   left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
-    double          most = 0;
+    const float *g = a->g + piece * PIECE;
+    const int64_t left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
+    double most = 0;
 
     for (int64_t i = 0; i < n; i++) {
         const double x = fabs(a->scale * (double)g[i]);
@@ -73,7 +87,7 @@ static void max_piece(void *context, int64_t piece)
 double clip_norm2(const float *g, int64_t n, double scale)
 {
     const int64_t pieces = piece_count(n);
-    sum_args      a = {.g = g, .n = n, .scale = scale};
+    sum_args a = {.g = g, .n = n, .scale = scale};
 
     if (n == 0)
         return 0;
@@ -88,8 +102,8 @@ double clip_norm2(const float *g, int64_t n, double scale)
 double clip_norm_max(const float *g, int64_t n, double scale)
 {
     const int64_t pieces = piece_count(n);
-    sum_args      a = {.g = g, .n = n, .scale = scale};
-    double        most = 0;
+    sum_args a = {.g = g, .n = n, .scale = scale};
+    double most = 0;
 
     a.part = threads_scratch(0, (size_t)pieces * sizeof *a.part);
     threads_run(pieces, max_piece, &a);
@@ -109,9 +123,9 @@ double clip_factor(double norm, double limit)
 static void value_piece(void *context, int64_t piece)
 {
     const sum_args *a = context;
-    float          *g = a->out + piece * PIECE;
-    const int64_t   left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
-    const float     scale = (float)a->scale, limit = (float)a->limit;
+    float *g = a->out + piece * PIECE;
+    const int64_t left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
+    const float scale = (float)a->scale, limit = (float)a->limit;
 
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {

@@ -13,15 +13,15 @@ extern "C" {
 
 /* What a recipe sets; filled by clip_keys. 0 is off. */
 typedef struct clip_options {
-    double      clip;       /* largest norm of the whole gradient */
-    const char *clip_norm;  /* "2" or "inf"; NULL is "2" */
-    double      clip_value; /* largest magnitude of a value, cut one by one before the norm */
+    double clip;           /* largest norm of the whole gradient */
+    const char *clip_norm; /* "2" or "inf"; NULL is "2" */
+    double clip_value;     /* largest magnitude of a value, cut one by one before the norm */
 } clip_options;
 
 extern const key_table clip_keys;
 
-/* Length of scale * g[n]: the root of the sum of squares, in double (pieces of 16,384 values, joined
- * as a binary tree). A value that is not finite makes it so. */
+/* Length of scale * g[n]: the root of the sum of squares, in double (pieces of 16,384 values,
+ * joined as a binary tree). A value that is not finite makes it so. */
 double clip_norm2(const float *g, int64_t n, double scale);
 
 /* Largest magnitude of scale * g[n]; NaN when a value is. */

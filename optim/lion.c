@@ -4,21 +4,17 @@
  *   u  = sign(b1 m + (1 - b1) g), sign(0) = 0
  *   p -= lr (u + wd p)
  *   m += (1 - b2) (g - m) */
-#include "optim/optim.h"
+#include "optim/options.h"
 
 typedef struct lion_options {
     optim_common common;
-    key_texts    betas;
+    key_texts betas;
 } lion_options;
 
 static const key lion_rows[] = {
-    {.name = "lr", .kind = KEY_REAL, .offset = offsetof(lion_options, common.lr), .preset = "1e-4",
-     .lo = 0, .hi = 1e6, .help = "Learning rate at the schedule's peak."},
-    {.name = "betas", .kind = KEY_TEXTS, .offset = offsetof(lion_options, betas),
-     .preset = "[0.9, 0.99]", .help = "Interpolation for the sign and decay of the momentum."},
-    {.name = "weight_decay", .kind = KEY_REAL,
-     .offset = offsetof(lion_options, common.weight_decay), .preset = "0", .lo = 0, .hi = 1e3,
-     .help = "Share of the value that lr times this takes away a step."},
+    OPTION_LR(lion_options, "1e-4"),
+    OPTION_BETAS(lion_options, "[0.9, 0.99]", "Weight of m in the sign, decay of m; in [0, 1)."),
+    OPTION_DECAY(lion_options, "0"),
 };
 static const key_table lion_keys = KEY_TABLE("lion", lion_rows, lion_options);
 
@@ -41,7 +37,7 @@ static void lion_piece(const optim *o, const optim_piece *k)
 {
     const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]);
     const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT       p = k->p, *RESTRICT m = k->s[0];
+    float *RESTRICT p = k->p, *RESTRICT m = k->s[0];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd

@@ -3,26 +3,22 @@
  *   mu_n = b1 (1 - 0.96^(n momentum_decay) / 2), M = mu_1 ... mu_n
  *   g += wd p   (decoupled_weight_decay: p *= 1 - lr wd)
  *   m, v as in adam
- *   p -= lr ((1 - mu_n) / (1 - M) g + mu_{n+1} / (1 - M mu_{n+1}) m) / (sqrt(v / (1 - b2^n)) + eps) */
-#include "optim/moments.h"
+ *   p -= lr ((1 - mu_n) / (1 - M) g + mu_{n+1} / (1 - M mu_{n+1}) m)
+ *        / (sqrt(v / (1 - b2^n)) + eps) */
+#include "optim/options.h"
 
 #include <math.h>
 
-typedef struct nadam_options {
-    moment_options base;
-    double         momentum_decay;
-    bool           decoupled_weight_decay;
-} nadam_options;
-
 static const key nadam_rows[] = {
-    MOMENT_KEYS(nadam_options, "2e-3", "0"),
-    {.name = "momentum_decay", .kind = KEY_REAL, .offset = offsetof(nadam_options, momentum_decay),
-     .preset = "0.004", .lo = 0, .hi = 1e3, .help = "How fast the momentum rises to betas[0]."},
-    {.name = "decoupled_weight_decay", .kind = KEY_BOOL,
-     .offset = offsetof(nadam_options, decoupled_weight_decay), .preset = "no",
-     .help = "Weight decay as in adamw instead of L2."},
+    OPTION_LR(moment_options, "2e-3"),
+    OPTION_MOMENTS(moment_options, "[0.9, 0.999]"),
+    OPTION_EPS(moment_options, "1e-8"),
+    OPTION_L2(moment_options, "0"),
+    OPTION_REAL(moment_options, "momentum_decay", momentum_decay, "0.004", 0, 1e3,
+                "How fast the momentum rises to betas[0]."),
+    OPTION_BOOL(moment_options, decoupled_weight_decay, "no", "Weight decay as in adamw, not L2."),
 };
-static const key_table nadam_keys = KEY_TABLE("nadam", nadam_rows, nadam_options);
+static const key_table nadam_keys = KEY_TABLE("nadam", nadam_rows, moment_options);
 
 static const char *const nadam_slot_names[] = {"m", "v", "mu_product"};
 
@@ -47,7 +43,7 @@ static status nadam_setup(optim *o)
 
 static double nadam_mu(const optim *o, int64_t step)
 {
-    const nadam_options *a = o->options;
+    const moment_options *a = o->options;
 
     return o->c[0] * (1 - 0.5 * pow(0.96, (double)step * a->momentum_decay));
 }
@@ -61,17 +57,17 @@ static void nadam_begin(optim *o, int span, int64_t step)
 
 static void nadam_piece(const optim *o, const optim_piece *k)
 {
-    const nadam_options *a = o->options;
+    const moment_options *a = o->options;
     const double n = (double)k->step, mu = nadam_mu(o, k->step), next = nadam_mu(o, k->step + 1);
     const double product = k->s[2][0];
-    const bool   decoupled = a->decoupled_weight_decay;
-    const float  a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]), eps = (float)a->base.eps;
-    const float  of_g = (float)(k->lr * (1 - mu) / (1 - product));
-    const float  of_m = (float)(k->lr * next / (1 - product * next));
-    const float  inverse = (float)(1 / sqrt(1 - pow(o->c[1], n))), scale = k->scale;
-    const float  keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
-    const float  decay = decoupled ? 0 : (float)k->weight_decay;
-    float *RESTRICT       p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
+    const bool decoupled = a->decoupled_weight_decay;
+    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]), eps = (float)a->eps;
+    const float of_g = (float)(k->lr * (1 - mu) / (1 - product));
+    const float of_m = (float)(k->lr * next / (1 - product * next));
+    const float inverse = (float)(1 / sqrt(1 - pow(o->c[1], n))), scale = k->scale;
+    const float keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
+    const float decay = decoupled ? 0 : (float)k->weight_decay;
+    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd

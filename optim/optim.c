@@ -20,7 +20,7 @@ const optimizer *optim_row(int i)
 
 status optim_find(const char *name, const optimizer **out)
 {
-    char   names[512] = "";
+    char names[512] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -64,7 +64,7 @@ int64_t optim_state_bytes(const optimizer *kind, const void *options, const opti
                           int n_spans)
 {
     const int slots = kind->slots(options);
-    int64_t   bytes = n_spans * (int64_t)sizeof(int64_t);
+    int64_t bytes = n_spans * (int64_t)sizeof(int64_t);
 
     for (int i = 0; i < n_spans; i++)
         for (int slot = 0; slot < slots; slot++)
@@ -113,8 +113,8 @@ status optim_open(optim *o, arena *tuned, const optimizer *kind, const void *opt
     TRY_TAKE(o->pieces, tuned, o->n_pieces);
     int64_t k = 0;
     for (int i = 0; i < n_spans; i++) {
-        const int64_t n = span_pieces(kind, &spans[i]), size = kind->whole ? spans[i].count
-                                                                            : OPTIM_PIECE;
+        const int64_t n = span_pieces(kind, &spans[i]),
+                      size = kind->whole ? spans[i].count : OPTIM_PIECE;
         for (int64_t j = 0; j < n; j++) {
             const int64_t begin = j * size, left = spans[i].count - begin;
             o->pieces[k++] = (struct optim_border){i, begin, left < size ? left : size};
@@ -125,20 +125,20 @@ status optim_open(optim *o, arena *tuned, const optimizer *kind, const void *opt
 }
 
 typedef struct step_args {
-    const optim       *o;
-    float             *parameters;
-    const float       *gradient;
-    float              scale;
+    const optim *o;
+    float *parameters;
+    const float *gradient;
+    float scale;
     const optim_group *groups;
-    const uint8_t     *skip;
+    const uint8_t *skip;
 } step_args;
 
 static void run_piece(void *context, int64_t piece)
 {
-    const step_args           *a = context;
-    const optim               *o = a->o;
+    const step_args *a = context;
+    const optim *o = a->o;
     const struct optim_border *b = &o->pieces[piece];
-    const optim_span          *s = &o->spans[b->span];
+    const optim_span *s = &o->spans[b->span];
 
     if (a->skip && a->skip[b->span])
         return;

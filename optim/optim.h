@@ -21,16 +21,16 @@ extern "C" {
 #endif
 
 enum {
-    OPTIM_SLOTS = 4,      /* state buffers an optimizer has at most */
-    OPTIM_CONSTANTS = 8,  /* numbers it derives from its options */
-    OPTIM_PIECE = 16384   /* values of a piece */
+    OPTIM_SLOTS = 4,     /* state buffers an optimizer has at most */
+    OPTIM_CONSTANTS = 8, /* numbers it derives from its options */
+    OPTIM_PIECE = 16384  /* values of a piece */
 };
 
 /* One tensor of the flat buffers. rows and columns are its last two sizes; both 0 for a vector or a
  * single value. count / (rows * columns) such matrices follow each other. */
 typedef struct optim_span {
     int64_t first, count;
-    int     group;
+    int group;
     int64_t rows, columns;
 } optim_span;
 
@@ -50,20 +50,20 @@ typedef struct optim optim;
  * times scale. s[slot] starts at the same value as p, or, for a slot with its own counts, at the
  * span's beginning. */
 typedef struct optim_piece {
-    int64_t      n;
-    float       *p;
+    int64_t n;
+    float *p;
     const float *g;
-    float       *s[OPTIM_SLOTS];
-    double       lr, weight_decay;
-    float        scale;
-    int64_t      step; /* of this span, from 1 */
-    int          span;
+    float *s[OPTIM_SLOTS];
+    double lr, weight_decay;
+    float scale;
+    int64_t step; /* of this span, from 1 */
+    int span;
 } optim_piece;
 
 typedef struct optimizer {
-    const char      *name;
+    const char *name;
     const key_table *keys;
-    bool             whole; /* a piece is always a whole span */
+    bool whole; /* a piece is always a whole span */
     const char *const *slot_names;
     /* Number of slots that these options need (at most OPTIM_SLOTS). */
     int (*slots)(const void *options);
@@ -79,26 +79,26 @@ typedef struct optimizer {
 /* A slot of all spans: what a checkpoint stores. */
 typedef struct optim_slot {
     const char *name; /* "m" */
-    float      *v;
-    int64_t     count;
-    int64_t    *first; /* [n_spans]: where a span's values begin */
-    bool        as_span; /* a span has as many values here as in the parameters */
+    float *v;
+    int64_t count;
+    int64_t *first; /* [n_spans]: where a span's values begin */
+    bool as_span;   /* a span has as many values here as in the parameters */
 } optim_slot;
 
 struct optim {
-    const optimizer  *kind;
-    const void       *options;
-    double            c[OPTIM_CONSTANTS];
+    const optimizer *kind;
+    const void *options;
+    double c[OPTIM_CONSTANTS];
     const optim_span *spans;
-    int               n_spans;
-    int64_t          *steps;  /* [n_spans] steps made: state too */
-    int               n_slots;
-    optim_slot        slot[OPTIM_SLOTS];
-    int64_t           n_pieces;
+    int n_spans;
+    int64_t *steps; /* [n_spans] steps made: state too */
+    int n_slots;
+    optim_slot slot[OPTIM_SLOTS];
+    int64_t n_pieces;
     struct optim_border {
-        int     span;
+        int span;
         int64_t begin, count; /* within the span */
-    } *pieces;
+    } * pieces;
 };
 
 /* The optimizer of a name; STATUS_USAGE with all names when there is none. */
@@ -120,7 +120,7 @@ int64_t optim_state_bytes(const optimizer *kind, const void *options, const opti
 void optim_step(optim *o, float *parameters, const float *gradient, double scale,
                 const optim_group *groups, const uint8_t *skip);
 
-/* For setup: reads exactly n numbers of a list option, each within [lo, hi); message with `what`. */
+/* For setup: reads exactly n numbers of a list option, each within [lo, hi). */
 status optim_numbers(const optimizer *kind, const char *what, const key_texts *list, int n,
                      double lo, double hi, double *out);
 

@@ -6,30 +6,23 @@
  *   centered: a += (1 - alpha) (g - a), and v - a a in the place of v
  *   u  = g / (sqrt(v) + eps);  momentum: b = momentum b + u, and b in the place of u
  *   p -= lr u */
-#include "optim/optim.h"
+#include "optim/options.h"
 
 #include <math.h>
 
 typedef struct rmsprop_options {
     optim_common common;
-    double       alpha, eps, momentum;
-    bool         centered;
+    double alpha, eps, momentum;
+    bool centered;
 } rmsprop_options;
 
 static const key rmsprop_rows[] = {
-    {.name = "lr", .kind = KEY_REAL, .offset = offsetof(rmsprop_options, common.lr),
-     .preset = "1e-2", .lo = 0, .hi = 1e6, .help = "Learning rate at the schedule's peak."},
-    {.name = "alpha", .kind = KEY_REAL, .offset = offsetof(rmsprop_options, alpha),
-     .preset = "0.99", .lo = 0, .hi = 1, .help = "Decay of the mean square."},
-    {.name = "eps", .kind = KEY_REAL, .offset = offsetof(rmsprop_options, eps), .preset = "1e-8",
-     .lo = 0, .hi = 1, .help = "Added to the root of the mean square."},
-    {.name = "momentum", .kind = KEY_REAL, .offset = offsetof(rmsprop_options, momentum),
-     .preset = "0", .lo = 0, .hi = 1, .help = "Share of the last direction that is kept."},
-    {.name = "centered", .kind = KEY_BOOL, .offset = offsetof(rmsprop_options, centered),
-     .preset = "no", .help = "Divide by the deviation instead of the root mean square."},
-    {.name = "weight_decay", .kind = KEY_REAL,
-     .offset = offsetof(rmsprop_options, common.weight_decay), .preset = "0", .lo = 0, .hi = 1e3,
-     .help = "L2 penalty."},
+    OPTION_LR(rmsprop_options, "1e-2"),
+    OPTION_REAL(rmsprop_options, "alpha", alpha, "0.99", 0, 1, "Decay of the mean square."),
+    OPTION_EPS(rmsprop_options, "1e-8"),
+    OPTION_REAL(rmsprop_options, "momentum", momentum, "0", 0, 1, "Share of the last step kept."),
+    OPTION_BOOL(rmsprop_options, centered, "no", "Divide by the deviation, not the mean square."),
+    OPTION_L2(rmsprop_options, "0"),
 };
 static const key_table rmsprop_keys = KEY_TABLE("rmsprop", rmsprop_rows, rmsprop_options);
 
@@ -54,14 +47,14 @@ static ALWAYS_INLINE void rmsprop_loop(const optim *o, const optim_piece *k, boo
     const rmsprop_options *a = o->options;
     const float fresh = (float)(1 - a->alpha), eps = (float)a->eps, old = (float)a->momentum;
     const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT       p = k->p, *RESTRICT v = k->s[0], *RESTRICT mean = k->s[1];
-    float *RESTRICT       b = k->s[2];
+    float *RESTRICT p = k->p, *RESTRICT v = k->s[0], *RESTRICT mean = k->s[1];
+    float *RESTRICT b = k->s[2];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd
     for (int64_t i = 0; i < k->n; i++) {
         const float gi = scale * g[i] + decay * p[i], vi = v[i] + fresh * (gi * gi - v[i]);
-        float       square = vi;
+        float square = vi;
         v[i] = vi;
         if (centered) {
             const float ai = mean[i] + fresh * (gi - mean[i]);

@@ -7,11 +7,15 @@
 #define PI 3.14159265358979323846
 
 #define REAL(field, hi_, unit_, text)                                                              \
-    {.name = #field, .kind = KEY_REAL, .offset = offsetof(schedule_options, field),                \
-     .preset = "0", .lo = 0, .hi = hi_, .unit = unit_, .help = text}
+    {                                                                                              \
+        .name = #field, .kind = KEY_REAL, .offset = offsetof(schedule_options, field),             \
+        .preset = "0", .lo = 0, .hi = hi_, .unit = unit_, .help = text                             \
+    }
 
 static const key schedule_rows[] = {
-    {.name = "schedule", .kind = KEY_CHOICE, .offset = offsetof(schedule_options, schedule),
+    {.name = "schedule",
+     .kind = KEY_CHOICE,
+     .offset = offsetof(schedule_options, schedule),
      .preset = "constant",
      .choices = "constant|constant_with_warmup|linear|cosine|cosine_with_restarts|"
                 "cosine_with_min_lr|polynomial|inverse_sqrt|wsd",
@@ -25,10 +29,18 @@ static const key schedule_rows[] = {
     REAL(timescale, 1e12, "steps", "inverse_sqrt; 0 means the warm-up, or 10000 without one."),
     REAL(num_stable_steps, 1e12, "steps", "wsd: steps at the peak; 0 means all that are left."),
     REAL(num_decay_steps, 1e12, "steps", "wsd: below 1 a share of the steps; 0 means 0.1."),
-    {.name = "warmup_type", .kind = KEY_CHOICE, .offset = offsetof(schedule_options, warmup_type),
-     .preset = "linear", .choices = "linear|cosine|1-sqrt", .help = "wsd: shape of the rise."},
-    {.name = "decay_type", .kind = KEY_CHOICE, .offset = offsetof(schedule_options, decay_type),
-     .preset = "cosine", .choices = "linear|cosine|1-sqrt", .help = "wsd: shape of the fall."},
+    {.name = "warmup_type",
+     .kind = KEY_CHOICE,
+     .offset = offsetof(schedule_options, warmup_type),
+     .preset = "linear",
+     .choices = "linear|cosine|1-sqrt",
+     .help = "wsd: shape of the rise."},
+    {.name = "decay_type",
+     .kind = KEY_CHOICE,
+     .offset = offsetof(schedule_options, decay_type),
+     .preset = "cosine",
+     .choices = "linear|cosine|1-sqrt",
+     .help = "wsd: shape of the fall."},
 };
 const key_table schedule_keys = KEY_TABLE("schedule", schedule_rows, schedule_options);
 
@@ -116,7 +128,7 @@ enum { CYCLES = 1, MIN_LR = 2, MIN_RATIO = 4, END = 8, SCALE = 16, PHASES = 32 }
 static const struct {
     const char *name;
     double (*share)(const schedule *s, double peak, double t);
-    int    reads;
+    int reads;
     double num_cycles; /* own default */
 } kinds[] = {
     {"constant", flat, 0, 0},
@@ -141,8 +153,8 @@ static status refuse_unread(const schedule *s)
     const schedule_options *o = &s->o;
     const struct {
         const char *name;
-        int         key;
-        bool        set;
+        int key;
+        bool set;
     } given[] = {
         {"num_cycles", CYCLES, o->num_cycles != 0},
         {"min_lr", MIN_LR, o->min_lr != 0},
@@ -166,8 +178,8 @@ static status refuse_unread(const schedule *s)
 static status set_phases(schedule *s, int64_t steps)
 {
     s->decay = schedule_steps(s->o.num_decay_steps > 0 ? s->o.num_decay_steps : 0.1, steps);
-    s->stable = s->o.num_stable_steps > 0 ? floor(s->o.num_stable_steps)
-                                          : s->steps - s->warmup - s->decay;
+    s->stable =
+        s->o.num_stable_steps > 0 ? floor(s->o.num_stable_steps) : s->steps - s->warmup - s->decay;
     if (s->stable < 0)
         return fail(STATUS_USAGE,
                     "optim: wsd has %.0f steps of warm-up and %.0f of decay, the run only %.0f",

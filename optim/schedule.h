@@ -16,15 +16,15 @@ extern "C" {
  * and one that the schedule does not read must be 0. */
 typedef struct schedule_options {
     const char *schedule;
-    double      warmup;     /* below 1: share of the steps, rounded up; else steps */
-    double      num_cycles; /* cosine 0.5, cosine_with_restarts 1, wsd 0.5 */
-    double      min_lr;     /* cosine_with_min_lr: a rate */
-    double      min_lr_ratio; /* cosine_with_min_lr, wsd: a share of the peak */
-    double      lr_end;     /* polynomial: a rate */
-    double      power;      /* polynomial: 1 */
-    double      timescale;  /* inverse_sqrt: warm-up steps, or 10000 without warm-up */
-    double      num_stable_steps; /* wsd: what is left between warm-up and decay */
-    double      num_decay_steps;  /* wsd: 0.1; below 1: share of the steps, rounded up */
+    double warmup;           /* below 1: share of the steps, rounded up; else steps */
+    double num_cycles;       /* cosine 0.5, cosine_with_restarts 1, wsd 0.5 */
+    double min_lr;           /* cosine_with_min_lr: a rate */
+    double min_lr_ratio;     /* cosine_with_min_lr, wsd: a share of the peak */
+    double lr_end;           /* polynomial: a rate */
+    double power;            /* polynomial: 1 */
+    double timescale;        /* inverse_sqrt: warm-up steps, or 10000 without warm-up */
+    double num_stable_steps; /* wsd: what is left between warm-up and decay */
+    double num_decay_steps;  /* wsd: 0.1; below 1: share of the steps, rounded up */
     const char *warmup_type, *decay_type; /* wsd: linear | cosine | 1-sqrt */
 } schedule_options;
 
@@ -32,8 +32,8 @@ extern const key_table schedule_keys;
 
 typedef struct schedule {
     schedule_options o;
-    int              kind;
-    double           steps, warmup, stable, decay; /* in steps */
+    int kind;
+    double steps, warmup, stable, decay; /* in steps */
 } schedule;
 
 /* Resolves the options for a run of `steps` steps (0 or more). peak is the smallest group's rate:

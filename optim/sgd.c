@@ -4,25 +4,20 @@
  *   b  = g in the first step, then momentum b + (1 - dampening) g
  *   p -= lr b            nesterov: p -= lr (g + momentum b)
  * Without momentum there is no state and p -= lr g. */
-#include "optim/optim.h"
+#include "optim/options.h"
 
 typedef struct sgd_options {
     optim_common common;
-    double       momentum, dampening;
-    bool         nesterov;
+    double momentum, dampening;
+    bool nesterov;
 } sgd_options;
 
 static const key sgd_rows[] = {
-    {.name = "lr", .kind = KEY_REAL, .offset = offsetof(sgd_options, common.lr), .preset = "1e-3",
-     .lo = 0, .hi = 1e6, .help = "Learning rate at the schedule's peak."},
-    {.name = "momentum", .kind = KEY_REAL, .offset = offsetof(sgd_options, momentum),
-     .preset = "0", .lo = 0, .hi = 1, .help = "Share of the last direction that is kept."},
-    {.name = "dampening", .kind = KEY_REAL, .offset = offsetof(sgd_options, dampening),
-     .preset = "0", .lo = 0, .hi = 1, .help = "1 - dampening weighs the new gradient."},
-    {.name = "nesterov", .kind = KEY_BOOL, .offset = offsetof(sgd_options, nesterov),
-     .preset = "no", .help = "Look ahead along the momentum (needs momentum, no dampening)."},
-    {.name = "weight_decay", .kind = KEY_REAL, .offset = offsetof(sgd_options, common.weight_decay),
-     .preset = "0", .lo = 0, .hi = 1e3, .help = "L2 penalty."},
+    OPTION_LR(sgd_options, "1e-3"),
+    OPTION_REAL(sgd_options, "momentum", momentum, "0", 0, 1, "Share of the last step kept."),
+    OPTION_REAL(sgd_options, "dampening", dampening, "0", 0, 1, "1 - this weighs a gradient."),
+    OPTION_BOOL(sgd_options, nesterov, "no", "Look ahead; needs momentum and no dampening."),
+    OPTION_L2(sgd_options, "0"),
 };
 static const key_table sgd_keys = KEY_TABLE("sgd", sgd_rows, sgd_options);
 
@@ -47,11 +42,11 @@ static status sgd_setup(optim *o)
 static ALWAYS_INLINE void momentum_loop(const optim *o, const optim_piece *k, bool nesterov)
 {
     const sgd_options *a = o->options;
-    const bool         first = k->step == 1;
-    const float        old = first ? 0 : (float)a->momentum, ahead = (float)a->momentum;
-    const float        fresh = first ? 1 : (float)(1 - a->dampening);
-    const float        lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT       p = k->p, *RESTRICT b = k->s[0];
+    const bool first = k->step == 1;
+    const float old = first ? 0 : (float)a->momentum, ahead = (float)a->momentum;
+    const float fresh = first ? 1 : (float)(1 - a->dampening);
+    const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
+    float *RESTRICT p = k->p, *RESTRICT b = k->s[0];
     const float *RESTRICT g = k->g;
 
 #pragma omp simd
@@ -66,7 +61,7 @@ static void sgd_piece(const optim *o, const optim_piece *k)
 {
     if (o->n_slots == 0) {
         const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-        float *RESTRICT       p = k->p;
+        float *RESTRICT p = k->p;
         const float *RESTRICT g = k->g;
 
 #pragma omp simd

@@ -56,25 +56,26 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* The steps in a folder, newest first, into a list that the caller frees; removes unfinished ones. */
+/* The steps in a folder, newest first, into a list that the caller frees; removes unfinished
+ * checkpoints. */
 static status list_steps(const char *folder, int64_t **steps, int *n)
 {
     struct dirent *entry;
-    status         s = STATUS_OK;
+    status s = STATUS_OK;
 
     *n = 0;
     *steps = NULL;
     DIR *dir = opendir(folder);
     if (!dir)
-        return errno == ENOENT ? STATUS_OK
-                               : fail(STATUS_IO, "%s: cannot open the folder: %s", folder,
-                                      strerror(errno));
+        return errno == ENOENT
+                   ? STATUS_OK
+                   : fail(STATUS_IO, "%s: cannot open the folder: %s", folder, strerror(errno));
     *steps = malloc(STEPS_MAX * sizeof **steps);
     if (!*steps)
         s = fail(STATUS_MEMORY, "%s: no memory for its list", folder);
     while (s == STATUS_OK && (entry = readdir(dir)) != NULL) {
         const int64_t step = step_of(entry->d_name);
-        char          path[PATH_MAX];
+        char path[PATH_MAX];
         if (is_unfinished(entry->d_name)) {
             s = join(path, folder, entry->d_name);
             if (s == STATUS_OK && folder_remove_tree(path) != STATUS_OK)
@@ -129,8 +130,8 @@ static status remove_step(const char *folder, int64_t step)
 static status prune(const char *folder, int64_t newest, int keep)
 {
     int64_t *steps;
-    int      n, kept = 0;
-    status   s = list_steps(folder, &steps, &n);
+    int n, kept = 0;
+    status s = list_steps(folder, &steps, &n);
 
     for (int i = 0; i < n && s == STATUS_OK; i++)
         if (steps[i] > newest || kept++ >= keep)
@@ -200,9 +201,9 @@ status checkpoint_verify(arena *a, const char *path, checkpoint_found *out)
 
 status checkpoint_find_newest_good(arena *a, const char *run, checkpoint_found *out)
 {
-    char     folder[PATH_MAX], path[PATH_MAX];
+    char folder[PATH_MAX], path[PATH_MAX];
     int64_t *steps;
-    int      n;
+    int n;
 
     *out = (checkpoint_found){0};
     TRY(join(folder, run, "checkpoints"));

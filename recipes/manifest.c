@@ -19,15 +19,15 @@ enum { TAIL = sizeof tail - 1 + SHA256_HEX - 1 + 3 /* "}\n */, TEXT_LIMIT = 1 <<
 typedef struct file_list {
     arena *a;
     char **v; /* [MANIFEST_FILES] paths relative to the folder */
-    int    n;
+    int n;
 } file_list;
 
 /* Adds all files below folder/prefix. */
 static status list_files(file_list *l, const char *folder, const char *prefix)
 {
-    char           path[PATH_MAX];
+    char path[PATH_MAX];
     struct dirent *entry;
-    status         s = STATUS_OK;
+    status s = STATUS_OK;
 
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, prefix) >= sizeof path)
         return fail(STATUS_IO, "%s: path is too long", folder);
@@ -93,7 +93,7 @@ static status print_files(arena *a, FILE *f, const char *folder)
     qsort(l.v, (size_t)l.n, sizeof *l.v, by_name);
     fprintf(f, "\"files\": [");
     for (int i = 0, printed = 0; i < l.n; i++) {
-        char    hex[SHA256_HEX], path[PATH_MAX];
+        char hex[SHA256_HEX], path[PATH_MAX];
         int64_t bytes;
 
         if (strcmp(l.v[i], name) == 0)
@@ -125,8 +125,8 @@ static status print_manifest(arena *a, FILE *f, const char *folder, int64_t step
 
 status manifest_write(const char *folder, int64_t step, const checkpoint_facts *facts)
 {
-    arena  work;
-    char  *text = NULL, hex[SHA256_HEX], path[PATH_MAX];
+    arena work;
+    char *text = NULL, hex[SHA256_HEX], path[PATH_MAX];
     size_t n = 0;
 
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
@@ -178,8 +178,8 @@ static bool is_inside(const char *path)
 static status check_file(const char *folder, const cJSON *item, const char *what)
 {
     const char *file = NULL, *want = NULL;
-    char        path[PATH_MAX], hex[SHA256_HEX];
-    int64_t     bytes = 0, have;
+    char path[PATH_MAX], hex[SHA256_HEX];
+    int64_t bytes = 0, have;
 
     TRY(json_string(item, "path", true, &file, what));
     TRY(json_string(item, "sha256", true, &want, what));
@@ -209,7 +209,7 @@ static status copy_text(arena *a, const cJSON *o, const char *key, const char **
 static status check_manifest(arena *a, const char *folder, const cJSON *o, const char *what,
                              int64_t *step, checkpoint_facts *facts)
 {
-    int64_t      format = 0;
+    int64_t format = 0;
     const cJSON *files = cJSON_GetObjectItemCaseSensitive(o, "files"), *item;
 
     TRY(json_int(o, "format", true, 0, 1000, &format, what));
@@ -231,7 +231,7 @@ static status check_manifest(arena *a, const char *folder, const cJSON *o, const
 
 status manifest_check(arena *a, const char *folder, int64_t *step, checkpoint_facts *facts)
 {
-    char   path[PATH_MAX], *text;
+    char path[PATH_MAX], *text;
     size_t n;
     cJSON *o = NULL;
 

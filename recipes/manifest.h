@@ -1,7 +1,7 @@
-/* manifest: MANIFEST.json of a checkpoint folder: which files, how large, which SHA-256; and its own.
+/* manifest: MANIFEST.json of a checkpoint folder: which files, how large, which SHA-256.
  *
- * The text ends with the line `"manifest_sha256": "<64 digits>"}`, the hash of all bytes before that
- * line, so a changed byte in the manifest itself is noticed too. */
+ * The text ends with the line `"manifest_sha256": "<64 digits>"}`, the hash of all bytes before
+ * that line, so a changed byte in the manifest itself is noticed too. */
 #ifndef RECIPES_MANIFEST_H
 #define RECIPES_MANIFEST_H
 

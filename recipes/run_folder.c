@@ -165,8 +165,8 @@ static bool is_name(const char *name)
 
 static status write_line(run_log *log, int64_t step, const run_value *v, int n)
 {
-    char    line[LINE];
-    size_t  used = 0;
+    char line[LINE];
+    size_t used = 0;
     int64_t before = 0;
 
     CHECK(log->fd >= 0);

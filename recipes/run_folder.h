@@ -23,21 +23,21 @@ extern "C" {
 
 typedef struct run_log {
     char path[PATH_MAX];
-    int  fd;
+    int fd;
 } run_log;
 
 typedef struct run_folder {
-    char        path[PATH_MAX];
-    int         lock;
-    run_log     metrics, timing;
+    char path[PATH_MAX];
+    int lock;
+    run_log metrics, timing;
     tensorboard events;
 } run_folder;
 
 /* One number of a line. Names are letters, digits, '_', '.', '/' and '-'. */
 typedef struct run_value {
     const char *name;
-    double      value;
-    bool        whole; /* printed as a whole number (exact below 2^53), else with nine digits */
+    double value;
+    bool whole; /* printed as a whole number (exact below 2^53), else with nine digits */
 } run_value;
 
 /* Makes the folder when it is missing, and locks it. One that holds a run already is refused unless
@@ -45,8 +45,8 @@ typedef struct run_value {
 status run_folder_open(run_folder *r, const char *path, bool resume);
 
 /* Starts the logs for writing, first step to be written from_step (0: a new run). On resume
- * metrics_bytes and timing_bytes are the checkpoint's: both logs are cut back to them; a log that is
- * shorter is an error. */
+ * metrics_bytes and timing_bytes are the checkpoint's: both logs are cut back to them; a log that
+ * is shorter is an error. */
 status run_folder_start(run_folder *r, int64_t from_step, int64_t metrics_bytes,
                         int64_t timing_bytes);
 

@@ -18,7 +18,7 @@ void signals_install(void);
 bool signals_stop_requested(void);
 
 /* The signal that asked, 0 when none did; its name for a message ("SIGTERM", ""). */
-int         signals_which(void);
+int signals_which(void);
 const char *signals_name(void);
 
 /* Forgets that it was asked: tests, and a second run in one process. */

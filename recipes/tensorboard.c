@@ -12,7 +12,7 @@
 uint32_t crc32c(const void *bytes, size_t n)
 {
     const uint8_t *v = bytes;
-    uint32_t       crc = ~0u;
+    uint32_t crc = ~0u;
 
     for (size_t i = 0; i < n; i++) {
         crc ^= v[i];
@@ -24,7 +24,7 @@ uint32_t crc32c(const void *bytes, size_t n)
 
 /* A message under construction; records are short, so their place is fixed. */
 typedef struct message {
-    size_t  n;
+    size_t n;
     uint8_t v[600];
 } message;
 
@@ -63,7 +63,7 @@ static void put_counted(message *m, int number, const void *bytes, size_t n)
 
 static message event(double wall, int64_t step)
 {
-    message  m = {0};
+    message m = {0};
     uint64_t bits;
 
     memcpy(&bits, &wall, sizeof bits);
@@ -90,7 +90,7 @@ static status write_record(tensorboard *t, const message *m)
     put_bytes(&record, m->v, m->n);
     put_little(&record, masked(m->v, m->n), 4);
 
-    const off_t   before = lseek(t->fd, 0, SEEK_END);
+    const off_t before = lseek(t->fd, 0, SEEK_END);
     const ssize_t n = write(t->fd, record.v, record.n);
     if (n == (ssize_t)record.n)
         return STATUS_OK;
@@ -111,7 +111,7 @@ static double now(void)
 static status write_start(tensorboard *t, int64_t from_step)
 {
     static const char version[] = "brain.Event:2";
-    message           first = event(now(), 0);
+    message first = event(now(), 0);
 
     put_counted(&first, 3, version, sizeof version - 1);
     TRY(write_record(t, &first));
@@ -143,7 +143,7 @@ status tensorboard_open(tensorboard *t, const char *folder, int64_t from_step)
 
 status tensorboard_scalar(tensorboard *t, double wall, int64_t step, const char *tag, float value)
 {
-    message  m = event(wall, step), scalar = {0}, summary = {0};
+    message m = event(wall, step), scalar = {0}, summary = {0};
     uint32_t bits;
 
     CHECK(strlen(tag) <= 255);

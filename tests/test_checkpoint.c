@@ -28,8 +28,8 @@ static float value_of(int64_t step, int64_t i)
 static status write_state(const char *path, int64_t step, int64_t n)
 {
     static float v[1 << 20];
-    int64_t      steps[3] = {step, step + 1, step + 2};
-    h5_file      f;
+    int64_t steps[3] = {step, step + 1, step + 2};
+    h5_file f;
 
     CHECK(n <= (int64_t)COUNT_OF(v));
     for (int64_t i = 0; i < n; i++)
@@ -58,9 +58,11 @@ static status write_all(checkpoint *c, int64_t step, int64_t n)
 
 static status save(const char *run, int64_t step, int64_t n, int keep)
 {
-    const checkpoint_facts facts = {.base = "sha256:b", .recipe = "a \"quoted\" text",
-                                    .metrics_bytes = 10 * step, .timing_bytes = 20 * step};
-    checkpoint             c;
+    const checkpoint_facts facts = {.base = "sha256:b",
+                                    .recipe = "a \"quoted\" text",
+                                    .metrics_bytes = 10 * step,
+                                    .timing_bytes = 20 * step};
+    checkpoint c;
 
     TRY(checkpoint_begin(&c, run, step));
     const status s = write_all(&c, step, n);
@@ -74,11 +76,11 @@ static status save(const char *run, int64_t step, int64_t n, int keep)
 /* The newest good one must be there and hold what its step says. */
 static int64_t load(const char *run, int64_t n)
 {
-    arena            a;
+    arena a;
     checkpoint_found found;
-    h5_file          f;
-    char             path[PATH_MAX + 64], text[32];
-    int64_t          step, steps[3];
+    h5_file f;
+    char path[PATH_MAX + 64], text[32];
+    int64_t step, steps[3];
 
     MUST(arena_open(&a, "test", 1 << 26));
     MUST(checkpoint_find_newest_good(&a, run, &found));
@@ -109,9 +111,9 @@ static int64_t load(const char *run, int64_t n)
 
 static int count_entries(const char *run)
 {
-    char           path[PATH_MAX];
+    char path[PATH_MAX];
     struct dirent *entry;
-    int            n = 0;
+    int n = 0;
 
     snprintf(path, sizeof path, "%s/checkpoints", run);
     DIR *dir = opendir(path);
@@ -124,8 +126,8 @@ static int count_entries(const char *run)
 
 START_TEST(test_save_keep_load)
 {
-    char             run[64], path[128];
-    arena            a;
+    char run[64], path[128];
+    arena a;
     checkpoint_found found;
 
     MUST(arena_open(&a, "test", 1 << 26));
@@ -155,7 +157,7 @@ END_TEST
 START_TEST(test_equal_bytes)
 {
     static const char *const files[] = {"state.h5", "MANIFEST.json"};
-    char  run[2][64], path[256];
+    char run[2][64], path[256];
     arena a;
 
     MUST(arena_open(&a, "test", 1 << 26));
@@ -168,7 +170,7 @@ START_TEST(test_equal_bytes)
             usleep(1100000); /* HDF5 would store times in seconds */
     }
     for (size_t k = 0; k < COUNT_OF(files); k++) {
-        char  *text[2];
+        char *text[2];
         size_t n[2];
         for (int i = 0; i < 2; i++) {
             snprintf(path, sizeof path, "%s/checkpoints/step-000005/%s", run[i], files[k]);
@@ -182,13 +184,12 @@ START_TEST(test_equal_bytes)
 }
 END_TEST
 
-static const char *const all_files[] = {"adapter/adapter_config.json", "state.h5",
-                                        "MANIFEST.json"};
+static const char *const all_files[] = {"adapter/adapter_config.json", "state.h5", "MANIFEST.json"};
 
 static void must_not_load(const char *run, const char *file, size_t at)
 {
-    char             path[128];
-    arena            a;
+    char path[128];
+    arena a;
     checkpoint_found found;
 
     snprintf(path, sizeof path, "%s/checkpoints/step-000002", run);
@@ -202,7 +203,7 @@ static void must_not_load(const char *run, const char *file, size_t at)
 
 START_TEST(test_flipped_bits)
 {
-    char  run[64], path[256];
+    char run[64], path[256];
     arena a;
 
     log_set_level(LOG_QUIET);
@@ -210,7 +211,7 @@ START_TEST(test_flipped_bits)
     MUST(save(test_folder(run), 1, VALUES, 2));
     MUST(save(run, 2, VALUES, 2));
     for (size_t k = 0; k < COUNT_OF(all_files); k++) {
-        char  *text;
+        char *text;
         size_t n;
         snprintf(path, sizeof path, "%s/checkpoints/step-000002/%s", run, all_files[k]);
         MUST(file_read(&a, path, 1 << 24, &text, &n));
@@ -251,8 +252,8 @@ END_TEST
 
 START_TEST(test_full_disk)
 {
-    char    run[64];
-    int     failed = 0, saved = 0;
+    char run[64];
+    int failed = 0, saved = 0;
     int64_t last = 1;
 
     log_set_level(LOG_QUIET);
@@ -264,7 +265,7 @@ START_TEST(test_full_disk)
     MUST(save(run, 1, VALUES, 2));
     for (int64_t kb = 1; kb <= 2200; kb += kb < 100 ? 9 : 37) {
         const int64_t n = kb * 1024 / 12 * 3;
-        const status  s = save(run, last + 1, n, 2);
+        const status s = save(run, last + 1, n, 2);
         if (s == STATUS_OK) {
             ck_assert_int_eq(load(run, n), ++last);
             MUST(save(run, ++last, VALUES, 2)); /* small again: two small ones and the next */
@@ -289,7 +290,7 @@ END_TEST
 
 START_TEST(test_file_size_limit)
 {
-    char          run[64];
+    char run[64];
     struct rlimit limit;
 
     log_set_level(LOG_QUIET);
@@ -311,9 +312,9 @@ END_TEST
 START_TEST(test_kill)
 {
     const int kills = getenv("CAMBIUM_SLOW") ? 200 : 20;
-    char      run[64];
-    int64_t   last = 1;
-    uint32_t  seed = 1;
+    char run[64];
+    int64_t last = 1;
+    uint32_t seed = 1;
 
     log_set_level(LOG_QUIET);
     MUST(save(test_folder(run), 1, VALUES, 2));
@@ -341,12 +342,12 @@ END_TEST
 
 START_TEST(test_hdf5)
 {
-    char    folder[64], path[128], text[8];
+    char folder[64], path[128], text[8];
     h5_file f;
-    bool    found;
-    dtype   type;
-    shape   s;
-    double  d[6] = {1, 2, 3, 4, 5, 6}, back[6];
+    bool found;
+    dtype type;
+    shape s;
+    double d[6] = {1, 2, 3, 4, 5, 6}, back[6];
     uint8_t u[3] = {7, 0, 255};
     int32_t i[1] = {-5};
     int64_t whole;

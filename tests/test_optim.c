@@ -1,6 +1,7 @@
 /* optimizers, schedules, clipping and averages against golden/optim (section 6 of golden/peft) */
 #include "tests/check.h"
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/safetensors.h"
 #include "core/threads.h"
@@ -8,6 +9,8 @@
 #include "optim/clip.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
+#include "optim/state.h"
+#include "tests/helpers.h"
 
 #include <math.h>
 
@@ -55,7 +58,7 @@ static key_texts preset_list(arena *a, const char *preset)
 {
     static const char *v[4];
     char *text = arena_string(a, preset + 1, strlen(preset) - 2), *save = NULL;
-    int   n = 0;
+    int n = 0;
 
     for (char *p = strtok_r(text, ", ", &save); p; p = strtok_r(NULL, ", ", &save))
         v[n++] = p;
@@ -95,7 +98,7 @@ static void set_json(arena *a, const key *k, void *at, const cJSON *item)
 static void *make_options(arena *a, const key_table *t, const cJSON *json, const char *other)
 {
     char *options = arena_take(a, 1, t->size);
-    int   used = 0;
+    int used = 0;
 
     memset(options, 0, t->size);
     for (int i = 0; i < t->n; i++) {
@@ -115,9 +118,9 @@ static void *make_options(arena *a, const key_table *t, const cJSON *json, const
 static const optimizer *optimizer_of(const cJSON *entry)
 {
     static const char *const names[][2] = {
-        {"AdamW", "adamw"},     {"Adam", "adam"},       {"SGD", "sgd"},     {"Lion", "lion"},
-        {"RMSprop", "rmsprop"}, {"Adagrad", "adagrad"}, {"Adamax", "adamax"}, {"NAdam", "nadam"},
-        {"RAdam", "radam"},
+        {"AdamW", "adamw"},   {"Adam", "adam"},       {"SGD", "sgd"},
+        {"Lion", "lion"},     {"RMSprop", "rmsprop"}, {"Adagrad", "adagrad"},
+        {"Adamax", "adamax"}, {"NAdam", "nadam"},     {"RAdam", "radam"},
     };
     const char *class = cJSON_GetObjectItem(entry, "class")->valuestring;
     const char *from = cJSON_GetObjectItem(entry, "from")->valuestring;
@@ -142,14 +145,14 @@ static double run_golden(arena *a, const cJSON *entry, const safetensors *proble
                          const safetensors *wanted)
 {
     const optimizer *kind = optimizer_of(entry);
-    const bool       plain = strcmp(kind->name, "adam") == 0 || strcmp(kind->name, "adamw") == 0;
+    const bool plain = strcmp(kind->name, "adam") == 0 || strcmp(kind->name, "adamw") == 0;
     const void *options = make_options(a, kind->keys, cJSON_GetObjectItem(entry, "options"),
                                        plain ? "decoupled_weight_decay" : "");
     const optim_common *common = options;
-    const optim_group   group = {common->lr, common->weight_decay};
-    optim               o;
-    float               p[VALUES], g[VALUES], w[VALUES];
-    double              worst = 0;
+    const optim_group group = {common->lr, common->weight_decay};
+    optim o;
+    float p[VALUES], g[VALUES], w[VALUES];
+    double worst = 0;
 
     MUST(optim_open(&o, a, kind, options, golden_spans, 3));
     golden_flat(problem, "start", p);
@@ -177,11 +180,11 @@ START_TEST(test_optimizers)
         SKIP("no golden folder");
     arena a;
     MUST(arena_open(&a, "test", 1 << 26));
-    safetensors  problem = golden_open(&a, "problem.safetensors");
-    safetensors  wanted = golden_open(&a, "optimizers.safetensors");
-    cJSON       *index;
+    safetensors problem = golden_open(&a, "problem.safetensors");
+    safetensors wanted = golden_open(&a, "optimizers.safetensors");
+    cJSON *index;
     const cJSON *entry;
-    int          n = 0;
+    int n = 0;
 
     MUST(json_read(arena_printf(&a, "%s/optim/index.json", golden_folder()), &index));
     cJSON_ArrayForEach(entry, cJSON_GetObjectItem(index, "optimizers"))
@@ -213,18 +216,18 @@ static void fill(float *v, int64_t n, uint32_t seed)
 
 START_TEST(test_threads_and_skips)
 {
-    const optim_span spans[] = {{.first = 0, .count = BIG - 5000, .group = 0},
-                                {.first = BIG - 5000, .count = 4000, .group = 1, .rows = 40,
-                                 .columns = 100},
-                                {.first = BIG - 1000, .count = 1000, .group = 0}};
+    const optim_span spans[] = {
+        {.first = 0, .count = BIG - 5000, .group = 0},
+        {.first = BIG - 5000, .count = 4000, .group = 1, .rows = 40, .columns = 100},
+        {.first = BIG - 1000, .count = 1000, .group = 0}};
     arena a;
     MUST(arena_open(&a, "test", 1 << 28));
     float *p[2], *g = arena_take(&a, BIG, sizeof *g);
 
     for (int row = 0; optim_row(row); row++) {
         const optimizer *kind = optim_row(row);
-        const void      *options = make_options(&a, kind->keys, NULL, "");
-        const size_t     mark = arena_mark(&a);
+        const void *options = make_options(&a, kind->keys, NULL, "");
+        const size_t mark = arena_mark(&a);
 
         for (int run = 0; run < 2; run++) {
             optim o;
@@ -236,7 +239,7 @@ START_TEST(test_threads_and_skips)
                              3 * 8 + 4 * (o.slot[0].count + o.slot[1].count + o.slot[2].count));
             for (uint32_t t = 0; t < 3; t++) {
                 const optim_group groups[] = {{1e-2, 0.1}, {2e-2, 0}};
-                const uint8_t     skip[] = {0, t == 1, 1};
+                const uint8_t skip[] = {0, t == 1, 1};
                 fill(g, BIG, 7 + t);
                 optim_step(&o, p[run], g, 0.5, groups, skip);
             }
@@ -259,10 +262,67 @@ START_TEST(test_threads_and_skips)
 }
 END_TEST
 
+/* Six steps, and three, saved, loaded into a new optimizer, and three: the same bits. */
+START_TEST(test_state_resumes)
+{
+    const optim_group group = {1e-2, 0.1};
+    char folder[64], path[128];
+    float p[2][VALUES], g[VALUES];
+    arena a;
+
+    MUST(arena_open(&a, "test", 1 << 24));
+    snprintf(path, sizeof path, "%s/state.h5", test_folder(folder));
+    for (int row = 0; optim_row(row); row++) {
+        const optimizer *kind = optim_row(row);
+        const average_options averages = {"ema_debiased", 0.9};
+        optim_common *options = make_options(&a, kind->keys, NULL, "");
+        optim o;
+        average v[2];
+        h5_file f;
+
+        for (int run = 0; run < 2; run++) {
+            fill(p[run], VALUES, 1);
+            MUST(optim_open(&o, &a, kind, options, golden_spans, 3));
+            MUST(average_open(&v[run], &a, &averages, p[run], VALUES));
+            for (uint32_t t = 0; t < 6; t++) {
+                if (run == 1 && t == 3) {
+                    MUST(h5_create(&f, path));
+                    MUST(optim_state_put(&o, &f));
+                    MUST(average_state_put(&v[1], &f));
+                    MUST(h5_finish(&f));
+                    MUST(optim_open(&o, &a, kind, options, golden_spans, 3));
+                    MUST(average_open(&v[1], &a, &averages, g, VALUES));
+                    MUST(h5_open(&f, path));
+                    MUST(optim_state_get(&o, &f));
+                    MUST(average_state_get(&v[1], &f));
+                    h5_close(&f);
+                }
+                fill(g, VALUES, 7 + t);
+                optim_step(&o, p[run], g, 0.5, &group, NULL);
+                average_update(&v[run], p[run]);
+            }
+        }
+        ck_assert_msg(memcmp(p[0], p[1], sizeof p[0]) == 0, "%s: resumed differs", kind->name);
+        ck_assert(memcmp(v[0].v, v[1].v, sizeof p[0]) == 0 && v[1].updates == 6);
+        MUST(h5_create(&f, path));
+        if (o.n_slots) {
+            o.slot[0].v[o.slot[0].count - 1] = NAN;
+            MUST_FAIL(optim_state_put(&o, &f), "of tensor 2 is nan, must be finite");
+        }
+        MUST(h5_finish(&f));
+        MUST(h5_open(&f, path));
+        MUST_FAIL(optim_state_get(&o, &f), "has no attribute optim.name");
+        h5_close(&f);
+    }
+    MUST(folder_remove_tree(folder));
+    arena_close(&a);
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
-    arena            a;
-    optim            o;
+    arena a;
+    optim o;
     const optimizer *kind;
 
     MUST(arena_open(&a, "test", 1 << 20));
@@ -292,11 +352,15 @@ static void set_schedule(schedule_options *o, const cJSON *json)
 {
     const struct {
         const char *name;
-        double     *to;
-    } reals[] = {{"num_warmup_steps", &o->warmup}, {"num_cycles", &o->num_cycles},
-                 {"min_lr", &o->min_lr},           {"min_lr_ratio", &o->min_lr_ratio},
-                 {"lr_end", &o->lr_end},           {"power", &o->power},
-                 {"timescale", &o->timescale},     {"num_stable_steps", &o->num_stable_steps},
+        double *to;
+    } reals[] = {{"num_warmup_steps", &o->warmup},
+                 {"num_cycles", &o->num_cycles},
+                 {"min_lr", &o->min_lr},
+                 {"min_lr_ratio", &o->min_lr_ratio},
+                 {"lr_end", &o->lr_end},
+                 {"power", &o->power},
+                 {"timescale", &o->timescale},
+                 {"num_stable_steps", &o->num_stable_steps},
                  {"num_decay_steps", &o->num_decay_steps}};
     const cJSON *item;
 
@@ -319,9 +383,9 @@ static void set_schedule(schedule_options *o, const cJSON *json)
 /* "cosine_cycles_1_5" -> "cosine": the longest name that it begins with */
 static const char *schedule_of(const char *entry)
 {
-    static const char *const names[] = {"constant", "constant_with_warmup", "linear", "cosine",
-                                        "cosine_with_restarts", "cosine_with_min_lr", "polynomial",
-                                        "inverse_sqrt", "wsd"};
+    static const char *const names[] = {"constant",   "constant_with_warmup", "linear",
+                                        "cosine",     "cosine_with_restarts", "cosine_with_min_lr",
+                                        "polynomial", "inverse_sqrt",         "wsd"};
     const char *best = "";
 
     for (size_t i = 0; i < COUNT_OF(names); i++)
@@ -334,10 +398,10 @@ START_TEST(test_schedules)
 {
     if (!golden_folder())
         SKIP("no golden folder");
-    arena        a;
-    cJSON       *index;
+    arena a;
+    cJSON *index;
     const cJSON *entry;
-    int          n = 0;
+    int n = 0;
 
     MUST(arena_open(&a, "test", 1 << 22));
     MUST(json_read(arena_printf(&a, "%s/optim/schedules.json", golden_folder()), &index));
@@ -348,7 +412,7 @@ START_TEST(test_schedules)
         const cJSON *lr = cJSON_GetObjectItem(entry, "lr");
         const double peak = cJSON_GetObjectItem(entry, "peak")->valuedouble;
         schedule_options *o = make_options(&a, &schedule_keys, NULL, "");
-        schedule          s;
+        schedule s;
 
         set_schedule(o, given);
         o->schedule = schedule_of(entry->string);
@@ -370,7 +434,7 @@ END_TEST
 
 START_TEST(test_schedule_options)
 {
-    arena    a;
+    arena a;
     schedule s;
 
     MUST(arena_open(&a, "test", 1 << 20));
@@ -406,9 +470,9 @@ END_TEST
 static void clipped(const safetensors *problem, const safetensors *wanted, const char *name,
                     clip_options options)
 {
-    float  g[VALUES], w[VALUES], total;
+    float g[VALUES], w[VALUES], total;
     double norm;
-    char   at[64];
+    char at[64];
 
     golden_flat(problem, "grad.0", g);
     for (int i = 0; i < VALUES; i++)
@@ -451,7 +515,7 @@ START_TEST(test_norms)
     arena a;
     MUST(arena_open(&a, "test", 1 << 24));
     const int64_t sizes[] = {0, 1, 7, OPTIM_PIECE, OPTIM_PIECE + 1, BIG};
-    float        *g = arena_take(&a, BIG, sizeof *g);
+    float *g = arena_take(&a, BIG, sizeof *g);
 
     fill(g, BIG, 3);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -489,8 +553,8 @@ START_TEST(test_averages)
     safetensors problem = golden_open(&a, "problem.safetensors");
     safetensors wanted = golden_open(&a, "clip_average.safetensors");
     const char *const kinds[] = {"ema", "ema_warm", "ema_debiased", "swa"};
-    average           v[4];
-    float             p[VALUES], g[VALUES], w[VALUES], out[VALUES];
+    average v[4];
+    float p[VALUES], g[VALUES], w[VALUES], out[VALUES];
 
     golden_flat(&problem, "start", p);
     for (int k = 0; k < 4; k++)
@@ -518,5 +582,5 @@ START_TEST(test_averages)
 }
 END_TEST
 
-TESTS(optim, test_optimizers, test_threads_and_skips, test_refusals, test_schedules,
-      test_schedule_options, test_clip, test_norms, test_averages)
+TESTS(optim, test_optimizers, test_threads_and_skips, test_state_resumes, test_refusals,
+      test_schedules, test_schedule_options, test_clip, test_norms, test_averages)

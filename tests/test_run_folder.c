@@ -21,9 +21,9 @@ static const run_value line_2[] = {{"loss", NAN, false}, {"tokens", 900719925474
 
 static void must_hold(const char *folder, const char *name, const char *want)
 {
-    char   path[128], *text;
+    char path[128], *text;
     size_t n;
-    arena  a;
+    arena a;
 
     MUST(arena_open(&a, "test", 1 << 20));
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -37,9 +37,9 @@ static void must_hold(const char *folder, const char *name, const char *want)
 
 START_TEST(test_logs_and_resume)
 {
-    char       folder[64], out[128], path[256];
+    char folder[64], out[128], path[256];
     run_folder r;
-    int64_t    metrics, timing;
+    int64_t metrics, timing;
 
     snprintf(out, sizeof out, "%s/runs/a", test_folder(folder));
     MUST(run_folder_open(&r, out, false));
@@ -78,20 +78,20 @@ END_TEST
 
 START_TEST(test_lock)
 {
-    char       folder[64], want[64];
+    char folder[64], want[64];
     run_folder r, second;
 
     MUST(run_folder_open(&r, test_folder(folder), false));
     const pid_t child = fork();
     if (child == 0) {
         snprintf(want, sizeof want, "process %ld writes there", (long)getppid());
-        _exit(run_folder_open(&second, folder, true) == STATUS_OK      ? 1
+        _exit(run_folder_open(&second, folder, true) == STATUS_OK            ? 1
               : strstr(status_text(), want) && strstr(status_text(), folder) ? 0
-                                                                              : 2);
+                                                                             : 2);
     }
     int how;
     ck_assert_int_eq(waitpid(child, &how, 0), child);
-    ck_assert_msg(WIFEXITED(how) && WEXITSTATUS(how) == 0, "the second process was let in: %d", how);
+    ck_assert_msg(WIFEXITED(how) && WEXITSTATUS(how) == 0, "the second was let in: %d", how);
     run_folder_close(&r);
     MUST(run_folder_open(&r, folder, false)); /* a lock file alone is no run */
     run_folder_close(&r);
@@ -101,8 +101,8 @@ END_TEST
 
 START_TEST(test_torn_line)
 {
-    char          folder[64];
-    run_folder    r;
+    char folder[64];
+    run_folder r;
     struct rlimit limit;
 
     signals_install();
@@ -143,10 +143,10 @@ static uint64_t little(const uint8_t *v, int n)
 }
 
 typedef struct seen {
-    int      versions, starts, scalars;
+    int versions, starts, scalars;
     uint64_t start_step, last_step;
-    char     last_tag[64];
-    float    last_value;
+    char last_tag[64];
+    float last_value;
 } seen;
 
 static uint64_t varint(const uint8_t **v)
@@ -166,7 +166,7 @@ static void decode(const uint8_t *v, const uint8_t *end, int level, seen *s)
 {
     while (v < end) {
         const uint64_t field = varint(&v);
-        const int      number = (int)(field >> 3), wire = (int)(field & 7);
+        const int number = (int)(field >> 3), wire = (int)(field & 7);
         const uint64_t n = wire == 0 ? varint(&v) : wire == 2 ? varint(&v) : wire == 1 ? 8 : 4;
 
         if (wire == 0) {
@@ -196,11 +196,11 @@ static void decode(const uint8_t *v, const uint8_t *end, int level, seen *s)
 
 static seen read_events(const char *folder)
 {
-    seen           s = {0};
-    char           path[400];
-    DIR           *dir = opendir(folder);
+    seen s = {0};
+    char path[400];
+    DIR *dir = opendir(folder);
     struct dirent *entry;
-    file_map       m;
+    file_map m;
 
     while ((entry = readdir(dir)) != NULL) {
         if (!strstr(entry->d_name, "tfevents"))
@@ -223,7 +223,7 @@ static seen read_events(const char *folder)
 
 START_TEST(test_tensorboard)
 {
-    char        folder[64];
+    char folder[64];
     tensorboard t;
 
     ck_assert_uint_eq(crc32c("123456789", 9), 0xe3069283u); /* RFC 3720, appendix B.4 */
@@ -274,7 +274,7 @@ END_TEST
 START_TEST(test_memory_use)
 {
     const size_t bytes = 64 << 20;
-    int64_t      before, now, peak;
+    int64_t before, now, peak;
 
     memory_use(&before, NULL);
     ck_assert_int_gt(before, 0);
