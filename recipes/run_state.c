@@ -5,6 +5,7 @@
 #include "core/hdf5_file.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "optim/state.h"
 
 #include <math.h>
 #include <string.h>
@@ -59,21 +60,13 @@ status run_state_write_adapters(run_state *st, const char *folder)
 
 static status put_state(run_state *st, h5_file *f)
 {
-    const optim         *o = &st->x->opt;
     const pack_position *at = &st->data->at;
 
     TRY(h5_put_int(f, "step", st->step));
     TRY(h5_put_real(f, "best", isfinite(st->best) ? st->best : -1));
     TRY(h5_put_int(f, "best_step", st->best_step));
-    TRY(h5_put_text(f, "optimizer", o->kind->name));
     TRY(h5_put(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof *at / sizeof(int64_t))), at));
-    TRY(h5_put(f, "optimizer_steps", TYPE_I64, shape_1(o->n_spans), o->steps));
-    for (int i = 0; i < o->n_slots; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "optimizer_%s", o->slot[i].name);
-        TRY(h5_put(f, name, TYPE_F32, shape_1(o->slot[i].count), o->slot[i].v));
-    }
-    return STATUS_OK;
+    return optim_state_put(&st->x->opt, f);
 }
 
 static status write_checkpoint(run_state *st, const checkpoint *c)
@@ -121,25 +114,15 @@ static status same(const char *what, const char *then, const char *now, const ch
 
 static status get_state(run_state *st, h5_file *f)
 {
-    optim        *o = &st->x->opt;
     pack_position at;
-    char          name[64];
 
     TRY(h5_get_int(f, "step", &st->step));
     TRY(h5_get_real(f, "best", &st->best));
     TRY(h5_get_int(f, "best_step", &st->best_step));
-    TRY(h5_get_text(f, "optimizer", name, sizeof name));
     if (st->best < 0)
         st->best = INFINITY;
-    if (strcmp(name, o->kind->name) != 0)
-        return fail(STATUS_USAGE, "%s: holds the state of %s, the recipe says %s", f->path, name,
-                    o->kind->name);
     TRY(h5_get(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof at / sizeof(int64_t))), &at));
-    TRY(h5_get(f, "optimizer_steps", TYPE_I64, shape_1(o->n_spans), o->steps));
-    for (int i = 0; i < o->n_slots; i++) {
-        snprintf(name, sizeof name, "optimizer_%s", o->slot[i].name);
-        TRY(h5_get(f, name, TYPE_F32, shape_1(o->slot[i].count), o->slot[i].v));
-    }
+    TRY(optim_state_get(&st->x->opt, f));
     return packer_seek(st->data, &at);
 }
 
