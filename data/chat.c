@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MARKER_MIN = 4 };
+
 /* A parsed template with its values, used for one call of the functions below. */
 typedef struct session {
     jinja    j;
@@ -127,21 +129,27 @@ static bool blank(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Where the last white space of text[begin, end) begins, not before the turn's content ends. */
+/* Where a turn in text[begin, end) ends: behind its end marker, which follows the content; white space
+ * behind the marker is left out, white space that is all there is behind the content is not. A marker
+ * that is written in the content ends the turn there, as it would when the model writes it (unless it
+ * is so short that it may well be ordinary text). */
 static size_t marker_end(const char *text, size_t begin, size_t end, const jvalue *content)
 {
-    size_t least = begin;
+    size_t behind = begin, to = end;
 
     if (content && content->kind == JV_STRING && content->n > 0 && content->n <= end - begin)
-        for (size_t at = end - content->n + 1; at-- > begin;)
-            if (memcmp(text + at, content->text, content->n) == 0) {
-                least = at + content->n;
-                break;
-            }
-    size_t to = end;
-    while (to > least && blank(text[to - 1]))
+        for (size_t at = end - content->n + 1; at-- > begin && behind == begin;)
+            if (memcmp(text + at, content->text, content->n) == 0)
+                behind = at + content->n;
+    while (to > behind && blank(text[to - 1]))
         to--;
-    return to > least ? to : least == begin ? to : end;
+    if (to == behind)
+        return end;
+    const size_t marker = to - behind;
+    const char  *first = behind > begin && marker >= MARKER_MIN
+                             ? memmem(text + begin, to - begin, text + behind, marker)
+                             : NULL;
+    return first ? (size_t)(first - text) + marker : to;
 }
 
 /* Span of turn i in the whole text. */

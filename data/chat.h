@@ -38,7 +38,8 @@ status chat_render(arena *a, const char *template_text, size_t n, const cJSON *m
  *
  * Method, for any template: turn i begins where the conversation before it ends when it is rendered
  * with the generation prompt, and ends where the conversation up to it ends when it is rendered
- * without, less white space behind the marker (never less than the content). A prompt that is not how
+ * without, less white space behind the marker (never less than the content). A marker that stands in
+ * the content ends the turn there. A prompt that is not how
  * the turn begins (a template that opens a thought in it, say) is cut back to what they share, at
  * least the conversation before. Both ends must lie in the whole text in the same way: a template that
  * rewrites earlier turns is refused with STATUS_UNSUPPORTED, for its spans would be wrong. */

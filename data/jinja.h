@@ -17,8 +17,8 @@ enum {
     JINJA_DEPTH_MAX = 64,         /* nesting of expressions, of statements, of values */
     JINJA_NESTED_MAX = 1000,      /* nodes at work inside each other, macros included */
     JINJA_STEPS_MAX = 4000000,    /* nodes run, plus a step for every 64 bytes looked at */
-    JINJA_OUTPUT_MAX = 64 << 20,  /* bytes */
-    JINJA_MEMORY_MAX = 256 << 20, /* bytes of values and trees */
+    JINJA_OUTPUT_MAX = 16 << 20,  /* bytes */
+    JINJA_MEMORY_MAX = 128 << 20, /* bytes of values and trees */
     JINJA_RANGE_MAX = 100000
 };
 

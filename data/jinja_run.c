@@ -22,16 +22,17 @@ void *jinja_take(jinja *j, size_t n)
 {
     enum { BLOCK = 1 << 16 };
 
-    if (n > JINJA_MEMORY_MAX) {
+    n = n > JINJA_MEMORY_MAX ? JINJA_MEMORY_MAX + 1 : (n + 15) & ~(size_t)15;
+    const size_t wanted = n > BLOCK / 4 ? n : n > j->block_left ? BLOCK : 0;
+    uint8_t     *taken = wanted ? arena_take(&j->work, wanted, 1) : NULL;
+    if (wanted && !taken) {
         jinja_fail(j, "needs more than %d bytes", JINJA_MEMORY_MAX);
         return NULL;
     }
-    n = (n + 15) & ~(size_t)15;
-    if (n > BLOCK / 4)
-        return arena_take(&j->work, n, 1);
-    if (n > j->block_left) {
-        if (!(j->block = arena_take(&j->work, BLOCK, 1)))
-            return NULL;
+    if (wanted == n)
+        return taken;
+    if (taken) {
+        j->block = taken;
         j->block_left = BLOCK;
     }
     void *p = j->block;
