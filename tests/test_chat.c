@@ -1,7 +1,6 @@
 /* chat: golden conversations, the language of templates, bounds, random damage */
 #include "core/file.h"
 #include "core/json.h"
-#include "core/rng.h"
 #include "data/chat.h"
 #include "data/tokenizer.h"
 #include "tests/helpers.h"
