@@ -1,8 +1,8 @@
 /* bpe: byte pair encoding of a piece.
  *
- * The piece begins as one token a byte; the neighbouring pair with the lowest rank, the leftmost among
- * equals, becomes one token, until no pair is in the table. Short pieces are searched again after each
- * merge; long ones keep their pairs in a heap, so a piece of n bytes costs n log n. */
+ * The piece begins as one token a byte; the neighbouring pair with the lowest rank, the leftmost
+ * among equals, becomes one token, until no pair is in the table. Short pieces are searched again
+ * after each merge; long ones keep their pairs in a heap, so a piece of n bytes costs n log n. */
 #include "data/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 enum { SHORT_MAX = 40 };
 
 typedef struct symbol {
-    int32_t  id;
+    int32_t id;
     uint32_t begin, end;     /* bytes of the piece */
     uint32_t next, previous; /* UINT32_MAX: none; only in long pieces */
 } symbol;
@@ -46,13 +46,14 @@ status bpe_open(arena *a, size_t merges, bpe *b)
     return STATUS_OK;
 }
 
-status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right)
+status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right,
+                     size_t n_right)
 {
-    bpe          *b = &t->bpe;
-    const size_t  n = n_left + n_right;
+    bpe *b = &t->bpe;
+    const size_t n = n_left + n_right;
     const int32_t l = vocabulary_find(&t->words, left, n_left);
     const int32_t r = vocabulary_find(&t->words, right, n_right);
-    char          small[256], *whole = small;
+    char small[256], *whole = small;
 
     if (l < 0 || r < 0)
         return fail(STATUS_FORMAT, "%s: merge %u is \"%.*s\" + \"%.*s\", \"%.*s\" is not a token",
@@ -70,7 +71,7 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
                     t->what, b->n_merges, (int)n_left, left, (int)n_right, right);
 
     const uint64_t key = (uint64_t)(uint32_t)l << 32 | (uint32_t)r;
-    uint64_t       at = key * 0x9E3779B97F4A7C15u >> b->shift;
+    uint64_t at = key * 0x9E3779B97F4A7C15u >> b->shift;
     while (b->slots[at].left != UINT32_MAX &&
            (b->slots[at].left != (uint32_t)l || b->slots[at].right != (uint32_t)r))
         at = (at + 1) & b->mask;
@@ -81,8 +82,8 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
 void bpe_finish(tokenizer *t)
 {
     for (int byte = 0; byte < 256; byte++) {
-        char         text[4];
-        const char   one = (char)byte;
+        char text[4];
+        const char one = (char)byte;
         const size_t n = byte_stand_ins(&one, 1, text);
         t->bpe.byte_ids[byte] = vocabulary_find(&t->words, text, n);
     }
@@ -149,7 +150,7 @@ static size_t merge_short(const bpe *b, symbol *v, size_t n)
 /* A heap of rank << 32 | place, the smallest first. */
 typedef struct pair_heap {
     uint64_t *v;
-    size_t    n;
+    size_t n;
 } pair_heap;
 
 static void heap_push(pair_heap *h, uint64_t x)
@@ -164,7 +165,7 @@ static void heap_push(pair_heap *h, uint64_t x)
 static uint64_t heap_pop(pair_heap *h)
 {
     const uint64_t top = h->v[0], x = h->v[--h->n];
-    size_t         at = 0;
+    size_t at = 0;
 
     for (;;) {
         size_t child = 2 * at + 1;
@@ -229,9 +230,10 @@ static status merge_long(tokenizer_work *w, const bpe *b, symbol *v, size_t *cou
     return STATUS_OK;
 }
 
-/* Places after bytes were dropped: the reference counts the stand-ins of the tokens that are left from
- * the start of the piece, so everything behind a dropped byte is shifted. */
-static void shift_places(const vocabulary *words, const char *piece, size_t n, symbol *v, size_t count)
+/* Places after bytes were dropped: the reference counts the stand-ins of the tokens that are left
+ * from the start of the piece, so everything behind a dropped byte is shifted. */
+static void shift_places(const vocabulary *words, const char *piece, size_t n, symbol *v,
+                         size_t count)
 {
     size_t byte = 0, at = 0, end = 0; /* stand-ins before `byte` end at `at` */
 
@@ -305,12 +307,12 @@ static int32_t whole_token(const tokenizer *t, const char *piece, size_t n)
 status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
 {
     const tokenizer *t = w->t;
-    const bpe       *b = &t->bpe;
-    const size_t     n = end - begin;
-    const char      *piece = w->text + begin;
-    bpe_cached      *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;
-    symbol           small[SHORT_MAX], *v = small;
-    bool             hit, dropped;
+    const bpe *b = &t->bpe;
+    const size_t n = end - begin;
+    const char *piece = w->text + begin;
+    bpe_cached *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;
+    symbol small[SHORT_MAX], *v = small;
+    bool hit, dropped;
 
     if (slot) {
         TRY(cache_take(w, slot, begin, n, &hit));

@@ -10,16 +10,16 @@ enum { MARKER_MIN = 4 };
 
 /* A parsed template with its values, used for one call of the functions below. */
 typedef struct session {
-    jinja    j;
-    jvalue   messages, tools, bos, eos;
-    size_t   mark;
+    jinja j;
+    jvalue messages, tools, bos, eos;
+    size_t mark;
 } session;
 
 static status session_open(session *s, const char *text, size_t n, const cJSON *messages,
                            const chat_extras *extras)
 {
     static const chat_extras none = {NULL, NULL, NULL};
-    jinja                   *j = &s->j;
+    jinja *j = &s->j;
 
     *s = (session){0};
     extras = extras ? extras : &none;
@@ -49,11 +49,11 @@ static void session_close(session *s)
 static status session_render(session *s, size_t n, bool prompt)
 {
     jinja *j = &s->j;
-    jlist  first = *s->messages.list;
+    jlist first = *s->messages.list;
     jscope globals = {0};
     const struct {
         const char *name;
-        jvalue      value;
+        jvalue value;
     } names[] = {{"messages", {.kind = JV_LIST, .list = &first}},
                  {"add_generation_prompt", jvalue_bool(prompt)},
                  {"tools", s->tools},
@@ -82,10 +82,11 @@ static status keep(const session *s, arena *a, char **out, size_t *length)
 }
 
 status chat_render(arena *a, const char *template_text, size_t n, const cJSON *messages,
-                   bool add_generation_prompt, const chat_extras *extras, char **out, size_t *length)
+                   bool add_generation_prompt, const chat_extras *extras, char **out,
+                   size_t *length)
 {
     session s;
-    status  result = session_open(&s, template_text, n, messages, extras);
+    status result = session_open(&s, template_text, n, messages, extras);
 
     if (result == STATUS_OK)
         result = session_render(&s, s.messages.list->n, add_generation_prompt);
@@ -100,8 +101,8 @@ status chat_render(arena *a, const char *template_text, size_t n, const cJSON *m
 static bool is_assistant(session *s, const jvalue *message, const jvalue **content, status *error)
 {
     static const char role[] = "role", text[] = "content";
-    const jvalue      role_key = jvalue_string(role, 4), content_key = jvalue_string(text, 7);
-    const jvalue     *value;
+    const jvalue role_key = jvalue_string(role, 4), content_key = jvalue_string(text, 7);
+    const jvalue *value;
 
     *content = NULL;
     if (message->kind != JV_DICT)
@@ -129,10 +130,10 @@ static bool blank(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Where a turn in text[begin, end) ends: behind its end marker, which follows the content; white space
- * behind the marker is left out, white space that is all there is behind the content is not. A marker
- * that is written in the content ends the turn there, as it would when the model writes it (unless it
- * is so short that it may well be ordinary text). */
+/* Where a turn in text[begin, end) ends: behind its end marker, which follows the content; white
+ * space behind the marker is left out, white space that is all there is behind the content is not.
+ * A marker that is written in the content ends the turn there, as it would when the model writes it
+ * (unless it is so short that it may well be ordinary text). */
 static size_t marker_end(const char *text, size_t begin, size_t end, const jvalue *content)
 {
     size_t behind = begin, to = end;
@@ -146,17 +147,17 @@ static size_t marker_end(const char *text, size_t begin, size_t end, const jvalu
     if (to == behind)
         return end;
     const size_t marker = to - behind;
-    const char  *first = behind > begin && marker >= MARKER_MIN
-                             ? memmem(text + begin, to - begin, text + behind, marker)
-                             : NULL;
+    const char *first = behind > begin && marker >= MARKER_MIN
+                            ? memmem(text + begin, to - begin, text + behind, marker)
+                            : NULL;
     return first ? (size_t)(first - text) + marker : to;
 }
 
 /* Span of turn i in the whole text. */
-static status find_turn(session *s, size_t i, const jvalue *content, const char *text, size_t length,
-                        arena *scratch, chat_span *span)
+static status find_turn(session *s, size_t i, const jvalue *content, const char *text,
+                        size_t length, arena *scratch, chat_span *span)
 {
-    char  *before, *prompt;
+    char *before, *prompt;
     size_t n_before, n_prompt;
 
     TRY(session_render(s, i, false));
@@ -164,15 +165,17 @@ static status find_turn(session *s, size_t i, const jvalue *content, const char 
     TRY(session_render(s, i, true));
     TRY(keep(s, scratch, &prompt, &n_prompt));
     TRY(session_render(s, i + 1, false));
-    const char  *with = s->j.n_out ? s->j.out : "";
+    const char *with = s->j.n_out ? s->j.out : "";
     const size_t n_with = s->j.n_out;
     const size_t begin = shared(prompt, n_prompt, with, n_with);
     const size_t end = marker_end(with, begin, n_with, content);
     if (begin < shared(before, n_before, with, n_with) || n_before > n_with ||
         memcmp(before, with, n_before) != 0 || end > length || memcmp(with, text, end) != 0)
-        return fail(STATUS_UNSUPPORTED, "chat template: what is trained on cannot be found: message "
-                    "%zu changes the text of the messages before it, or those behind change its own",
-                    i + 1);
+        return fail(
+            STATUS_UNSUPPORTED,
+            "chat template: what is trained on cannot be found: message "
+            "%zu changes the text of the messages before it, or those behind change its own",
+            i + 1);
     *span = (chat_span){begin, end};
     return STATUS_OK;
 }
@@ -181,8 +184,8 @@ static status find_spans(session *s, arena *a, const char *text, size_t length, 
                          int64_t *n_spans)
 {
     const jlist *messages = s->messages.list;
-    arena        scratch = {0};
-    status       result = arena_open(&scratch, "chat spans", (size_t)3 * JINJA_OUTPUT_MAX);
+    arena scratch = {0};
+    status result = arena_open(&scratch, "chat spans", (size_t)3 * JINJA_OUTPUT_MAX);
 
     *n_spans = 0;
     *spans = arena_take(a, messages->n, sizeof **spans);
@@ -204,7 +207,7 @@ status chat_render_spans(arena *a, const char *template_text, size_t n, const cJ
                          int64_t *n_spans)
 {
     session s;
-    status  result = session_open(&s, template_text, n, messages, extras);
+    status result = session_open(&s, template_text, n, messages, extras);
 
     if (result == STATUS_OK)
         result = session_render(&s, s.messages.list->n, false);

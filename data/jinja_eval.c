@@ -49,7 +49,7 @@ static jvalue character(const jvalue *text, size_t place)
 static status get_item(jinja *j, const jvalue *base, const jvalue *key, jvalue *out)
 {
     const jvalue *found = NULL;
-    size_t        n;
+    size_t n;
 
     *out = (jvalue){.kind = JV_UNDEFINED};
     if (key->kind == JV_STRING) {
@@ -76,9 +76,9 @@ static status get_item(jinja *j, const jvalue *base, const jvalue *key, jvalue *
 static status eval_slice(jinja *j, const jnode *node, jvalue *out)
 {
     const jnode *parts[3] = {node->b, node->c, node->d};
-    int64_t      at[3] = {0, 0, 1};
-    bool         given[3] = {false};
-    jvalue       base, items, v;
+    int64_t at[3] = {0, 0, 1};
+    bool given[3] = {false};
+    jvalue base, items, v;
 
     TRY(jinja_eval(j, node->a, &base));
     for (int i = 0; i < 3; i++) {
@@ -99,11 +99,11 @@ static status eval_slice(jinja *j, const jnode *node, jvalue *out)
     TRY(jvalue_items(j, &base, &items));
     const int64_t n = (int64_t)items.list->n, step = at[2];
     const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? n : n - 1;
-    int64_t       ends[2];
+    int64_t ends[2];
     for (int i = 0; i < 2; i++) {
         const int64_t place = at[i] < -n ? -n - 1 : at[i] > n ? n : at[i];
         const int64_t whole = place < 0 ? place + n : place;
-        ends[i] = !given[i] ? ((i == 0) == (step > 0) ? low : high)
+        ends[i] = !given[i]      ? ((i == 0) == (step > 0) ? low : high)
                   : whole < low  ? low
                   : whole > high ? high
                                  : whole;
@@ -120,7 +120,7 @@ static status eval_slice(jinja *j, const jnode *node, jvalue *out)
     *out = list;
     if (base.kind == JV_LIST)
         return STATUS_OK;
-    char  *text = jinja_take(j, base.n + 1);
+    char *text = jinja_take(j, base.n + 1);
     size_t to = 0;
     if (!text)
         return STATUS_MEMORY;
@@ -151,7 +151,7 @@ static status joined(jinja *j, const jvalue *a, const jvalue *b, jvalue *out)
 static status repeated(jinja *j, const jvalue *what, int64_t times, jvalue *out)
 {
     const size_t unit = what->kind == JV_STRING ? what->n : what->list->n;
-    size_t       n;
+    size_t n;
 
     times = times < 0 ? 0 : times;
     if (MUL_OVERFLOWS(unit, (size_t)times, &n) || n > JINJA_OUTPUT_MAX)
@@ -175,7 +175,7 @@ static status repeated(jinja *j, const jvalue *what, int64_t times, jvalue *out)
 static status integers(jinja *j, joperator op, int64_t a, int64_t b, jvalue *out)
 {
     int64_t r = 0;
-    bool    over = false;
+    bool over = false;
 
     switch (op) {
     case JO_ADD:
@@ -230,7 +230,7 @@ static bool as_number(const jvalue *v, double *f, int64_t *i)
 
 static status numbers(jinja *j, joperator op, const jvalue *a, const jvalue *b, jvalue *out)
 {
-    double  x, y, r = 0;
+    double x, y, r = 0;
     int64_t m, n;
 
     as_number(a, &x, &m);
@@ -269,7 +269,7 @@ static status numbers(jinja *j, joperator op, const jvalue *a, const jvalue *b, 
 
 status jinja_binary(jinja *j, joperator op, const jvalue *a, const jvalue *b, jvalue *out)
 {
-    double  f;
+    double f;
     int64_t i;
 
     if (op == JO_CONCAT) {
@@ -362,7 +362,7 @@ status jinja_compare(jinja *j, joperator op, const jvalue *a, const jvalue *b, b
 static status eval_chain(jinja *j, const jnode *node, jvalue *out)
 {
     jvalue left, right;
-    bool   holds = true;
+    bool holds = true;
 
     TRY(jinja_eval(j, node->a, &left));
     for (const jnode *pair = node->list; pair && holds; pair = pair->next) {
@@ -399,11 +399,12 @@ static status eval_arguments(jinja *j, const jnode *list, jargs *args)
 
 static status eval_call(jinja *j, const jnode *node, jvalue *out)
 {
-    jargs  args;
+    jargs args;
     jvalue f, base;
 
     f = (jvalue){.kind = JV_UNDEFINED, .text = node->a->text, .n = node->a->n};
-    if (node->a->kind == JN_ATTRIBUTE) { /* a method, unless the base holds something of that name */
+    if (node->a->kind ==
+        JN_ATTRIBUTE) { /* a method, unless the base holds something of that name */
         const jvalue key = jvalue_string(node->a->text, node->a->n);
         TRY(jinja_eval(j, node->a->a, &base));
         if (base.kind == JV_UNDEFINED)
@@ -428,7 +429,7 @@ static status eval_call(jinja *j, const jnode *node, jvalue *out)
 static status eval_apply(jinja *j, const jnode *node, jvalue *out)
 {
     jvalue self;
-    jargs  args;
+    jargs args;
 
     TRY(jinja_eval(j, node->a, &self));
     TRY(eval_arguments(j, node->list, &args));

@@ -1,4 +1,4 @@
-/* jinja_filters: filters and tests, by name */
+/* jinja_filters: filters, by name */
 #include "core/utf8.h"
 #include "data/jinja.h"
 
@@ -10,22 +10,20 @@
 #define FILTER(name)                                                                               \
     static status filter_##name(jinja *j UNUSED, const jvalue *self UNUSED,                        \
                                 const jargs *args UNUSED, jvalue *out)
-#define TEST(name)                                                                                 \
-    static status test_##name(jinja *j UNUSED, const jvalue *self UNUSED, const jargs *args UNUSED, \
-                              jvalue *out)
-
 const jvalue *jargs_get(const jargs *args, int place, const char *name)
 {
     if (place < args->n)
         return &args->v[place];
     for (int i = 0; i < args->n_named; i++)
-        if (args->named[i].n == strlen(name) && memcmp(args->named[i].name, name, strlen(name)) == 0)
+        if (args->named[i].n == strlen(name) &&
+            memcmp(args->named[i].name, name, strlen(name)) == 0)
             return &args->named[i].value;
     return NULL;
 }
 
 /* A method's namesake filter works on str(self). */
-static status as_method(jinja *j, const char *name, const jvalue *self, const jargs *args, jvalue *out)
+static status as_method(jinja *j, const char *name, const jvalue *self, const jargs *args,
+                        jvalue *out)
 {
     jvalue text;
 
@@ -97,8 +95,8 @@ FILTER(default)
 {
     const jvalue *value = jargs_get(args, 0, "default_value");
     const jvalue *boolean = jargs_get(args, 1, "boolean");
-    const bool    other = boolean && jvalue_true(boolean) ? !jvalue_true(self)
-                                                       : self->kind == JV_UNDEFINED;
+    const bool other =
+        boolean && jvalue_true(boolean) ? !jvalue_true(self) : self->kind == JV_UNDEFINED;
 
     *out = !other ? *self : value ? *value : jvalue_string("", 0);
     return STATUS_OK;
@@ -111,7 +109,7 @@ static status attribute(jinja *j, const jvalue *item, const jvalue *name, jvalue
         return jinja_fail(j, "an attribute's name must be text");
     *out = *item;
     for (size_t at = 0; at <= name->n;) {
-        const char  *dot = at < name->n ? memchr(name->text + at, '.', name->n - at) : NULL;
+        const char *dot = at < name->n ? memchr(name->text + at, '.', name->n - at) : NULL;
         const size_t end = dot ? (size_t)(dot - name->text) : name->n;
         const jvalue key = jvalue_string(name->text + at, end - at);
         const jvalue *found = NULL;
@@ -126,7 +124,7 @@ static status attribute(jinja *j, const jvalue *item, const jvalue *name, jvalue
 FILTER(join)
 {
     const jvalue *sep = jargs_get(args, 0, "d"), *by = jargs_get(args, 1, "attribute");
-    jvalue        items, between = jvalue_string("", 0), text = between, part;
+    jvalue items, between = jvalue_string("", 0), text = between, part;
 
     TRY(jvalue_items(j, self, &items));
     if (sep)
@@ -210,7 +208,7 @@ FILTER(reverse)
 FILTER(unique)
 {
     jvalue items;
-    bool   same;
+    bool same;
 
     TRY(jvalue_items(j, self, &items));
     TRY(jvalue_list(j, items.list->n, out));
@@ -231,10 +229,10 @@ static status sort_list(jinja *j, jlist *l, bool by_key, bool reverse)
 {
     for (size_t i = 1; i < l->n; i++) {
         const jvalue v = l->v[i];
-        size_t       to = i;
+        size_t to = i;
         for (; to > 0; to--) {
             const jvalue *a = &v, *b = &l->v[to - 1];
-            bool          less;
+            bool less;
             if (by_key) {
                 a = &a->list->v[0];
                 b = &b->list->v[0];
@@ -277,7 +275,7 @@ FILTER(dictsort)
 FILTER(abs)
 {
     const jvalue zero = jvalue_int(0);
-    bool         negative;
+    bool negative;
 
     TRY(jvalue_less(j, self, &zero, &negative));
     *out = *self;
@@ -287,8 +285,8 @@ FILTER(abs)
 FILTER(int)
 {
     const jvalue *other = jargs_get(args, 0, "default");
-    jvalue        text;
-    char         *end;
+    jvalue text;
+    char *end;
 
     *out = other ? *other : jvalue_int(0);
     if (self->kind == JV_INT || self->kind == JV_BOOL)
@@ -308,8 +306,8 @@ FILTER(int)
 FILTER(float)
 {
     const jvalue *other = jargs_get(args, 0, "default");
-    jvalue        text;
-    char         *end;
+    jvalue text;
+    char *end;
 
     *out = other ? *other : (jvalue){.kind = JV_FLOAT};
     if (self->kind == JV_INT || self->kind == JV_BOOL)
@@ -330,8 +328,8 @@ FILTER(indent)
 {
     const jvalue *width = jargs_get(args, 0, "width"), *first = jargs_get(args, 1, "first"),
                  *blank = jargs_get(args, 2, "blank");
-    jvalue        text;
-    size_t        lines = 1;
+    jvalue text;
+    size_t lines = 1;
 
     TRY(jvalue_text(j, self, &text));
     if (width && (width->kind != JV_INT || width->i < 0 || width->i > 256))
@@ -344,7 +342,7 @@ FILTER(indent)
     if (!v)
         return STATUS_MEMORY;
     for (size_t at = 0; at <= text.n;) {
-        const char  *end = at < text.n ? memchr(text.text + at, '\n', text.n - at) : NULL;
+        const char *end = at < text.n ? memchr(text.text + at, '\n', text.n - at) : NULL;
         const size_t size = (end ? (size_t)(end - text.text) : text.n) - at;
         if (at == 0 ? first && jvalue_true(first) : size > 0 || (blank && jvalue_true(blank))) {
             memset(to, ' ', n);
@@ -377,7 +375,7 @@ static jargs behind(const jargs *args, int skip)
 FILTER(map)
 {
     const jvalue *by = jargs_get(args, 8, "attribute"), *other = jargs_get(args, 8, "default");
-    jvalue        items, v;
+    jvalue items, v;
 
     TRY(jvalue_items(j, self, &items));
     TRY(jvalue_list(j, items.list->n, out));
@@ -405,8 +403,8 @@ static status choose(jinja *j, const jvalue *self, const jargs *args, bool by_at
                      jvalue *out)
 {
     const jfunction *f = NULL;
-    const int        skip = by_attribute;
-    jvalue           items, v, holds;
+    const int skip = by_attribute;
+    jvalue items, v, holds;
 
     TRY(jvalue_items(j, self, &items));
     TRY(jvalue_list(j, items.list->n, out));
@@ -453,75 +451,7 @@ FILTER(rejectattr)
     return choose(j, self, args, true, false, out);
 }
 
-/* ---- tests ---- */
-
-#define KIND_TEST(name, condition)                                                                 \
-    TEST(name)                                                                                     \
-    {                                                                                              \
-        *out = jvalue_bool(condition);                                                             \
-        return STATUS_OK;                                                                          \
-    }
-KIND_TEST(defined, self->kind != JV_UNDEFINED)
-KIND_TEST(undefined, self->kind == JV_UNDEFINED)
-KIND_TEST(none, self->kind == JV_NONE)
-KIND_TEST(string, self->kind == JV_STRING)
-KIND_TEST(number, self->kind == JV_INT || self->kind == JV_FLOAT || self->kind == JV_BOOL)
-KIND_TEST(integer, self->kind == JV_INT)
-KIND_TEST(float, self->kind == JV_FLOAT)
-KIND_TEST(boolean, self->kind == JV_BOOL)
-KIND_TEST(is_true, self->kind == JV_BOOL && self->b)
-KIND_TEST(is_false, self->kind == JV_BOOL && !self->b)
-KIND_TEST(mapping, self->kind == JV_DICT)
-KIND_TEST(callable, self->kind == JV_MACRO || self->kind == JV_FUNCTION)
-KIND_TEST(sequence, self->kind == JV_LIST || self->kind == JV_STRING || self->kind == JV_DICT ||
-                        self->kind == JV_UNDEFINED)
-
-static status remainder_test(jinja *j, const jvalue *self, int64_t by, int64_t want, jvalue *out)
-{
-    const jvalue divisor = jvalue_int(by);
-    jvalue       rest;
-
-    TRY(jinja_binary(j, JO_MODULO, self, &divisor, &rest));
-    *out = jvalue_bool(rest.kind == JV_INT && rest.i == want);
-    return STATUS_OK;
-}
-
-TEST(even)
-{
-    return remainder_test(j, self, 2, 0, out);
-}
-
-TEST(odd)
-{
-    return remainder_test(j, self, 2, 1, out);
-}
-
-TEST(divisibleby)
-{
-    if (args->n != 1 || args->v[0].kind != JV_INT)
-        return jinja_fail(j, "divisibleby needs a whole number");
-    return remainder_test(j, self, args->v[0].i, 0, out);
-}
-
-#define COMPARE_TEST(name, op)                                                                     \
-    TEST(name)                                                                                     \
-    {                                                                                              \
-        bool holds;                                                                                \
-        if (args->n != 1)                                                                          \
-            return jinja_fail(j, "the test needs one value");                                      \
-        TRY(jinja_compare(j, op, self, &args->v[0], &holds));                                      \
-        *out = jvalue_bool(holds);                                                                 \
-        return STATUS_OK;                                                                          \
-    }
-COMPARE_TEST(equal, JO_EQUAL)
-COMPARE_TEST(unequal, JO_UNEQUAL)
-COMPARE_TEST(less, JO_LESS)
-COMPARE_TEST(less_equal, JO_LESS_EQUAL)
-COMPARE_TEST(greater, JO_GREATER)
-COMPARE_TEST(greater_equal, JO_GREATER_EQUAL)
-COMPARE_TEST(in, JO_IN)
-
-/* ---- tables ---- */
+/* ---- by name ---- */
 
 static const jfunction filters[] = {{"trim", filter_trim, 0, 1},
                                     {"upper", filter_upper, 0, 0},
@@ -555,36 +485,7 @@ static const jfunction filters[] = {{"trim", filter_trim, 0, 1},
                                     {"selectattr", filter_selectattr, 1, 8},
                                     {"rejectattr", filter_rejectattr, 1, 8}};
 
-static const jfunction tests[] = {{"defined", test_defined, 0, 0},
-                                  {"undefined", test_undefined, 0, 0},
-                                  {"none", test_none, 0, 0},
-                                  {"string", test_string, 0, 0},
-                                  {"number", test_number, 0, 0},
-                                  {"integer", test_integer, 0, 0},
-                                  {"float", test_float, 0, 0},
-                                  {"boolean", test_boolean, 0, 0},
-                                  {"true", test_is_true, 0, 0},
-                                  {"false", test_is_false, 0, 0},
-                                  {"mapping", test_mapping, 0, 0},
-                                  {"callable", test_callable, 0, 0},
-                                  {"sequence", test_sequence, 0, 0},
-                                  {"iterable", test_sequence, 0, 0},
-                                  {"even", test_even, 0, 0},
-                                  {"odd", test_odd, 0, 0},
-                                  {"divisibleby", test_divisibleby, 1, 1},
-                                  {"equalto", test_equal, 1, 1},
-                                  {"eq", test_equal, 1, 1},
-                                  {"==", test_equal, 1, 1},
-                                  {"sameas", test_equal, 1, 1},
-                                  {"ne", test_unequal, 1, 1},
-                                  {"!=", test_unequal, 1, 1},
-                                  {"lt", test_less, 1, 1},
-                                  {"le", test_less_equal, 1, 1},
-                                  {"gt", test_greater, 1, 1},
-                                  {"ge", test_greater_equal, 1, 1},
-                                  {"in", test_in, 1, 1}};
-
-static const jfunction *find(const jfunction *v, size_t count, const char *name, size_t n)
+const jfunction *jinja_find(const jfunction *v, size_t count, const char *name, size_t n)
 {
     for (size_t i = 0; i < count; i++)
         if (strlen(v[i].name) == n && memcmp(v[i].name, name, n) == 0)
@@ -594,12 +495,7 @@ static const jfunction *find(const jfunction *v, size_t count, const char *name,
 
 const jfunction *jinja_find_filter(const char *name, size_t n)
 {
-    return find(filters, COUNT_OF(filters), name, n);
-}
-
-const jfunction *jinja_find_test(const char *name, size_t n)
-{
-    return find(tests, COUNT_OF(tests), name, n);
+    return jinja_find(filters, COUNT_OF(filters), name, n);
 }
 
 status jinja_apply(jinja *j, const jfunction *f, const char *kind, const jvalue *self,

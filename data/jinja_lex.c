@@ -1,6 +1,7 @@
-/* jinja_lex: a template's text into tokens, with Jinja2's rules for white space: "-" beside a tag eats
- * all of it; trim_blocks eats one line end behind a tag or comment, lstrip_blocks the blanks before one
- * that begins its line; "+" keeps them. One line end at the very end of a template is not part of it. */
+/* jinja_lex: a template's text into tokens, with Jinja2's rules for white space: "-" beside a tag
+ * eats all of it; trim_blocks eats one line end behind a tag or comment, lstrip_blocks the blanks
+ * before one that begins its line; "+" keeps them. One line end at the very end of a template is
+ * not part of it. */
 #include "core/utf8.h"
 #include "data/jinja.h"
 
@@ -9,11 +10,11 @@
 #include <string.h>
 
 typedef struct lexer {
-    jinja      *j;
+    jinja *j;
     const char *text;
-    size_t      n, at;
-    size_t      place; /* line and column are known up to here */
-    uint32_t    line, column;
+    size_t n, at;
+    size_t place; /* line and column are known up to here */
+    uint32_t line, column;
 } lexer;
 
 /* Moves the place for messages to `at`. */
@@ -36,7 +37,7 @@ static status push(lexer *l, jtoken token)
 
     if (j->n_tokens == j->room_tokens) {
         const size_t room = j->room_tokens ? 2 * j->room_tokens : 64;
-        jtoken      *v = jinja_take(j, room * sizeof *v);
+        jtoken *v = jinja_take(j, room * sizeof *v);
         if (!v)
             return STATUS_MEMORY;
         if (j->n_tokens)
@@ -71,10 +72,10 @@ static int hex(const char *text, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         const char c = text[i];
-        const int  d = is_digit(c)              ? c - '0'
-                       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                              : -1;
+        const int d = is_digit(c)            ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
         if (d < 0)
             return -1;
         value = value * 16 + d;
@@ -86,8 +87,8 @@ static int hex(const char *text, size_t n)
 static status unescape(lexer *l, size_t end, size_t *at, char **to)
 {
     static const char from[] = "ntr0abfv\\'\"", into[] = "\n\t\r\0\a\b\f\v\\'\"";
-    const char        c = l->text[*at];
-    const char       *known = memchr(from, c, sizeof from - 1);
+    const char c = l->text[*at];
+    const char *known = memchr(from, c, sizeof from - 1);
 
     if (known) {
         *(*to)++ = into[known - from];
@@ -110,7 +111,7 @@ static status unescape(lexer *l, size_t end, size_t *at, char **to)
 static status lex_string(lexer *l)
 {
     const char quote = l->text[l->at];
-    size_t     end = l->at + 1;
+    size_t end = l->at + 1;
 
     while (end < l->n && l->text[end] != quote)
         end += l->text[end] == '\\' && end + 1 < l->n ? 2 : 1;
@@ -134,9 +135,9 @@ static status lex_string(lexer *l)
 
 static status lex_number(lexer *l)
 {
-    char   digits[66];
+    char digits[66];
     size_t n = 0;
-    bool   real = false;
+    bool real = false;
 
     for (; l->at < l->n && n < sizeof digits - 2; l->at++) {
         const char c = l->text[l->at];
@@ -168,8 +169,8 @@ static status lex_number(lexer *l)
 static status lex_operator(lexer *l)
 {
     static const char *const two[] = {"==", "!=", "<=", ">=", "//", "**"};
-    const size_t             left = l->n - l->at;
-    size_t                   n = 1;
+    const size_t left = l->n - l->at;
+    size_t n = 1;
 
     for (size_t i = 0; i < COUNT_OF(two) && left >= 2; i++)
         if (memcmp(l->text + l->at, two[i], 2) == 0)
@@ -185,7 +186,7 @@ static status lex_operator(lexer *l)
 static status lex_inside(lexer *l, bool tag)
 {
     const char *end = tag ? "%}" : "}}";
-    int         open = 0; /* brackets: "}}" inside a dict's literal ends nothing */
+    int open = 0; /* brackets: "}}" inside a dict's literal ends nothing */
 
     for (;;) {
         while (l->at < l->n && is_space(l->text[l->at]))
@@ -193,10 +194,9 @@ static status lex_inside(lexer *l, bool tag)
         locate(l, l->at);
         if (l->at >= l->n)
             return jinja_fail(l->j, "the template ends inside a %s", tag ? "tag" : "{{ }}");
-        const char   c = l->text[l->at];
+        const char c = l->text[l->at];
         const size_t sign = (c == '-' || (c == '+' && tag)) && l->n - l->at > 2;
-        if (open == 0 && l->n - l->at >= 2 + sign &&
-            memcmp(l->text + l->at + sign, end, 2) == 0) {
+        if (open == 0 && l->n - l->at >= 2 + sign && memcmp(l->text + l->at + sign, end, 2) == 0) {
             TRY(push(l, (jtoken){.kind = tag ? JT_TAG_END : JT_PRINT_END}));
             l->at += 2 + sign;
             if (c == '-')
@@ -242,7 +242,7 @@ static status lex_comment(lexer *l)
 static size_t text_end(const lexer *l, size_t from, size_t at, char kind)
 {
     const char sign = at + 2 < l->n ? l->text[at + 2] : 0;
-    size_t     end = at;
+    size_t end = at;
 
     if (sign == '-') {
         while (end > from && is_space(l->text[end - 1]))
@@ -277,7 +277,7 @@ static status copy_lines(jinja *j, const char *text, size_t n, lexer *l)
 
 status jinja_lex(jinja *j, const char *text, size_t n)
 {
-    lexer  l = {.j = j, .line = 1, .column = 1};
+    lexer l = {.j = j, .line = 1, .column = 1};
     size_t bad;
 
     if (n > JINJA_TEXT_MAX)
@@ -289,10 +289,10 @@ status jinja_lex(jinja *j, const char *text, size_t n)
     TRY(copy_lines(j, text, n, &l));
     while (l.at < l.n) {
         const size_t from = l.at;
-        size_t       at = from;
+        size_t at = from;
         while (at < l.n && !(l.text[at] == '{' && at + 1 < l.n && strchr("{%#", l.text[at + 1])))
             at++;
-        const char   kind = at < l.n ? l.text[at + 1] : 0;
+        const char kind = at < l.n ? l.text[at + 1] : 0;
         const size_t end = kind ? text_end(&l, from, at, kind) : l.n;
         locate(&l, from);
         if (end > from)

@@ -27,11 +27,12 @@ static bool in_set(const jvalue *set, const char *text, size_t n)
 }
 
 /* Takes characters of a set (NULL: white space) off either side. */
-static status strip(jinja *j, const jvalue *self, const jargs *args, bool left, bool right, jvalue *out)
+static status strip(jinja *j, const jvalue *self, const jargs *args, bool left, bool right,
+                    jvalue *out)
 {
     const jvalue *set = jargs_get(args, 0, "chars");
-    size_t        begin = 0, end = self->n;
-    uint32_t      code = 0;
+    size_t begin = 0, end = self->n;
+    uint32_t code = 0;
 
     if (set && set->kind == JV_NONE)
         set = NULL;
@@ -61,15 +62,15 @@ typedef enum casing { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL } casing;
 
 static status change_case(jinja *j, const jvalue *self, casing how, jvalue *out)
 {
-    char  *v = jinja_take(j, 3 * self->n + 4);
+    char *v = jinja_take(j, 3 * self->n + 4);
     size_t to = 0;
-    bool   first = true;
+    bool first = true;
 
     if (!v)
         return STATUS_MEMORY;
     TRY(jinja_step(j, 8 * self->n));
     for (size_t at = 0; at < self->n;) {
-        uint32_t  code = 0;
+        uint32_t code = 0;
         const int n = utf8_next(self->text, self->n, at, &code);
         if (n == 0)
             return jinja_fail(j, "a text is not valid UTF-8");
@@ -79,9 +80,10 @@ static status change_case(jinja *j, const jvalue *self, casing how, jvalue *out)
             memcpy(v + to, how == CASE_UPPER ? "SS" : "Ss", 2);
             to += 2;
         } else
-            to += (size_t)utf8_put((uint32_t)(upper ? utf8proc_toupper(c) : utf8proc_tolower(c)), v + to);
-        first = how == CASE_TITLE && (unicode_is_space(code) || (code < 0x80 && code &&
-                                                                 strchr("-({[<", (int)code)));
+            to += (size_t)utf8_put((uint32_t)(upper ? utf8proc_toupper(c) : utf8proc_tolower(c)),
+                                   v + to);
+        first = how == CASE_TITLE &&
+                (unicode_is_space(code) || (code < 0x80 && code && strchr("-({[<", (int)code)));
         at += (size_t)n;
     }
     *out = jvalue_string(v, to);
@@ -124,7 +126,7 @@ static status count_argument(jinja *j, const jargs *args, int place, const char 
 static status replace(jinja *j, const jvalue *self, const jargs *args, jvalue *out)
 {
     const jvalue *old, *new;
-    int64_t       most, found = 0;
+    int64_t most, found = 0;
 
     TRY(text_argument(j, args, 0, "old", &old));
     TRY(text_argument(j, args, 1, "new", &new));
@@ -161,11 +163,11 @@ static status replace(jinja *j, const jvalue *self, const jargs *args, jvalue *o
 static status split_words(jinja *j, const jvalue *self, int64_t most, jvalue *out)
 {
     const jargs none = {0};
-    jvalue      rest;
+    jvalue rest;
 
     TRY(strip(j, self, &none, true, false, &rest));
     while (rest.n > 0) {
-        size_t   end = 0;
+        size_t end = 0;
         uint32_t code = 0;
         while (most > 0 && end < rest.n) {
             const int n = utf8_next(rest.text, rest.n, end, &code);
@@ -179,7 +181,7 @@ static status split_words(jinja *j, const jvalue *self, int64_t most, jvalue *ou
         }
         TRY(jvalue_append(j, out, jvalue_string(rest.text, end)));
         const jvalue behind = jvalue_string(rest.text + end, rest.n - end);
-        size_t       skip = 0;
+        size_t skip = 0;
         while (skip < behind.n) {
             const int n = utf8_next(behind.text, behind.n, skip, &code);
             if (n == 0 || !strips(code))
@@ -196,8 +198,8 @@ static status split_words(jinja *j, const jvalue *self, int64_t most, jvalue *ou
 static status split(jinja *j, const jvalue *self, const jargs *args, jvalue *out)
 {
     const jvalue *sep = jargs_get(args, 0, "sep");
-    int64_t       most;
-    size_t        from = 0;
+    int64_t most;
+    size_t from = 0;
 
     TRY(count_argument(j, args, 1, "maxsplit", &most));
     TRY(jvalue_list(j, 4, out));
@@ -217,9 +219,9 @@ static status split(jinja *j, const jvalue *self, const jargs *args, jvalue *out
 static status rsplit(jinja *j, const jvalue *self, const jargs *args, jvalue *out)
 {
     const jvalue *sep;
-    int64_t       most;
-    jargs         all = {.n = 1};
-    jvalue        parts;
+    int64_t most;
+    jargs all = {.n = 1};
+    jvalue parts;
 
     TRY(text_argument(j, args, 0, "sep", &sep));
     TRY(count_argument(j, args, 1, "maxsplit", &most));
@@ -229,7 +231,8 @@ static status rsplit(jinja *j, const jvalue *self, const jargs *args, jvalue *ou
     const size_t joined = most < (int64_t)n - 1 ? n - (size_t)most : 1;
     TRY(jvalue_list(j, 4, out));
     const jvalue *last = &parts.list->v[joined - 1];
-    TRY(jvalue_append(j, out, jvalue_string(self->text, (size_t)(last->text + last->n - self->text))));
+    TRY(jvalue_append(j, out,
+                      jvalue_string(self->text, (size_t)(last->text + last->n - self->text))));
     for (size_t i = joined; i < n; i++)
         TRY(jvalue_append(j, out, parts.list->v[i]));
     return STATUS_OK;
@@ -254,7 +257,7 @@ static status split_lines(jinja *j, const jvalue *self, jvalue *out)
 static status affix(jinja *j, const jvalue *self, const jargs *args, bool start, jvalue *out)
 {
     const jvalue *what = jargs_get(args, 0, "");
-    const size_t  n = what && what->kind == JV_LIST ? what->list->n : 1;
+    const size_t n = what && what->kind == JV_LIST ? what->list->n : 1;
     const jvalue *v = what && what->kind == JV_LIST ? what->list->v : what;
 
     *out = jvalue_bool(false);
@@ -274,7 +277,7 @@ static status affix(jinja *j, const jvalue *self, const jargs *args, bool start,
 static status locate(jinja *j, const jvalue *self, const jargs *args, bool count, jvalue *out)
 {
     const jvalue *what;
-    int64_t       n = 0;
+    int64_t n = 0;
 
     TRY(text_argument(j, args, 0, "sub", &what));
     TRY(jinja_step(j, self->n));
@@ -300,7 +303,8 @@ static bool named(const char *name, size_t n, const char *want)
 
 static status unknown(const jinja *j, const jvalue *self, const char *name, size_t n)
 {
-    return jinja_fail(j, "%s has no method \"%.*s\"", jvalue_kind(self), n < 80 ? (int)n : 80, name);
+    return jinja_fail(j, "%s has no method \"%.*s\"", jvalue_kind(self), n < 80 ? (int)n : 80,
+                      name);
 }
 
 static status text_method(jinja *j, const jvalue *self, const char *name, size_t n,
@@ -370,7 +374,8 @@ status jinja_method(jinja *j, const jvalue *self, const char *name, size_t n, co
     if (named(name, n, "values"))
         return dict_parts(j, self->dict, false, true, out);
     if (named(name, n, "get")) {
-        const jvalue *key = jargs_get(args, 0, "key"), *other = jargs_get(args, 1, "default"), *found;
+        const jvalue *key = jargs_get(args, 0, "key"), *other = jargs_get(args, 1, "default"),
+                     *found;
         if (!key)
             return jinja_fail(j, "get needs a key");
         TRY(jvalue_find(j, self, key, &found));
@@ -386,7 +391,8 @@ static status range(jinja *j, const jargs *args, jvalue *out)
 
     for (int i = 0; i < args->n; i++)
         if (args->v[i].kind != JV_INT)
-            return jinja_fail(j, "range needs whole numbers, there is %s", jvalue_kind(&args->v[i]));
+            return jinja_fail(j, "range needs whole numbers, there is %s",
+                              jvalue_kind(&args->v[i]));
     if (args->n < 1 || args->n > 3 || args->n_named)
         return jinja_fail(j, "range has %d arguments, must have 1..3", args->n + args->n_named);
     v[1] = args->v[0].i;

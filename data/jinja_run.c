@@ -1,5 +1,5 @@
-/* jinja_run: statements, scopes and output. A loop's body and a macro's body have scopes of their own;
- * what is set in them is gone behind them. A condition's body has none. */
+/* jinja_run: statements, scopes and output. A loop's body and a macro's body have scopes of their
+ * own; what is set in them is gone behind them. A condition's body has none. */
 #include "data/jinja.h"
 #include "data/tokenizer_parts.h"
 
@@ -9,7 +9,7 @@
 
 status jinja_fail(const jinja *j, const char *format, ...)
 {
-    char    text[512];
+    char text[512];
     va_list args;
 
     va_start(args, format);
@@ -24,7 +24,7 @@ void *jinja_take(jinja *j, size_t n)
 
     n = n > JINJA_MEMORY_MAX ? JINJA_MEMORY_MAX + 1 : (n + 15) & ~(size_t)15;
     const size_t wanted = n > BLOCK / 4 ? n : n > j->block_left ? BLOCK : 0;
-    uint8_t     *taken = wanted ? arena_take(&j->work, wanted, 1) : NULL;
+    uint8_t *taken = wanted ? arena_take(&j->work, wanted, 1) : NULL;
     if (wanted && !taken) {
         jinja_fail(j, "needs more than %d bytes", JINJA_MEMORY_MAX);
         return NULL;
@@ -69,7 +69,7 @@ status jinja_bind(jinja *j, jscope *scope, const char *name, size_t n, jvalue va
         }
     if (scope->n == scope->room) {
         const size_t room = scope->room ? 2 * scope->room : 8;
-        jbinding    *v = jinja_take(j, room * sizeof *v);
+        jbinding *v = jinja_take(j, room * sizeof *v);
         if (!v)
             return STATUS_MEMORY;
         if (scope->n)
@@ -119,7 +119,7 @@ static status loop_value(jinja *j, const jlist *items, size_t i, jvalue *out)
     const jvalue none = {.kind = JV_UNDEFINED};
     const struct {
         const char *name;
-        jvalue      value;
+        jvalue value;
     } parts[] = {{"index", jvalue_int((int64_t)i + 1)},
                  {"index0", jvalue_int((int64_t)i)},
                  {"revindex", jvalue_int((int64_t)(items->n - i))},
@@ -197,13 +197,13 @@ static status capture(jinja *j, const jnode *body, jvalue *out)
 
 status jinja_call_macro(jinja *j, const jnode *macro, const jargs *args, jvalue *out)
 {
-    jscope  scope = {.outer = j->globals}, *before = j->scope;
-    int     place = 0, used = 0;
+    jscope scope = {.outer = j->globals}, *before = j->scope;
+    int place = 0, used = 0;
 
     j->scope = &scope;
     for (const jnode *p = macro->list; p; p = p->next, place++) {
         jvalue v = {.kind = JV_UNDEFINED, .text = p->text, .n = p->n};
-        bool   given = place < args->n;
+        bool given = place < args->n;
         if (given)
             v = args->v[place];
         for (int i = 0; i < args->n_named && !given; i++)

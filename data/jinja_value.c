@@ -25,8 +25,8 @@ jvalue jvalue_int(int64_t i)
 
 const char *jvalue_kind(const jvalue *v)
 {
-    static const char *const names[] = {"undefined", "none",     "true or false", "a whole number",
-                                        "a number",  "text",     "a list",        "a dict",
+    static const char *const names[] = {"undefined",   "none",    "true or false", "a whole number",
+                                        "a number",    "text",    "a list",        "a dict",
                                         "a namespace", "a macro", "a function"};
 
     return names[v->kind];
@@ -110,7 +110,7 @@ status jvalue_dict(jinja *j, size_t room, jvalue *out)
 status jvalue_find(jinja *j, const jvalue *dict, const jvalue *key, const jvalue **out)
 {
     const jdict *d = dict->dict;
-    bool         same;
+    bool same;
 
     *out = NULL;
     TRY(jinja_step(j, 8 * d->n));
@@ -124,7 +124,7 @@ status jvalue_find(jinja *j, const jvalue *dict, const jvalue *key, const jvalue
 
 status jvalue_put(jinja *j, jvalue *dict, jvalue key, jvalue value)
 {
-    jdict        *d = dict->dict;
+    jdict *d = dict->dict;
     const jvalue *there;
 
     TRY(jvalue_find(j, dict, &key, &there));
@@ -174,8 +174,7 @@ status jvalue_equal(jinja *j, const jvalue *a, const jvalue *b, int depth, bool 
     if (depth > JINJA_DEPTH_MAX)
         return jinja_fail(j, "values nested deeper than %d levels are compared", JINJA_DEPTH_MAX);
     if (is_number(a) && is_number(b)) {
-        *out = a->kind != JV_FLOAT && b->kind != JV_FLOAT && a->kind == b->kind &&
-                       a->kind == JV_INT
+        *out = a->kind != JV_FLOAT && b->kind != JV_FLOAT && a->kind == b->kind && a->kind == JV_INT
                    ? a->i == b->i
                    : number(a) == number(b);
         return STATUS_OK;
@@ -217,7 +216,7 @@ status jvalue_less(jinja *j, const jvalue *a, const jvalue *b, bool *out)
     }
     if (a->kind == JV_STRING && b->kind == JV_STRING) { /* UTF-8 sorts like its code points */
         const size_t n = a->n < b->n ? a->n : b->n;
-        const int    c = n ? memcmp(a->text, b->text, n) : 0;
+        const int c = n ? memcmp(a->text, b->text, n) : 0;
         *out = c < 0 || (c == 0 && a->n < b->n);
         return jinja_step(j, n);
     }
@@ -227,8 +226,8 @@ status jvalue_less(jinja *j, const jvalue *a, const jvalue *b, bool *out)
 static status text_from_json(jinja *j, const char *text, jvalue *out)
 {
     const size_t n = strlen(text);
-    char        *copy = jinja_take(j, n + 1);
-    size_t       to = 0;
+    char *copy = jinja_take(j, n + 1);
+    size_t to = 0;
 
     if (!copy)
         return STATUS_MEMORY;
@@ -329,12 +328,12 @@ status jvalue_items(jinja *j, const jvalue *v, jvalue *list)
 
 /* A growing text; at its end the writer gives it to the template's memory. */
 typedef struct writer {
-    jinja  *j;
-    char   *v;
-    size_t  n, room;
+    jinja *j;
+    char *v;
+    size_t n, room;
     int64_t indent; /* below 0: one line */
-    bool    json;
-    status  error;
+    bool json;
+    status error;
 } writer;
 
 static void put(writer *w, const char *text, size_t n)
@@ -347,7 +346,7 @@ static void put(writer *w, const char *text, size_t n)
     }
     if (w->n + n > w->room) {
         const size_t room = 2 * (w->n + n) + 64;
-        char        *v = jinja_take(w->j, room);
+        char *v = jinja_take(w->j, room);
         if (!v) {
             w->error = STATUS_MEMORY;
             return;
@@ -372,9 +371,10 @@ static void put_float(writer *w, double f)
     char text[64], exponent[64];
 
     if (isnan(f) || isinf(f)) {
-        puts_text(w, isnan(f) ? w->json ? "NaN" : "nan"
-                     : f < 0  ? w->json ? "-Infinity" : "-inf"
-                     : w->json ? "Infinity" : "inf");
+        puts_text(w, isnan(f)  ? w->json ? "NaN" : "nan"
+                     : f < 0   ? w->json ? "-Infinity" : "-inf"
+                     : w->json ? "Infinity"
+                               : "inf");
         return;
     }
     int digits = 1;
@@ -397,14 +397,14 @@ static void put_quoted(writer *w, const char *text, size_t n)
 {
     const bool single = !w->json && !(memchr(text, '\'', n) && !memchr(text, '"', n));
     const char quote = single ? '\'' : '"';
-    size_t     from = 0;
+    size_t from = 0;
 
     put(w, &quote, 1);
     for (size_t i = 0; i < n; i++) {
         static const char special[] = "\n\r\t\b\f", names[] = "nrtbf";
-        const char        c = text[i];
-        const char       *known = c ? strchr(special, c) : NULL;
-        char              escape[8];
+        const char c = text[i];
+        const char *known = c ? strchr(special, c) : NULL;
+        char escape[8];
         if (known && (w->json || known - special < 3))
             snprintf(escape, sizeof escape, "\\%c", names[known - special]);
         else if (c == quote || c == '\\')
@@ -426,7 +426,7 @@ static void put_value(writer *w, const jvalue *v, int depth);
 static void put_line(writer *w, int depth)
 {
     static const char blanks[] = "                                ";
-    size_t            n = (size_t)w->indent * (size_t)depth;
+    size_t n = (size_t)w->indent * (size_t)depth;
 
     puts_text(w, "\n");
     for (; n > 0 && w->error == STATUS_OK; n -= n < 32 ? n : 32)
@@ -435,11 +435,11 @@ static void put_line(writer *w, int depth)
 
 static void put_items(writer *w, const jvalue *v, int depth)
 {
-    const bool   dict = v->kind != JV_LIST;
+    const bool dict = v->kind != JV_LIST;
     const size_t n = dict ? v->dict->n : v->list->n;
-    const bool   lines = w->json && w->indent >= 0 && n > 0;
+    const bool lines = w->json && w->indent >= 0 && n > 0;
 
-    const bool   tuple = !dict && v->list->tuple && !w->json;
+    const bool tuple = !dict && v->list->tuple && !w->json;
 
     puts_text(w, dict ? "{" : tuple ? "(" : "[");
     for (size_t i = 0; i < n && w->error == STATUS_OK; i++) {

@@ -1,5 +1,6 @@
-/* tokenizer_gguf: the tokenizer in a GGUF file's metadata. The file has the vocabulary and the merges;
- * how texts are cut it says by a name only (tokenizer.ggml.pre), so the ways are listed here. */
+/* tokenizer_gguf: the tokenizer in a GGUF file's metadata. The file has the vocabulary and the
+ * merges; how texts are cut it says by a name only (tokenizer.ggml.pre), so the ways are listed
+ * here. */
 #include "core/gguf.h"
 #include "data/tokenizer_parts.h"
 
@@ -12,13 +13,16 @@
 /* What a name in tokenizer.ggml.pre means. */
 static const struct {
     const char *name, *pattern; /* NULL: GPT-2's */
-    bool        digits;         /* characters of category N apart first */
-    bool        nfc, ignore_merges, add_bos;
+    bool digits;                /* characters of category N apart first */
+    bool nfc, ignore_merges, add_bos;
 } ways[] = {
     {.name = "default"},
     {.name = "gpt-2"},
     {.name = "smollm", .digits = true},
-    {.name = "llama-bpe", .pattern = LETTERS_AND_MARKS("{1,3}"), .ignore_merges = true, .add_bos = true},
+    {.name = "llama-bpe",
+     .pattern = LETTERS_AND_MARKS("{1,3}"),
+     .ignore_merges = true,
+     .add_bos = true},
     {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
 };
 
@@ -49,7 +53,7 @@ static status read_way(arena *a, const gguf *g, tokenizer *t, bool *add_bos)
 static status read_tokens(arena *a, const gguf *g, tokenizer *t, int64_t *n)
 {
     gguf_text *tokens;
-    size_t     bytes = 0;
+    size_t bytes = 0;
 
     TRY(gguf_texts(a, g, "tokenizer.ggml.tokens", true, &tokens, n));
     if (*n < 1 || *n >= 1 << 24)
@@ -68,7 +72,7 @@ static status read_merges(arena *a, const gguf *g, tokenizer *t)
 {
     const bool ignore_merges = t->bpe.ignore_merges;
     gguf_text *merges;
-    int64_t    n;
+    int64_t n;
 
     TRY(gguf_texts(a, g, "tokenizer.ggml.merges", true, &merges, &n));
     if (n >= 1 << 24)
@@ -76,12 +80,13 @@ static status read_merges(arena *a, const gguf *g, tokenizer *t)
     TRY(bpe_open(a, (size_t)n, &t->bpe));
     t->bpe.ignore_merges = ignore_merges;
     for (int64_t i = 0; i < n; i++) {
-        const char  *text = merges[i].v, *blank = memchr(text, ' ', merges[i].n);
+        const char *text = merges[i].v, *blank = memchr(text, ' ', merges[i].n);
         const size_t left = blank ? (size_t)(blank - text) : 0;
         const size_t right = blank ? merges[i].n - left - 1 : 0;
         if (left == 0 || right == 0 || memchr(blank + 1, ' ', right))
-            return fail(STATUS_FORMAT, "%s: merge %lld must be two tokens with one blank between them",
-                        t->what, (long long)i);
+            return fail(STATUS_FORMAT,
+                        "%s: merge %lld must be two tokens with one blank between them", t->what,
+                        (long long)i);
         TRY(bpe_add_merge(t, text, left, blank + 1, right));
     }
     return STATUS_OK;
@@ -91,7 +96,7 @@ static status read_merges(arena *a, const gguf *g, tokenizer *t)
 static status read_types(arena *a, const gguf *g, tokenizer *t, int64_t n_tokens)
 {
     int64_t *types, n;
-    size_t   added = 0;
+    size_t added = 0;
 
     TRY(gguf_ints(a, g, "tokenizer.ggml.token_type", false, &types, &n));
     if (n != 0 && n != n_tokens)
@@ -113,7 +118,7 @@ static status read_types(arena *a, const gguf *g, tokenizer *t, int64_t n_tokens
 static status read_ends(arena *a, const gguf *g, tokenizer *t, int64_t n, bool add_bos)
 {
     int64_t bos = -1, eos = -1;
-    bool    add_eos = false;
+    bool add_eos = false;
 
     TRY(gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, n - 1, &bos));
     TRY(gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, n - 1, &eos));
@@ -122,11 +127,13 @@ static status read_ends(arena *a, const gguf *g, tokenizer *t, int64_t n, bool a
     t->bos = (int32_t)bos;
     t->eos = (int32_t)eos;
     if ((add_bos && bos < 0) || (add_eos && eos < 0))
-        return fail(STATUS_FORMAT, "%s: a token is to be added at the %s of a text, %s_token_id is "
-                    "missing", t->what, add_bos && bos < 0 ? "beginning" : "end",
+        return fail(STATUS_FORMAT,
+                    "%s: a token is to be added at the %s of a text, %s_token_id is "
+                    "missing",
+                    t->what, add_bos && bos < 0 ? "beginning" : "end",
                     add_bos && bos < 0 ? "bos" : "eos");
     template_item both[6];
-    int           k = 0, single = 0;
+    int k = 0, single = 0;
     for (uint8_t text = 0; text < 2; text++) {
         if (add_bos)
             both[k++] = (template_item){.id = t->bos, .type = text};
@@ -145,13 +152,15 @@ static status read_all(arena *a, const gguf *g, tokenizer *t)
 {
     static const token_model kind = {"BPE", bpe_encode};
     const char *model;
-    bool        add_bos = false;
-    int64_t     n;
+    bool add_bos = false;
+    int64_t n;
 
     TRY(gguf_string(a, g, "tokenizer.ggml.model", true, &model));
     if (strcmp(model, "gpt2") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 "
-                    "(byte-level BPE)", t->what, model);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 "
+                    "(byte-level BPE)",
+                    t->what, model);
     t->byte_level = true;
     t->decoder = DECODE_BYTES;
     t->model = &kind;

@@ -1,5 +1,5 @@
-/* tokenizer_json: tokenizer.json into the parts. Every object is checked for keys and types that are
- * not known here: they would change what the tokens are. */
+/* tokenizer_json: tokenizer.json into the parts. Every object is checked for keys and types that
+ * are not known here: they would change what the tokens are. */
 #include "data/tokenizer_json.h"
 
 #include <string.h>
@@ -13,8 +13,8 @@ status json_known_keys(const json_reader *r, const cJSON *o, const char *part, c
     cJSON_ArrayForEach(item, o)
     {
         const size_t n = strlen(item->string);
-        const char  *at = known;
-        bool         found = false;
+        const char *at = known;
+        bool found = false;
         while (*at && !found) {
             const size_t k = strcspn(at, ",");
             found = k == n && memcmp(at, item->string, n) == 0;
@@ -40,7 +40,7 @@ const cJSON *json_member(const cJSON *o, const char *key)
 static size_t key_text(char *key)
 {
     const size_t n = strlen(key);
-    size_t       to = 0;
+    size_t to = 0;
 
     if (!memchr(key, 0xC0, n))
         return n;
@@ -87,9 +87,9 @@ static status read_merge(json_reader *r, const cJSON *item, int number)
 
 static status read_bpe_flags(json_reader *r, const cJSON *model)
 {
-    bpe        *b = &r->t->bpe;
-    bool        fallback = false;
-    double      dropout = 0;
+    bpe *b = &r->t->bpe;
+    bool fallback = false;
+    double dropout = 0;
     const char *prefix = "", *suffix = "", *unknown = NULL;
 
     TRY(json_bool(model, "byte_fallback", false, &fallback, r->what));
@@ -101,13 +101,15 @@ static status read_bpe_flags(json_reader *r, const cJSON *model)
     TRY(json_string(model, "unk_token", false, &unknown, r->what));
     if (fallback || dropout != 0 || *prefix || *suffix)
         return fail(STATUS_UNSUPPORTED, "%s: model BPE: %s is set, which is not supported", r->what,
-                    fallback         ? "byte_fallback"
-                    : dropout != 0   ? "dropout"
-                    : *prefix != 0   ? "continuing_subword_prefix"
-                                     : "end_of_word_suffix");
+                    fallback       ? "byte_fallback"
+                    : dropout != 0 ? "dropout"
+                    : *prefix != 0 ? "continuing_subword_prefix"
+                                   : "end_of_word_suffix");
     if (!r->t->byte_level)
-        return fail(STATUS_UNSUPPORTED, "%s: model BPE without the pre-tokenizer ByteLevel is not "
-                    "supported", r->what);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: model BPE without the pre-tokenizer ByteLevel is not "
+                    "supported",
+                    r->what);
     if (unknown) {
         b->unknown = vocabulary_find(&r->t->words, unknown, strlen(unknown));
         if (b->unknown < 0)
@@ -121,15 +123,16 @@ static status read_bpe(json_reader *r, const cJSON *model)
 {
     static const token_model kind = {"BPE", bpe_encode};
     const cJSON *vocab = json_member(model, "vocab"), *merges = json_member(model, "merges"), *item;
-    tokenizer   *t = r->t;
-    size_t       tokens, bytes;
-    int          number = 0;
+    tokenizer *t = r->t;
+    size_t tokens, bytes;
+    int number = 0;
 
-    TRY(json_known_keys(r, model, "model BPE", "type,dropout,unk_token,continuing_subword_prefix,"
-                   "end_of_word_suffix,fuse_unk,byte_fallback,ignore_merges,vocab,merges,"));
+    TRY(json_known_keys(r, model, "model BPE",
+                        "type,dropout,unk_token,continuing_subword_prefix,"
+                        "end_of_word_suffix,fuse_unk,byte_fallback,ignore_merges,vocab,merges,"));
     if (!cJSON_IsObject(vocab) || !cJSON_IsArray(merges))
-        return fail(STATUS_FORMAT, "%s: model BPE: %s", r->what, !cJSON_IsObject(vocab)
-                    ? "vocab must be an object" : "merges must be a list");
+        return fail(STATUS_FORMAT, "%s: model BPE: %s", r->what,
+                    !cJSON_IsObject(vocab) ? "vocab must be an object" : "merges must be a list");
     count_tokens(vocab, json_member(r->root, "added_tokens"), &tokens, &bytes);
     if (tokens >= (size_t)1 << 24)
         return fail(STATUS_FORMAT, "%s: %zu tokens, may be 16 million", r->what, tokens);
@@ -150,7 +153,8 @@ static status read_bpe(json_reader *r, const cJSON *model)
     return STATUS_OK;
 }
 
-/* The one kind of model that is read, asked for first: its absence explains all that is odd besides. */
+/* The one kind of model that is read, asked for first: its absence explains all that is odd
+ * besides. */
 static status check_model(const json_reader *r)
 {
     const cJSON *model = json_member(r->root, "model"), *type = json_member(model, "type");
@@ -172,10 +176,10 @@ static status check_model(const json_reader *r)
 static status read_added_token(json_reader *r, const cJSON *o, added_token *token)
 {
     vocabulary *words = &r->t->words;
-    int64_t     id = 0;
+    int64_t id = 0;
 
     TRY(json_known_keys(r, o, "an added token",
-                   "id,content,single_word,lstrip,rstrip,normalized,special,"));
+                        "id,content,single_word,lstrip,rstrip,normalized,special,"));
     const cJSON *content = json_member(o, "content");
     if (!cJSON_IsString(content) || !*content->valuestring)
         return fail(STATUS_FORMAT, "%s: content of an added token must be text that is not empty",
@@ -203,7 +207,7 @@ static status read_added_token(json_reader *r, const cJSON *o, added_token *toke
 
 static status read_added(json_reader *r)
 {
-    const cJSON  *list = json_member(r->root, "added_tokens"), *item;
+    const cJSON *list = json_member(r->root, "added_tokens"), *item;
     added_tokens *added = &r->t->added;
 
     if (list && !cJSON_IsArray(list))
@@ -224,7 +228,7 @@ static status read_added(json_reader *r)
 static status check_lengths(const json_reader *r)
 {
     const cJSON *cut = json_member(r->root, "truncation"), *pad = json_member(r->root, "padding");
-    int64_t      n = 0;
+    int64_t n = 0;
 
     if (cut) {
         TRY(json_known_keys(r, cut, "truncation", "direction,max_length,strategy,stride,"));
@@ -232,8 +236,9 @@ static status check_lengths(const json_reader *r)
         TRY(json_int(cut, "stride", false, 0, INT32_MAX, &n, r->what));
     }
     if (pad) {
-        TRY(json_known_keys(r, pad, "padding", "strategy,direction,pad_to_multiple_of,pad_id,pad_type_id,"
-                       "pad_token,"));
+        TRY(json_known_keys(r, pad, "padding",
+                            "strategy,direction,pad_to_multiple_of,pad_id,pad_type_id,"
+                            "pad_token,"));
         TRY(json_int(pad, "pad_id", true, 0, INT32_MAX, &n, r->what));
         TRY(json_int(pad, "pad_to_multiple_of", false, 0, INT32_MAX, &n, r->what));
         const cJSON *strategy = json_member(pad, "strategy");
@@ -247,8 +252,9 @@ static status read_root(json_reader *r)
 {
     const cJSON *version = json_member(r->root, "version"), *part;
 
-    TRY(json_known_keys(r, r->root, "the file", "version,truncation,padding,added_tokens,normalizer,"
-                   "pre_tokenizer,post_processor,decoder,model,"));
+    TRY(json_known_keys(r, r->root, "the file",
+                        "version,truncation,padding,added_tokens,normalizer,"
+                        "pre_tokenizer,post_processor,decoder,model,"));
     if (version && (!cJSON_IsString(version) || strcmp(version->valuestring, "1.0") != 0))
         return fail(STATUS_FORMAT, "%s: version must be \"1.0\"", r->what);
     TRY(check_lengths(r));

@@ -10,11 +10,11 @@ typedef struct part_kind {
     status (*read)(json_reader *r, const cJSON *o, int depth);
 } part_kind;
 
-static status read_part(json_reader *r, const cJSON *o, const char *part, const part_kind *kinds, int n,
-                        int depth)
+static status read_part(json_reader *r, const cJSON *o, const char *part, const part_kind *kinds,
+                        int n, int depth)
 {
     const char *type;
-    char        known[512] = "", label[128];
+    char known[512] = "", label[128];
 
     if (!cJSON_IsObject(o))
         return fail(STATUS_FORMAT, "%s: %s must be an object or null", r->what, part);
@@ -80,43 +80,50 @@ static status pre_sequence(json_reader *r, const cJSON *o, int depth)
 static status pre_byte_level(json_reader *r, const cJSON *o, int depth)
 {
     tokenizer *t = r->t;
-    bool       prefix = true, trim = true, regex = true;
+    bool prefix = true, trim = true, regex = true;
 
     (void)depth;
     TRY(json_bool(o, "add_prefix_space", false, &prefix, r->what));
     TRY(json_bool(o, "trim_offsets", false, &trim, r->what));
     TRY(json_bool(o, "use_regex", false, &regex, r->what));
     if (prefix && t->n_steps > 0)
-        return fail(STATUS_UNSUPPORTED, "%s: pre_tokenizer ByteLevel: add_prefix_space behind "
-                    "another pre-tokenizer is not supported, must be false", r->what);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: pre_tokenizer ByteLevel: add_prefix_space behind "
+                    "another pre-tokenizer is not supported, must be false",
+                    r->what);
     t->prefix_blank = prefix;
     t->byte_level = true;
-    return regex ? pre_add_split(t, PATTERN_GPT2, strlen(PATTERN_GPT2), false, SPLIT_ISOLATED, false)
-                 : STATUS_OK;
+    return regex
+               ? pre_add_split(t, PATTERN_GPT2, strlen(PATTERN_GPT2), false, SPLIT_ISOLATED, false)
+               : STATUS_OK;
 }
 
 static status pre_split(json_reader *r, const cJSON *o, int depth)
 {
     static const char *const behaviors[] = {"Isolated", "Removed", "MergedWithPrevious",
                                             "MergedWithNext", "Contiguous"};
-    const cJSON             *pattern = json_member(o, "pattern"), *regex = json_member(pattern, "Regex"),
-                            *plain = json_member(pattern, "String");
-    const char              *behavior, *text;
-    size_t                   n;
-    bool                     invert = false;
+    const cJSON *pattern = json_member(o, "pattern"), *regex = json_member(pattern, "Regex"),
+                *plain = json_member(pattern, "String");
+    const char *behavior, *text;
+    size_t n;
+    bool invert = false;
 
     (void)depth;
     if (!pattern || !cJSON_IsString(regex ? regex : plain) || cJSON_GetArraySize(pattern) != 1)
-        return fail(STATUS_FORMAT, "%s: pre_tokenizer Split: pattern must be {\"Regex\": text} or "
-                    "{\"String\": text}", r->what);
+        return fail(STATUS_FORMAT,
+                    "%s: pre_tokenizer Split: pattern must be {\"Regex\": text} or "
+                    "{\"String\": text}",
+                    r->what);
     TRY(json_string(o, "behavior", true, &behavior, r->what));
     TRY(json_bool(o, "invert", false, &invert, r->what));
     TRY(json_text(r->a, regex ? regex : plain, &text, &n));
     for (size_t i = 0; i < COUNT_OF(behaviors); i++)
         if (strcmp(behavior, behaviors[i]) == 0)
             return pre_add_split(r->t, text, n, !regex, (split_behavior)i, invert);
-    return fail(STATUS_FORMAT, "%s: pre_tokenizer Split: behavior is \"%.80s\", must be Isolated, "
-                "Removed, MergedWithPrevious, MergedWithNext or Contiguous", r->what, behavior);
+    return fail(STATUS_FORMAT,
+                "%s: pre_tokenizer Split: behavior is \"%.80s\", must be Isolated, "
+                "Removed, MergedWithPrevious, MergedWithNext or Contiguous",
+                r->what, behavior);
 }
 
 static status pre_digits(json_reader *r, const cJSON *o, int depth)
@@ -174,8 +181,7 @@ static status read_sep(json_reader *r, const cJSON *o, const char *key, int32_t 
     if (!cJSON_IsArray(pair) || cJSON_GetArraySize(pair) != 2 || !cJSON_IsString(text) ||
         !cJSON_IsNumber(number))
         return fail(STATUS_FORMAT, "%s: %s must be [token, id]", r->what, key);
-    if (!vocabulary_has(&r->t->words, number->valueint) ||
-        number->valuedouble != number->valueint)
+    if (!vocabulary_has(&r->t->words, number->valueint) || number->valuedouble != number->valueint)
         return fail(STATUS_FORMAT, "%s: %s is \"%.80s\", %.0f, which is not a token's id", r->what,
                     key, text->valuestring, number->valuedouble);
     *id = number->valueint;
@@ -186,8 +192,8 @@ static status read_sep(json_reader *r, const cJSON *o, const char *key, int32_t 
 static status post_roberta(json_reader *r, const cJSON *o, int depth)
 {
     tokenizer *t = r->t;
-    int32_t    sep = -1, cls = -1;
-    bool       trim = true, prefix = true;
+    int32_t sep = -1, cls = -1;
+    bool trim = true, prefix = true;
 
     (void)depth;
     TRY(read_sep(r, o, "sep", &sep));
@@ -217,8 +223,10 @@ static status template_ids(json_reader *r, const cJSON *specials, const char *na
     TRY(json_known_keys(r, special, "a special token of the template", "id,ids,tokens,"));
     if (!cJSON_IsArray(ids) || !cJSON_IsArray(tokens) ||
         cJSON_GetArraySize(ids) != cJSON_GetArraySize(tokens))
-        return fail(STATUS_FORMAT, "%s: special token \"%.80s\": ids and tokens must be lists of "
-                    "one length", r->what, name);
+        return fail(STATUS_FORMAT,
+                    "%s: special token \"%.80s\": ids and tokens must be lists of "
+                    "one length",
+                    r->what, name);
     cJSON_ArrayForEach(id, ids)
     {
         if (!cJSON_IsNumber(id) || id->valuedouble != id->valueint ||
@@ -244,13 +252,15 @@ static status read_template(json_reader *r, const cJSON *o, const char *key, tok
     TRY_TAKE(out->v, r->a, 64);
     cJSON_ArrayForEach(item, list)
     {
-        const cJSON *text = json_member(item, "Sequence"), *special = json_member(item, "SpecialToken"),
-                    *one = text ? text : special;
-        const char  *id;
-        int64_t      type = 0;
+        const cJSON *text = json_member(item, "Sequence"),
+                    *special = json_member(item, "SpecialToken"), *one = text ? text : special;
+        const char *id;
+        int64_t type = 0;
         if (!cJSON_IsObject(one) || cJSON_GetArraySize(item) != 1)
-            return fail(STATUS_FORMAT, "%s: %s of a template must hold {\"Sequence\": ...} and "
-                        "{\"SpecialToken\": ...}", r->what, key);
+            return fail(STATUS_FORMAT,
+                        "%s: %s of a template must hold {\"Sequence\": ...} and "
+                        "{\"SpecialToken\": ...}",
+                        r->what, key);
         TRY(json_string(one, "id", true, &id, r->what));
         TRY(json_int(one, "type_id", false, 0, 255, &type, r->what));
         if (special) {
@@ -262,8 +272,7 @@ static status read_template(json_reader *r, const cJSON *o, const char *key, tok
                         r->what, id);
         if (out->n == 64)
             return fail(STATUS_FORMAT, "%s: a template has more than 64 tokens", r->what);
-        out->v[out->n++] =
-            (template_item){.id = -1, .text = id[0] == 'B', .type = (uint8_t)type};
+        out->v[out->n++] = (template_item){.id = -1, .text = id[0] == 'B', .type = (uint8_t)type};
     }
     return STATUS_OK;
 }

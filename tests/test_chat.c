@@ -21,7 +21,8 @@ static cJSON *parse(const char *json)
 }
 
 static const char conversation[] =
-    "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi \"},"
+    "[{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi "
+    "\"},"
     " {\"role\": \"assistant\", \"content\": \"Hello\", \"n\": 3, \"t\": [1, null, true, 1.5]},"
     " {\"role\": \"user\", \"content\": \"Bye\"}]";
 
@@ -39,12 +40,12 @@ static status render(const char *text, const cJSON *messages, bool prompt, char 
 static void check_golden(const tokenizer *t, const cJSON *c)
 {
     const char *template_text = tokenizer_chat_template(t);
-    const bool  prompt = cJSON_IsTrue(get(c, "add_generation_prompt"));
-    char       *text;
-    size_t      n;
-    token_list  ids;
-    chat_span  *spans;
-    int64_t     n_spans, i = 0;
+    const bool prompt = cJSON_IsTrue(get(c, "add_generation_prompt"));
+    char *text;
+    size_t n;
+    token_list ids;
+    chat_span *spans;
+    int64_t n_spans, i = 0;
 
     MUST(chat_render(&work, template_text, strlen(template_text), get(c, "messages"), prompt, NULL,
                      &text, &n));
@@ -74,18 +75,20 @@ static void check_golden(const tokenizer *t, const cJSON *c)
 START_TEST(golden_conversations)
 {
     const char *golden = golden_folder();
-    char        folder[64];
-    tokenizer  *t;
-    cJSON      *root;
+    char folder[64];
+    tokenizer *t;
+    cJSON *root;
 
     if (!golden)
         SKIP("no golden folder");
     MUST(arena_open(&work, "work", (size_t)1 << 28));
     test_folder(folder);
     const char *from = arena_printf(&work, "%s/tokenizers/smollm2", golden);
-    ck_assert_int_eq(system(arena_printf(&work, "zcat '%s/tokenizer.json.gz' > '%s/tokenizer.json' && "
-                                         "cp '%s/chat_template.jinja' '%s'", from, folder, from,
-                                         folder)), 0);
+    ck_assert_int_eq(system(arena_printf(&work,
+                                         "zcat '%s/tokenizer.json.gz' > '%s/tokenizer.json' && "
+                                         "cp '%s/chat_template.jinja' '%s'",
+                                         from, folder, from, folder)),
+                     0);
     MUST(tokenizer_open(&work, folder, &t));
     ck_assert_ptr_nonnull(tokenizer_chat_template(t));
     MUST(json_read(arena_printf(&work, "%s/chat.json", from), &root));
@@ -115,13 +118,17 @@ static const struct {
     {"{% for x in [] %}a{% else %}none{% endfor %}", "none"},
     {"{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k ~ v }}{% endfor %}", "a1b2"},
     {"{% for x in range(9) %}{% if x == 2 %}{% continue %}{% endif %}{% if x > 4 %}{% break %}"
-     "{% endif %}{{ x }}{% endfor %}", "0134"},
+     "{% endif %}{{ x }}{% endfor %}",
+     "0134"},
     {"{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}"
-     "{{ ns.n }}", "4"},
+     "{{ ns.n }}",
+     "4"},
     {"{% set x = 1 %}{% for i in [5] %}{% set x = i %}{{ x }}{% endfor %}{{ x }}", "51"},
-    {"{% macro f(a, b='d') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f('x', b=2) }}", "[1d][x2]"},
+    {"{% macro f(a, b='d') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f('x', b=2) }}",
+     "[1d][x2]"},
     {"{% set s %}hi {{ 1 }}{% endset %}{{ s | upper }}", "HI 1"},
-    {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 'ab' * 2 }} {{ 1 ~ none }}",
+    {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 'ab' * 2 }} {{ 1 ~ none "
+     "}}",
      "3 -4 2 3.5 1024 abab 1None"},
     {"{{ 1 < 2 < 3 }} {{ 'a' in 'cat' }} {{ 3 not in [1] }} {{ not 1 == 2 }} {{ 0 or 'x' }}",
      "True True True True x"},
@@ -131,7 +138,8 @@ static const struct {
      "a b|x|['a', 'b']|b"},
     {"{{ 'abc'.startswith('a') }} {{ 'abc'.endswith('x') }} {{ 'aXb'.replace('X', '-') }}",
      "True False a-b"},
-    {"{{ 'hello world' | title }} {{ ['a', 1] | join('+') }} {{ [3, 1] | first }} {{ 'abc' | last }}",
+    {"{{ 'hello world' | title }} {{ ['a', 1] | join('+') }} {{ [3, 1] | first }} {{ 'abc' | last "
+     "}}",
      "Hello World a+1 3 c"},
     {"{{ nope | default('d') }} {{ '' | default('e', true) }} {{ nope is defined }} {{ nope }}",
      "d e False "},
@@ -187,9 +195,12 @@ static const struct {
     {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested calls"},
     {"{{ 'x' * 999999999 }}", "repeating makes more than"},
     {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
-     "{% endfor %}", "more than"},
-    {"{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}"
-     "{{ ns.l }}", "nested deeper"},
+     "{% endfor %}",
+     "more than"},
+    {"{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% "
+     "endfor %}"
+     "{{ ns.l }}",
+     "nested deeper"},
     {"{% for i in range(9999) %}{{ 'x' * 99999 }}{% endfor %}", "more than"},
 };
 
@@ -266,11 +277,11 @@ static const char qwen_style[] =
 /* Renders and checks the text, and the one span. */
 static void check_style(const char *style, const char *messages, const char *text, const char *span)
 {
-    cJSON     *root = parse(messages);
-    char      *got;
-    size_t     n;
+    cJSON *root = parse(messages);
+    char *got;
+    size_t n;
     chat_span *spans;
-    int64_t    n_spans;
+    int64_t n_spans;
 
     MUST(chat_render_spans(&work, style, strlen(style), root, &extras, &got, &n, &spans, &n_spans));
     ck_assert_str_eq(got, text);
@@ -291,7 +302,8 @@ START_TEST(styles_of_other_families)
                 "<s><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|>"
                 "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
                 "<|start_header_id|>assistant<|end_header_id|>\n\nYo<|eot_id|>"
-                "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|>", "Yo<|eot_id|>");
+                "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|>",
+                "Yo<|eot_id|>");
     check_style(mistral_style, talk, "<s>[INST] Hi [/INST] Yo</s>[INST] Bye [/INST]", " Yo</s>");
     check_style(qwen_style, talk,
                 "<|im_start|>system\nBe helpful.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
@@ -300,19 +312,20 @@ START_TEST(styles_of_other_families)
 
     cJSON *twice = parse("[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", "
                          "\"content\": \"b\"}]");
-    char  *got;
+    char *got;
     MUST_FAIL(render(mistral_style, twice, false, &got), "roles must alternate");
     cJSON_Delete(twice);
 
     /* a template that rewrites what was said before */
     static const char last_only[] = "{% for m in messages %}{% if loop.last or m.role == 'user' %}"
                                     "<{{ m.content }}>{% endif %}{% endfor %}";
-    cJSON     *root = parse(talk);
-    size_t     n;
+    cJSON *root = parse(talk);
+    size_t n;
     chat_span *spans;
-    int64_t    n_spans;
-    MUST_FAIL(chat_render_spans(&work, last_only, strlen(last_only), root, &extras, &got, &n, &spans,
-                                &n_spans), "what is trained on cannot be found");
+    int64_t n_spans;
+    MUST_FAIL(chat_render_spans(&work, last_only, strlen(last_only), root, &extras, &got, &n,
+                                &spans, &n_spans),
+              "what is trained on cannot be found");
     cJSON_Delete(root);
     arena_close(&work);
 }
@@ -323,25 +336,26 @@ END_TEST
 START_TEST(random_damage)
 {
     static const char *const styles[] = {llama_style, mistral_style, qwen_style};
-    static const char *const pieces[] = {"{%", "%}", "{{", "}}", "-", "(", ")", "[", "]", "|", ".",
-                                         "if", "for", "endfor", "'", "\\", "\n", "set", "macro", "is",
-                                         "not", "in", "{#", "#}", "loop", "else", "**", "~", ",", ":"};
+    static const char *const pieces[] = {"{%",   "%}",   "{{",    "}}", "-",   "(",      ")",  "[",
+                                         "]",    "|",    ".",     "if", "for", "endfor", "'",  "\\",
+                                         "\n",   "set",  "macro", "is", "not", "in",     "{#", "#}",
+                                         "loop", "else", "**",    "~",  ",",   ":"};
     const int n = 2000;
-    int       accepted = 0;
+    int accepted = 0;
 
     MUST(arena_open(&work, "work", (size_t)1 << 28));
     cJSON *messages = parse(conversation);
     for (int i = 0; i < n; i++) {
         arena_rewind(&work, 0);
         const char *style = styles[i % 3];
-        char        text[4096];
-        size_t      size = strlen(style);
+        char text[4096];
+        size_t size = strlen(style);
         memcpy(text, style, size + 1);
         uint64_t r = (uint64_t)i * 0x9E3779B97F4A7C15u + 1;
         for (int k = 0; k <= i % 4; k++) {
             r ^= r << 13, r ^= r >> 7, r ^= r << 17;
             const size_t at = r % size;
-            const char  *piece = pieces[(r >> 32) % COUNT_OF(pieces)];
+            const char *piece = pieces[(r >> 32) % COUNT_OF(pieces)];
             const size_t m = strlen(piece);
             if ((r >> 20) % 3 == 0)
                 text[at] = (char)(r >> 40);
@@ -354,12 +368,13 @@ START_TEST(random_damage)
                 size += m;
             }
         }
-        char  *got;
+        char *got;
         size_t length;
         status_clear();
         const status s = chat_render(&work, text, size, messages, true, &extras, &got, &length);
         accepted += s == STATUS_OK;
-        ck_assert_msg(s == STATUS_OK || strstr(status_text(), "chat template"), "%s", status_text());
+        ck_assert_msg(s == STATUS_OK || strstr(status_text(), "chat template"), "%s",
+                      status_text());
     }
     ck_assert_int_gt(accepted, n / 100); /* both ways are walked */
     ck_assert_int_lt(accepted, n - n / 100);

@@ -1,12 +1,10 @@
 /* tokenizer: golden cases of the reference, hostile files, random damage, threads, long words */
 #include "core/file.h"
 #include "core/json.h"
-#include "core/threads.h"
 #include "data/tokenizer.h"
 #include "tests/helpers.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
+#include <pthread.h>
 
 static arena files, work;
 
@@ -74,8 +72,8 @@ static bool same_offsets(const token_list *got, const cJSON *want)
 static bool same_text(const tokenizer *t, const token_list *ids, bool skip, const cJSON *want)
 {
     const char *text;
-    char       *got;
-    size_t      n, size;
+    char *got;
+    size_t n, size;
 
     MUST(json_text(&work, want, &text, &n));
     MUST(tokenizer_decode(t, &work, ids->ids, ids->n, skip, &got, &size));
@@ -89,17 +87,17 @@ static int compare_cases(const tokenizer *t, const cJSON *cases, const char *nam
 
     for (const cJSON *c = cases->child; c; c = c->next, n++) {
         const char *text;
-        size_t      length;
-        token_list  got;
+        size_t length;
+        token_list got;
         arena_rewind(&work, 0);
         MUST(json_text(&work, get(c, "text"), &text, &length));
         MUST(tokenizer_encode(t, &work, text, length, cJSON_IsTrue(get(c, "add_special")), &got));
         const cJSON *with = get(c, "decoded_with_special");
-        const char  *why = !same_ids(&got, get(c, "ids"))                               ? "ids"
-                           : offsets && !same_offsets(&got, get(c, "offsets"))          ? "offsets"
-                           : !same_text(t, &got, true, get(c, "decoded"))               ? "decoded"
-                           : !same_text(t, &got, false, with ? with : get(c, "decoded")) ? "special"
-                                                                                         : NULL;
+        const char *why = !same_ids(&got, get(c, "ids"))                                ? "ids"
+                          : offsets && !same_offsets(&got, get(c, "offsets"))           ? "offsets"
+                          : !same_text(t, &got, true, get(c, "decoded"))                ? "decoded"
+                          : !same_text(t, &got, false, with ? with : get(c, "decoded")) ? "special"
+                                                                                        : NULL;
         if (why && wrong++ < 5) {
             printf("%s, case %d (%s): %s differ: %s\n", name, n, get(c, "category")->valuestring,
                    why, json_quote(&work, text, length));
@@ -119,9 +117,9 @@ static int compare_pairs(const tokenizer *t, const cJSON *pairs)
 
     for (const cJSON *c = pairs->child; c; c = c->next) {
         const char *a = get(c, "a")->valuestring, *b = get(c, "b")->valuestring;
-        token_list  got;
+        token_list got;
         MUST(tokenizer_encode_pair(t, &work, a, strlen(a), b, strlen(b), true, &got));
-        bool         same = same_ids(&got, get(c, "ids"));
+        bool same = same_ids(&got, get(c, "ids"));
         const cJSON *type = get(c, "type_ids")->child, *special = get(c, "special")->child;
         for (int64_t i = 0; same && i < got.n; i++, type = type->next, special = special->next)
             same = got.types[i] == type->valueint && got.special[i] == special->valueint;
@@ -134,8 +132,8 @@ START_TEST(golden_cases)
 {
     static const char *const names[] = {"bpe_gpt2", "bpe_llama3", "bpe_qwen2", "bpe_roberta",
                                         "smollm2"};
-    const char              *golden = golden_folder();
-    char                     folder[64];
+    const char *golden = golden_folder();
+    char folder[64];
 
     if (!golden)
         SKIP("no golden folder");
@@ -144,7 +142,7 @@ START_TEST(golden_cases)
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         tokenizer *t;
         MUST(tokenizer_open(&files, golden_tokenizer(golden, names[i], folder), &t));
-        cJSON    *root = golden_json(golden, names[i], "cases.json");
+        cJSON *root = golden_json(golden, names[i], "cases.json");
         const int wrong = compare_cases(t, get(root, "cases"), names[i], true);
         ck_assert_msg(wrong == 0, "%s: %d of 515 cases differ", names[i], wrong);
         cJSON_Delete(root);
@@ -164,7 +162,7 @@ END_TEST
 static void check_gguf(const char *golden, const char *path, const char *name)
 {
     tokenizer *t;
-    cJSON     *root = golden_json(golden, name, "cases.json");
+    cJSON *root = golden_json(golden, name, "cases.json");
 
     MUST(tokenizer_open(&files, path, &t));
     const int wrong = compare_cases(t, get(root, "cases"), path, true);
@@ -176,13 +174,14 @@ static void check_gguf(const char *golden, const char *path, const char *name)
 START_TEST(gguf_equals_json)
 {
     static const char *const names[] = {"tied_f16", "untied_q8_q4", "llama3_rope_q8"};
-    const char              *golden = golden_folder();
+    const char *golden = golden_folder();
 
     if (!golden)
         SKIP("no golden folder");
     open_arenas();
     for (size_t i = 0; i < COUNT_OF(names); i++)
-        check_gguf(golden, arena_printf(&files, "%s/gguf/llama/%s.gguf", golden, names[i]), "bpe_gpt2");
+        check_gguf(golden, arena_printf(&files, "%s/gguf/llama/%s.gguf", golden, names[i]),
+                   "bpe_gpt2");
     close_arenas();
 }
 END_TEST
@@ -191,7 +190,7 @@ END_TEST
 START_TEST(smollm2_gguf_equals_json)
 {
     const char *golden = golden_folder();
-    char       *cache, *path, line[4096] = "";
+    char *cache, *path, line[4096] = "";
 
     if (!golden)
         SKIP("no golden folder");
@@ -226,31 +225,41 @@ END_TEST
 /* ---- hostile ---- */
 
 static const char small_json[] =
-    "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": 9, "
-    "\"content\": \"<x>\", \"single_word\": true, \"lstrip\": true, \"rstrip\": true, \"normalized\": "
+    "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": "
+    "9, "
+    "\"content\": \"<x>\", \"single_word\": true, \"lstrip\": true, \"rstrip\": true, "
+    "\"normalized\": "
     "true, \"special\": true}], \"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": "
     "\"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
-    "\"\\\\s?\\\\p{L}+|[^\\\\S\\\\n]+|(a+)+b\"}, \"behavior\": \"MergedWithPrevious\", \"invert\": false}, "
+    "\"\\\\s?\\\\p{L}+|[^\\\\S\\\\n]+|(a+)+b\"}, \"behavior\": \"MergedWithPrevious\", \"invert\": "
+    "false}, "
     "{\"type\": \"Digits\", \"individual_digits\": true}, {\"type\": \"ByteLevel\", "
-    "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": false}]}, \"post_processor\": "
-    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<x>\", \"type_id\": 0}}, "
+    "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": false}]}, "
+    "\"post_processor\": "
+    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<x>\", "
+    "\"type_id\": 0}}, "
     "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", "
-    "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": {\"<x>\": "
-    "{\"id\": \"<x>\", \"ids\": [9], \"tokens\": [\"<x>\"]}}}, \"decoder\": {\"type\": \"ByteLevel\"}, "
-    "\"model\": {\"type\": \"BPE\", \"unk_token\": \"?\", \"fuse_unk\": true, \"vocab\": {\"a\": 0, \"b\": 1, "
-    "\"ab\": 2, \"\xC4\xA0\": 3, \"?\": 4, \"\xC4\xA0" "ab\": 5}, \"merges\": [\"a b\", [\"\xC4\xA0\", "
+    "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": "
+    "{\"<x>\": "
+    "{\"id\": \"<x>\", \"ids\": [9], \"tokens\": [\"<x>\"]}}}, \"decoder\": {\"type\": "
+    "\"ByteLevel\"}, "
+    "\"model\": {\"type\": \"BPE\", \"unk_token\": \"?\", \"fuse_unk\": true, \"vocab\": {\"a\": "
+    "0, \"b\": 1, "
+    "\"ab\": 2, \"\xC4\xA0\": 3, \"?\": 4, \"\xC4\xA0"
+    "ab\": 5}, \"merges\": [\"a b\", [\"\xC4\xA0\", "
     "\"ab\"]]}}";
 
-static const char mixed_text[] = "ab <x> aab  abab <x>a 12 caf\xC3\xA9 e\xCC\x81 aaaaaaaaaaaaaaaaaaaaaaaaaac";
+static const char mixed_text[] =
+    "ab <x> aab  abab <x>a 12 caf\xC3\xA9 e\xCC\x81 aaaaaaaaaaaaaaaaaaaaaaaaaac";
 
 /* Opens text as a tokenizer and uses it; true when it was accepted. */
 static bool try_text(const char *folder, const char *text, size_t n)
 {
-    char      *path = arena_printf(&work, "%s/t.json", folder);
+    char *path = arena_printf(&work, "%s/t.json", folder);
     tokenizer *t;
     token_list ids;
-    char      *back;
-    size_t     length;
+    char *back;
+    size_t length;
 
     FILE *f = fopen(path, "w");
     ck_assert_ptr_nonnull(f);
@@ -272,15 +281,15 @@ static bool try_text(const char *folder, const char *text, size_t n)
 START_TEST(random_damage)
 {
     const int n = 2000;
-    char      folder[64], text[sizeof small_json + 64];
-    int       accepted = 0;
+    char folder[64], text[sizeof small_json + 64];
+    int accepted = 0;
 
     open_arenas();
     test_folder(folder);
     ck_assert(try_text(folder, small_json, sizeof small_json - 1));
     for (int i = 0; i < n; i++) {
         uint64_t r = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u;
-        size_t   size = sizeof small_json - 1;
+        size_t size = sizeof small_json - 1;
         memcpy(text, small_json, size);
         for (int k = 0; k <= i % 3; k++) {
             r ^= r << 13, r ^= r >> 7, r ^= r << 17;
@@ -333,10 +342,10 @@ static void check_hostile(const char *path, const char *name)
 START_TEST(hostile_files_are_refused)
 {
     const char *golden = golden_folder();
-    cJSON      *list;
-    int         n = 0;
-    tokenizer  *t;
-    char        path[4096];
+    cJSON *list;
+    int n = 0;
+    tokenizer *t;
+    char path[4096];
 
     if (!golden)
         SKIP("no golden folder");
@@ -365,7 +374,7 @@ END_TEST
 
 static tokenizer *small_tokenizer(const char *folder, const char *json)
 {
-    char      *path = arena_printf(&files, "%s/tokenizer.json", folder);
+    char *path = arena_printf(&files, "%s/tokenizer.json", folder);
     tokenizer *t;
 
     MUST(file_replace(path, json, strlen(json)));
@@ -375,11 +384,12 @@ static tokenizer *small_tokenizer(const char *folder, const char *json)
 
 START_TEST(small_tokenizer_by_hand)
 {
-    static const char config[] = "{\"bos_token\": {\"content\": \"<x>\"}, \"eos_token\": \"b\", "
-                                 "\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ 1 }}\"}]}";
-    char       folder[64], *text;
+    static const char config[] =
+        "{\"bos_token\": {\"content\": \"<x>\"}, \"eos_token\": \"b\", "
+        "\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ 1 }}\"}]}";
+    char folder[64], *text;
     token_list ids;
-    size_t     n;
+    size_t n;
 
     open_arenas();
     test_folder(folder);
@@ -395,7 +405,7 @@ START_TEST(small_tokenizer_by_hand)
 
     /* <x> eats the blanks on both sides; zz is one unknown; b<x> is inside a word, so no token */
     MUST(tokenizer_encode(t, &work, "ab <x>  abzz", 12, true, &ids));
-    static const int32_t  want[] = {9, 2, 9, 2, 4};
+    static const int32_t want[] = {9, 2, 9, 2, 4};
     static const uint32_t begin[] = {0, 0, 2, 8, 10}, end[] = {0, 2, 8, 10, 12};
     ck_assert_int_eq(ids.n, 5);
     for (int i = 0; i < 5; i++) {
@@ -433,16 +443,19 @@ START_TEST(split_behaviors)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         /* with ignore_merges every piece is one token */
         char *json = arena_printf(
-            &files, "{\"version\":\"1.0\",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{"
-            "\"type\":\"Split\",\"pattern\":{\"String\":\"-\"},\"behavior\":\"%s\",\"invert\":false},"
-            "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},\"decoder\":{"
+            &files,
+            "{\"version\":\"1.0\",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{"
+            "\"type\":\"Split\",\"pattern\":{\"String\":\"-\"},\"behavior\":\"%s\",\"invert\":"
+            "false},"
+            "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},\"decoder\":"
+            "{"
             "\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{"
             "\"a\":0,\"-\":1,\"--\":2,\"bc\":3,\"a-\":4,\"bc-\":5,\"-bc\":6},\"merges\":[]}}",
             cases[i].behavior);
         tokenizer *t = small_tokenizer(folder, json);
         token_list ids;
-        char       got[64] = "";
-        size_t     length;
+        char got[64] = "";
+        size_t length;
         MUST(tokenizer_encode(t, &work, "a--bc-", 6, false, &ids));
         for (int64_t k = 0; k < ids.n; k++) {
             const char *word = tokenizer_token(t, ids.ids[k], &length);
@@ -461,9 +474,9 @@ END_TEST
 START_TEST(long_pieces)
 {
     const size_t n = (size_t)1 << 20;
-    char         folder[64], *text = malloc(n), *back;
-    token_list   ids;
-    size_t       length;
+    char folder[64], *text = malloc(n), *back;
+    token_list ids;
+    size_t length;
 
     ck_assert_ptr_nonnull(text);
     open_arenas();
@@ -491,49 +504,56 @@ START_TEST(long_pieces)
 END_TEST
 
 /* Several threads on one tokenizer get what one thread gets. */
-static const tokenizer *shared_tokenizer;
-static int64_t          thread_sums[8];
+typedef struct encoder {
+    const tokenizer *t;
+    int64_t sum; /* of everything that comes out; -1: something failed */
+} encoder;
 
-static void encode_many(void *context, int64_t piece)
+static void *encode_many(void *context)
 {
+    encoder *e = context;
     arena own;
 
-    (void)context;
-    thread_sums[piece] = arena_open(&own, "own", (size_t)1 << 24) == STATUS_OK ? 0 : -1;
-    for (int i = 0; i < 400 && thread_sums[piece] >= 0; i++) {
-        char       text[64];
-        token_list ids;
+    e->sum = arena_open(&own, "own", (size_t)1 << 24) == STATUS_OK ? 0 : -1;
+    for (int i = 0; i < 400 && e->sum >= 0; i++) {
+        char text[64];
+        token_list ids = {0};
         arena_rewind(&own, 0);
-        const int n = snprintf(text, sizeof text, "ab aab%.*s b%d abab", i % 20, "abababababababababab",
-                               i % 97);
-        if (tokenizer_encode(shared_tokenizer, &own, text, (size_t)n, true, &ids) != STATUS_OK)
-            thread_sums[piece] = -1;
-        for (int64_t k = 0; k < ids.n && thread_sums[piece] >= 0; k++)
-            thread_sums[piece] += (k + 1) * ids.ids[k] + ids.end[k];
+        const int n = snprintf(text, sizeof text, "ab aab%.*s b%d abab", i % 20,
+                               "abababababababababab", i % 97);
+        if (tokenizer_encode(e->t, &own, text, (size_t)n, true, &ids) != STATUS_OK)
+            e->sum = -1;
+        for (int64_t k = 0; k < ids.n && e->sum >= 0; k++)
+            e->sum += (k + 1) * ids.ids[k] + ids.end[k];
     }
     arena_close(&own);
+    return NULL;
 }
 
 START_TEST(threads_share_a_tokenizer)
 {
     char folder[64];
+    encoder encoders[6];
+    pthread_t threads[6];
 
     open_arenas();
     test_folder(folder);
     tokenizer *t = small_tokenizer(folder, small_json);
-    shared_tokenizer = t;
-    threads_set(4);
-    threads_run(8, encode_many, NULL);
-    for (int i = 1; i < 8; i++)
-        ck_assert_int_eq(thread_sums[i], thread_sums[0]);
-    ck_assert_int_gt(thread_sums[0], 0);
-    threads_set(0);
+    for (int i = 0; i < 6; i++) {
+        encoders[i].t = t;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, encode_many, &encoders[i]), 0);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_int_eq(encoders[i].sum, encoders[0].sum);
+    }
+    ck_assert_int_gt(encoders[0].sum, 0);
     tokenizer_close(t);
     MUST(folder_remove_tree(folder));
     close_arenas();
 }
 END_TEST
 
-TESTS(tokenizer, golden_cases, gguf_equals_json, smollm2_gguf_equals_json, hostile_files_are_refused,
-      random_damage, small_tokenizer_by_hand, split_behaviors, long_pieces,
-      threads_share_a_tokenizer)
+TESTS(tokenizer, golden_cases, gguf_equals_json, smollm2_gguf_equals_json,
+      hostile_files_are_refused, random_damage, small_tokenizer_by_hand, split_behaviors,
+      long_pieces, threads_share_a_tokenizer)
