@@ -16,7 +16,7 @@ typedef struct symbol {
     uint32_t next, previous; /* UINT32_MAX: none; only in long pieces */
 } symbol;
 
-static inline const bpe_merge *find_merge(const bpe *b, int32_t left, int32_t right)
+static inline const bpe_merge *find_merge(const bpe_model *b, int32_t left, int32_t right)
 {
     const uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 
@@ -29,7 +29,7 @@ static inline const bpe_merge *find_merge(const bpe *b, int32_t left, int32_t ri
     }
 }
 
-status bpe_open(arena *a, size_t merges, bpe *b)
+status bpe_open(arena *a, size_t merges, bpe_model *b)
 {
     int bits = 4;
 
@@ -49,7 +49,7 @@ status bpe_open(arena *a, size_t merges, bpe *b)
 status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right,
                      size_t n_right)
 {
-    bpe *b = &t->bpe;
+    bpe_model *b = &t->bpe;
     const size_t n = n_left + n_right;
     const int32_t l = vocabulary_find(&t->words, left, n_left);
     const int32_t r = vocabulary_find(&t->words, right, n_right);
@@ -90,7 +90,8 @@ void bpe_finish(tokenizer *t)
 }
 
 /* Symbols of the piece's bytes; *dropped when a byte has none. */
-static size_t begin_symbols(const bpe *b, const char *piece, size_t n, symbol *v, bool *dropped)
+static size_t begin_symbols(const bpe_model *b, const char *piece, size_t n, symbol *v,
+                            bool *dropped)
 {
     size_t to = 0;
 
@@ -113,7 +114,7 @@ static size_t begin_symbols(const bpe *b, const char *piece, size_t n, symbol *v
     return to;
 }
 
-static size_t merge_short(const bpe *b, symbol *v, size_t n)
+static size_t merge_short(const bpe_model *b, symbol *v, size_t n)
 {
     uint32_t ranks[SHORT_MAX], ids[SHORT_MAX]; /* of the pair i, i + 1 */
 
@@ -182,7 +183,7 @@ static uint64_t heap_pop(pair_heap *h)
     return top;
 }
 
-static void look_pair(const bpe *b, pair_heap *h, const symbol *v, uint32_t at)
+static void look_pair(const bpe_model *b, pair_heap *h, const symbol *v, uint32_t at)
 {
     if (v[at].next == UINT32_MAX)
         return;
@@ -191,7 +192,7 @@ static void look_pair(const bpe *b, pair_heap *h, const symbol *v, uint32_t at)
         heap_push(h, (uint64_t)m->rank << 32 | at);
 }
 
-static status merge_long(tokenizer_work *w, const bpe *b, symbol *v, size_t *count)
+static status merge_long(tokenizer_work *w, const bpe_model *b, symbol *v, size_t *count)
 {
     const size_t n = *count;
 
@@ -250,7 +251,7 @@ static void shift_places(const vocabulary *words, const char *piece, size_t n, s
     }
 }
 
-static bpe_cached *cache_slot(const bpe *b, const char *piece, size_t n)
+static bpe_cached *cache_slot(const bpe_model *b, const char *piece, size_t n)
 {
     uint64_t words[4] = {0};
 
@@ -262,13 +263,23 @@ static bpe_cached *cache_slot(const bpe *b, const char *piece, size_t n)
     return &b->cache[h >> 49];
 }
 
+static bool cache_lock(bpe_cached *slot)
+{
+    return !__atomic_test_and_set(&slot->busy, __ATOMIC_ACQUIRE);
+}
+
+static void cache_unlock(bpe_cached *slot)
+{
+    __atomic_clear(&slot->busy, __ATOMIC_RELEASE);
+}
+
 /* The piece from the cache, or *hit false. */
 static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size_t n, bool *hit)
 {
     status s = STATUS_OK;
 
     *hit = false;
-    if (atomic_exchange_explicit(&slot->busy, true, memory_order_acquire))
+    if (!cache_lock(slot))
         return STATUS_OK;
     if (slot->length == n && memcmp(slot->piece, w->text + begin, n) == 0) {
         *hit = true;
@@ -276,13 +287,13 @@ static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size
             s = work_emit(w, slot->ids[i], begin + (i > 0 ? slot->ends[i - 1] : 0),
                           begin + slot->ends[i]);
     }
-    atomic_store_explicit(&slot->busy, false, memory_order_release);
+    cache_unlock(slot);
     return s;
 }
 
 static void cache_put(bpe_cached *slot, const char *piece, size_t n, const symbol *v, size_t count)
 {
-    if (atomic_exchange_explicit(&slot->busy, true, memory_order_acquire))
+    if (!cache_lock(slot))
         return;
     slot->length = (uint8_t)n;
     slot->n = (uint8_t)count;
@@ -291,7 +302,7 @@ static void cache_put(bpe_cached *slot, const char *piece, size_t n, const symbo
         slot->ids[i] = v[i].id;
         slot->ends[i] = (uint8_t)v[i].end;
     }
-    atomic_store_explicit(&slot->busy, false, memory_order_release);
+    cache_unlock(slot);
 }
 
 /* ignore_merges: a piece that is a token as a whole. */
@@ -307,7 +318,7 @@ static int32_t whole_token(const tokenizer *t, const char *piece, size_t n)
 status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
 {
     const tokenizer *t = w->t;
-    const bpe *b = &t->bpe;
+    const bpe_model *b = &t->bpe;
     const size_t n = end - begin;
     const char *piece = w->text + begin;
     bpe_cached *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;

@@ -87,7 +87,7 @@ static status read_merge(json_reader *r, const cJSON *item, int number)
 
 static status read_bpe_flags(json_reader *r, const cJSON *model)
 {
-    bpe *b = &r->t->bpe;
+    bpe_model *b = &r->t->bpe;
     bool fallback = false;
     double dropout = 0;
     const char *prefix = "", *suffix = "", *unknown = NULL;
@@ -173,7 +173,8 @@ static status check_model(const json_reader *r)
 
 /* ---- added tokens ---- */
 
-static status read_added_token(json_reader *r, const cJSON *o, added_token *token)
+/* seen: of each id, whether an added token has it. */
+static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added_token *token)
 {
     vocabulary *words = &r->t->words;
     int64_t id = 0;
@@ -199,9 +200,9 @@ static status read_added_token(json_reader *r, const cJSON *o, added_token *toke
         TRY(vocabulary_add(words, token->text, token->n, id, false, r->what));
     token->id = (int32_t)id;
     token->text = words->bytes + words->at[id]; /* the JSON goes away */
-    for (const added_token *other = r->t->added.v; other < token; other++)
-        if (other->id == token->id)
-            return fail(STATUS_FORMAT, "%s: two added tokens have id %d", r->what, token->id);
+    if (seen[id])
+        return fail(STATUS_FORMAT, "%s: two added tokens have id %d", r->what, token->id);
+    seen[id] = true;
     return STATUS_OK;
 }
 
@@ -209,14 +210,17 @@ static status read_added(json_reader *r)
 {
     const cJSON *list = json_member(r->root, "added_tokens"), *item;
     added_tokens *added = &r->t->added;
+    bool *seen;
 
     if (list && !cJSON_IsArray(list))
         return fail(STATUS_FORMAT, "%s: added_tokens must be a list", r->what);
     TRY_TAKE(added->v, r->a, cJSON_GetArraySize(list));
+    TRY_TAKE(seen, r->a, r->t->words.capacity);
+    memset(seen, 0, (size_t)r->t->words.capacity * sizeof *seen);
     cJSON_ArrayForEach(item, list)
     {
         added->v[added->n] = (added_token){.id = -1};
-        TRY(read_added_token(r, item, &added->v[added->n]));
+        TRY(read_added_token(r, item, seen, &added->v[added->n]));
         added->n++;
     }
     return STATUS_OK;

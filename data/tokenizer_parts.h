@@ -5,8 +5,6 @@
 
 #include "data/tokenizer.h"
 
-#include <stdatomic.h>
-
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -152,14 +150,14 @@ typedef struct bpe_merge {
 /* Pieces seen before. A slot is locked while it is looked at; who finds it locked goes without. */
 enum { BPE_CACHE_BYTES = 28, BPE_CACHE_TOKENS = 6, BPE_CACHE_SLOTS = 1 << 15 };
 typedef struct bpe_cached {
-    atomic_bool busy;
+    bool busy;         /* by atomic operations only */
     uint8_t length, n; /* length 0: empty */
     uint8_t ends[BPE_CACHE_TOKENS];
     char piece[BPE_CACHE_BYTES];
     int32_t ids[BPE_CACHE_TOKENS];
 } bpe_cached;
 
-typedef struct bpe {
+typedef struct bpe_model {
     bpe_merge *slots;
     uint64_t mask;
     int shift;
@@ -168,9 +166,9 @@ typedef struct bpe {
     int32_t unknown;       /* -1: none */
     bool fuse_unknown, ignore_merges;
     bpe_cached *cache;
-} bpe;
+} bpe_model;
 
-status bpe_open(arena *a, size_t merges, bpe *b);
+status bpe_open(arena *a, size_t merges, bpe_model *b);
 
 /* The next merge in order of rank. Both parts and the whole must be tokens. */
 status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right,
@@ -211,7 +209,7 @@ struct tokenizer {
     int n_steps;
     bool byte_level, prefix_blank;
     const token_model *model;
-    bpe bpe;
+    bpe_model bpe;
     bool trim, trim_prefix; /* offsets without blanks; the prefix blank stays in */
     token_template single, pair;
     decoder_kind decoder;
