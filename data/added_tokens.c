@@ -9,8 +9,8 @@
 
 typedef struct trie_node {
     uint32_t child, sibling; /* 0: none */
-    int32_t  token;          /* index into added_tokens, -1: no token ends here */
-    uint8_t  byte;
+    int32_t token;           /* index into added_tokens, -1: no token ends here */
+    uint8_t byte;
 } trie_node;
 
 static status trie_open(arena *a, token_trie *trie, size_t bytes)
@@ -46,7 +46,7 @@ static void trie_add(token_trie *trie, const char *text, size_t n, int32_t token
 /* Longest token at text[0, n): its index, or -1. */
 static int32_t trie_longest(const token_trie *trie, const char *text, size_t n)
 {
-    int32_t  best = -1;
+    int32_t best = -1;
     uint32_t at = trie->root[(uint8_t)text[0]];
 
     for (size_t i = 1; at; i++) {
@@ -64,7 +64,7 @@ static int32_t trie_longest(const token_trie *trie, const char *text, size_t n)
 status added_tokens_index(arena *a, tokenizer *t)
 {
     added_tokens *all = &t->added;
-    size_t        bytes = 1;
+    size_t bytes = 1;
 
     for (size_t i = 0; i < all->n; i++)
         bytes += all->v[i].n;
@@ -85,7 +85,7 @@ status added_tokens_index(arena *a, tokenizer *t)
             continue;
         }
         tokenizer_work w = {.t = t};
-        const status   s = normalize_nfc(&w, token->text, token->n, 0, &w.normal);
+        const status s = normalize_nfc(&w, token->text, token->n, 0, &w.normal);
         if (s == STATUS_OK) {
             token->n_found = w.normal.n;
             trie_add(&all->normal, w.normal.v, w.normal.n, (int32_t)i);
@@ -145,7 +145,7 @@ bool added_find(const added_tokens *all, const token_trie *trie, const char *tex
         if (found < 0)
             continue;
         const added_token *token = &all->v[found];
-        const size_t       n = token->n_found;
+        const size_t n = token->n_found;
         if (token->single_word && inside_word(text, length, at, at + n)) {
             at += n - 1;
             continue;

@@ -1,8 +1,8 @@
 /* bpe: byte pair encoding of a piece.
  *
- * The piece begins as one token a byte; the neighbouring pair with the lowest rank, the leftmost among
- * equals, becomes one token, until no pair is in the table. Short pieces are searched again after each
- * merge; long ones keep their pairs in a heap, so a piece of n bytes costs n log n. */
+ * The piece begins as one token a byte; the neighbouring pair with the lowest rank, the leftmost
+ * among equals, becomes one token, until no pair is in the table. Short pieces are searched again
+ * after each merge; long ones keep their pairs in a heap, so a piece of n bytes costs n log n. */
 #include "data/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -11,12 +11,12 @@
 enum { SHORT_MAX = 40 };
 
 typedef struct symbol {
-    int32_t  id;
+    int32_t id;
     uint32_t begin, end;     /* bytes of the piece */
     uint32_t next, previous; /* UINT32_MAX: none; only in long pieces */
 } symbol;
 
-static inline const bpe_merge *find_merge(const bpe *b, int32_t left, int32_t right)
+static inline const bpe_merge *find_merge(const bpe_model *b, int32_t left, int32_t right)
 {
     const uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 
@@ -29,7 +29,7 @@ static inline const bpe_merge *find_merge(const bpe *b, int32_t left, int32_t ri
     }
 }
 
-status bpe_open(arena *a, size_t merges, bpe *b)
+status bpe_open(arena *a, size_t merges, bpe_model *b)
 {
     int bits = 4;
 
@@ -46,13 +46,14 @@ status bpe_open(arena *a, size_t merges, bpe *b)
     return STATUS_OK;
 }
 
-status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right)
+status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right,
+                     size_t n_right)
 {
-    bpe          *b = &t->bpe;
-    const size_t  n = n_left + n_right;
+    bpe_model *b = &t->bpe;
+    const size_t n = n_left + n_right;
     const int32_t l = vocabulary_find(&t->words, left, n_left);
     const int32_t r = vocabulary_find(&t->words, right, n_right);
-    char          small[256], *whole = small;
+    char small[256], *whole = small;
 
     if (l < 0 || r < 0)
         return fail(STATUS_FORMAT, "%s: merge %u is \"%.*s\" + \"%.*s\", \"%.*s\" is not a token",
@@ -70,7 +71,7 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
                     t->what, b->n_merges, (int)n_left, left, (int)n_right, right);
 
     const uint64_t key = (uint64_t)(uint32_t)l << 32 | (uint32_t)r;
-    uint64_t       at = key * 0x9E3779B97F4A7C15u >> b->shift;
+    uint64_t at = key * 0x9E3779B97F4A7C15u >> b->shift;
     while (b->slots[at].left != UINT32_MAX &&
            (b->slots[at].left != (uint32_t)l || b->slots[at].right != (uint32_t)r))
         at = (at + 1) & b->mask;
@@ -81,15 +82,16 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
 void bpe_finish(tokenizer *t)
 {
     for (int byte = 0; byte < 256; byte++) {
-        char         text[4];
-        const char   one = (char)byte;
+        char text[4];
+        const char one = (char)byte;
         const size_t n = byte_stand_ins(&one, 1, text);
         t->bpe.byte_ids[byte] = vocabulary_find(&t->words, text, n);
     }
 }
 
 /* Symbols of the piece's bytes; *dropped when a byte has none. */
-static size_t begin_symbols(const bpe *b, const char *piece, size_t n, symbol *v, bool *dropped)
+static size_t begin_symbols(const bpe_model *b, const char *piece, size_t n, symbol *v,
+                            bool *dropped)
 {
     size_t to = 0;
 
@@ -112,7 +114,7 @@ static size_t begin_symbols(const bpe *b, const char *piece, size_t n, symbol *v
     return to;
 }
 
-static size_t merge_short(const bpe *b, symbol *v, size_t n)
+static size_t merge_short(const bpe_model *b, symbol *v, size_t n)
 {
     uint32_t ranks[SHORT_MAX], ids[SHORT_MAX]; /* of the pair i, i + 1 */
 
@@ -149,7 +151,7 @@ static size_t merge_short(const bpe *b, symbol *v, size_t n)
 /* A heap of rank << 32 | place, the smallest first. */
 typedef struct pair_heap {
     uint64_t *v;
-    size_t    n;
+    size_t n;
 } pair_heap;
 
 static void heap_push(pair_heap *h, uint64_t x)
@@ -164,7 +166,7 @@ static void heap_push(pair_heap *h, uint64_t x)
 static uint64_t heap_pop(pair_heap *h)
 {
     const uint64_t top = h->v[0], x = h->v[--h->n];
-    size_t         at = 0;
+    size_t at = 0;
 
     for (;;) {
         size_t child = 2 * at + 1;
@@ -181,7 +183,7 @@ static uint64_t heap_pop(pair_heap *h)
     return top;
 }
 
-static void look_pair(const bpe *b, pair_heap *h, const symbol *v, uint32_t at)
+static void look_pair(const bpe_model *b, pair_heap *h, const symbol *v, uint32_t at)
 {
     if (v[at].next == UINT32_MAX)
         return;
@@ -190,7 +192,7 @@ static void look_pair(const bpe *b, pair_heap *h, const symbol *v, uint32_t at)
         heap_push(h, (uint64_t)m->rank << 32 | at);
 }
 
-static status merge_long(tokenizer_work *w, const bpe *b, symbol *v, size_t *count)
+static status merge_long(tokenizer_work *w, const bpe_model *b, symbol *v, size_t *count)
 {
     const size_t n = *count;
 
@@ -229,9 +231,10 @@ static status merge_long(tokenizer_work *w, const bpe *b, symbol *v, size_t *cou
     return STATUS_OK;
 }
 
-/* Places after bytes were dropped: the reference counts the stand-ins of the tokens that are left from
- * the start of the piece, so everything behind a dropped byte is shifted. */
-static void shift_places(const vocabulary *words, const char *piece, size_t n, symbol *v, size_t count)
+/* Places after bytes were dropped: the reference counts the stand-ins of the tokens that are left
+ * from the start of the piece, so everything behind a dropped byte is shifted. */
+static void shift_places(const vocabulary *words, const char *piece, size_t n, symbol *v,
+                         size_t count)
 {
     size_t byte = 0, at = 0, end = 0; /* stand-ins before `byte` end at `at` */
 
@@ -248,7 +251,7 @@ static void shift_places(const vocabulary *words, const char *piece, size_t n, s
     }
 }
 
-static bpe_cached *cache_slot(const bpe *b, const char *piece, size_t n)
+static bpe_cached *cache_slot(const bpe_model *b, const char *piece, size_t n)
 {
     uint64_t words[4] = {0};
 
@@ -260,13 +263,23 @@ static bpe_cached *cache_slot(const bpe *b, const char *piece, size_t n)
     return &b->cache[h >> 49];
 }
 
+static bool cache_lock(bpe_cached *slot)
+{
+    return !__atomic_test_and_set(&slot->busy, __ATOMIC_ACQUIRE);
+}
+
+static void cache_unlock(bpe_cached *slot)
+{
+    __atomic_clear(&slot->busy, __ATOMIC_RELEASE);
+}
+
 /* The piece from the cache, or *hit false. */
 static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size_t n, bool *hit)
 {
     status s = STATUS_OK;
 
     *hit = false;
-    if (atomic_exchange_explicit(&slot->busy, true, memory_order_acquire))
+    if (!cache_lock(slot))
         return STATUS_OK;
     if (slot->length == n && memcmp(slot->piece, w->text + begin, n) == 0) {
         *hit = true;
@@ -274,13 +287,13 @@ static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size
             s = work_emit(w, slot->ids[i], begin + (i > 0 ? slot->ends[i - 1] : 0),
                           begin + slot->ends[i]);
     }
-    atomic_store_explicit(&slot->busy, false, memory_order_release);
+    cache_unlock(slot);
     return s;
 }
 
 static void cache_put(bpe_cached *slot, const char *piece, size_t n, const symbol *v, size_t count)
 {
-    if (atomic_exchange_explicit(&slot->busy, true, memory_order_acquire))
+    if (!cache_lock(slot))
         return;
     slot->length = (uint8_t)n;
     slot->n = (uint8_t)count;
@@ -289,7 +302,7 @@ static void cache_put(bpe_cached *slot, const char *piece, size_t n, const symbo
         slot->ids[i] = v[i].id;
         slot->ends[i] = (uint8_t)v[i].end;
     }
-    atomic_store_explicit(&slot->busy, false, memory_order_release);
+    cache_unlock(slot);
 }
 
 /* ignore_merges: a piece that is a token as a whole. */
@@ -305,12 +318,12 @@ static int32_t whole_token(const tokenizer *t, const char *piece, size_t n)
 status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
 {
     const tokenizer *t = w->t;
-    const bpe       *b = &t->bpe;
-    const size_t     n = end - begin;
-    const char      *piece = w->text + begin;
-    bpe_cached      *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;
-    symbol           small[SHORT_MAX], *v = small;
-    bool             hit, dropped;
+    const bpe_model *b = &t->bpe;
+    const size_t n = end - begin;
+    const char *piece = w->text + begin;
+    bpe_cached *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;
+    symbol small[SHORT_MAX], *v = small;
+    bool hit, dropped;
 
     if (slot) {
         TRY(cache_take(w, slot, begin, n, &hit));

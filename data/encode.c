@@ -8,14 +8,14 @@
 
 status grow(void *pointer, size_t *room, size_t need, size_t size)
 {
-    void  *old;
+    void *old;
     size_t bytes;
 
     if (need <= *room)
         return STATUS_OK;
     memcpy(&old, pointer, sizeof old);
     const size_t n = need < 64 ? 64 : need + need / 2;
-    void        *v = MUL_OVERFLOWS(n, size, &bytes) ? NULL : realloc(old, bytes);
+    void *v = MUL_OVERFLOWS(n, size, &bytes) ? NULL : realloc(old, bytes);
     if (!v)
         return fail(STATUS_MEMORY, "tokenizer: no memory for %zu values of %zu bytes", n, size);
     memcpy(pointer, &v, sizeof v);
@@ -77,7 +77,7 @@ static status emit_added(tokenizer_work *w, const added_match *m)
 static status prefix_blank(tokenizer_work *w)
 {
     aligned_text *p = &w->prefixed;
-    const size_t  n = w->length + 1;
+    const size_t n = w->length + 1;
 
     TRY(grow(&p->v, &p->room, n, 1));
     TRY(grow(&p->from, &p->room_from, n, sizeof *p->from));
@@ -134,7 +134,7 @@ static status encode_plain(tokenizer_work *w, size_t begin, size_t end)
 static status encode_stretch(tokenizer_work *w, size_t begin, size_t end)
 {
     const tokenizer *t = w->t;
-    added_match      m;
+    added_match m;
 
     if (begin == end)
         return STATUS_OK;
@@ -163,13 +163,13 @@ static status encode_stretch(tokenizer_work *w, size_t begin, size_t end)
 static void trim_offsets(const tokenizer_work *w, const char *text, work_token *token, bool first)
 {
     const vocabulary *words = &w->t->words;
-    const char       *word = token->added ? text + token->begin : words->bytes + words->at[token->id];
+    const char *word = token->added ? text + token->begin : words->bytes + words->at[token->id];
     const size_t n = token->added ? token->end - token->begin : words->length[token->id];
-    size_t            leading = 0, trailing = 0, run = 0;
-    bool              only = true;
+    size_t leading = 0, trailing = 0, run = 0;
+    bool only = true;
 
     for (size_t at = 0; at < n;) {
-        uint32_t  code = 0;
+        uint32_t code = 0;
         const int k = utf8_next(word, n, at, &code);
         if (k == 0)
             return;
@@ -200,9 +200,9 @@ static void trim_offsets(const tokenizer_work *w, const char *text, work_token *
 status work_encode(tokenizer_work *w, const char *text, size_t length)
 {
     const tokenizer *t = w->t;
-    const size_t     first = w->n_tokens;
-    size_t           bad, from = 0;
-    added_match      m;
+    const size_t first = w->n_tokens;
+    size_t bad, from = 0;
+    added_match m;
 
     if (length > TOKEN_TEXT_MAX)
         return fail(STATUS_FORMAT, "tokenizer: the text has %zu bytes, may have %zu", length,
@@ -233,8 +233,7 @@ static status apply_template(const tokenizer_work *w, const token_template *how,
     int64_t n = 0;
 
     for (int i = 0; i < how->n; i++)
-        n += how->v[i].id >= 0 ? add_special
-                               : (int64_t)(how->v[i].text ? w->n_tokens - cut : cut);
+        n += how->v[i].id >= 0 ? add_special : (int64_t)(how->v[i].text ? w->n_tokens - cut : cut);
     *out = (token_list){.n = n};
     TRY_TAKE(out->ids, a, n);
     TRY_TAKE(out->begin, a, n);
@@ -244,9 +243,9 @@ static status apply_template(const tokenizer_work *w, const token_template *how,
     int64_t to = 0;
     for (int i = 0; i < how->n; i++) {
         const template_item *item = &how->v[i];
-        const bool           special = item->id >= 0;
-        const work_token     one = {.id = item->id};
-        const work_token    *from = special ? &one : w->tokens + (item->text ? cut : 0);
+        const bool special = item->id >= 0;
+        const work_token one = {.id = item->id};
+        const work_token *from = special ? &one : w->tokens + (item->text ? cut : 0);
         const size_t count = special ? add_special : item->text ? w->n_tokens - cut : cut;
         for (size_t k = 0; k < count; k++, to++) {
             out->ids[to] = from[k].id;
@@ -263,7 +262,7 @@ status tokenizer_encode(const tokenizer *t, arena *a, const char *text, size_t l
                         bool add_special, token_list *out)
 {
     tokenizer_work w = {.t = t};
-    status         s = work_encode(&w, text, length);
+    status s = work_encode(&w, text, length);
 
     if (s == STATUS_OK)
         s = apply_template(&w, &t->single, w.n_tokens, add_special, a, out);
@@ -276,8 +275,8 @@ status tokenizer_encode_pair(const tokenizer *t, arena *a, const char *text, siz
                              token_list *out)
 {
     tokenizer_work w = {.t = t};
-    status         s = work_encode(&w, text, length);
-    const size_t   cut = w.n_tokens;
+    status s = work_encode(&w, text, length);
+    const size_t cut = w.n_tokens;
 
     if (s == STATUS_OK)
         s = work_encode(&w, second, second_length);

@@ -1,10 +1,10 @@
 /* normalize: NFC with the origin of every byte.
  *
- * Each run from a character below U+0300 (those never join anything before them) up to the next one is
- * decomposed, put in canonical order and composed again. A character carries a `change` on the way:
- * +1 when decomposition inserted it, -k when composition swallowed k others. Origins follow the
- * reference: characters are matched with the given ones in order, an inserted one has the range of the
- * one before, a composed one has the range of the first it was made of. */
+ * Each run from a character below U+0300 (those never join anything before them) up to the next one
+ * is decomposed, put in canonical order and composed again. A character carries a `change` on the
+ * way: +1 when decomposition inserted it, -k when composition swallowed k others. Origins follow
+ * the reference: characters are matched with the given ones in order, an inserted one has the range
+ * of the one before, a composed one has the range of the first it was made of. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
@@ -15,8 +15,8 @@
 
 typedef struct nchar {
     utf8proc_int32_t code;
-    int32_t          change;
-    int32_t          class;
+    int32_t change;
+    int32_t class;
 } nchar;
 
 enum { DECOMPOSED_MAX = 32 };
@@ -29,8 +29,8 @@ bool normalize_is_plain(const char *text, size_t n)
     return true;
 }
 
-/* Stable sort of each run of characters with a class other than 0: insertion for short runs, counting
- * by class for long ones. */
+/* Stable sort of each run of characters with a class other than 0: insertion for short runs,
+ * counting by class for long ones. */
 static status order(nchar *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -53,7 +53,7 @@ static status order(nchar *v, size_t n)
         } else
             for (size_t k = i + 1; k < end; k++) {
                 const nchar c = v[k];
-                size_t      to = k;
+                size_t to = k;
                 for (; to > i && v[to - 1].class > c.class; to--)
                     v[to] = v[to - 1];
                 v[to] = c;
@@ -76,7 +76,7 @@ static bool compose_pair(utf8proc_int32_t a, utf8proc_int32_t b, utf8proc_int32_
 static size_t compose(nchar *v, size_t n)
 {
     size_t to = 0, starter = SIZE_MAX;
-    int    last = -1; /* class of the last character that stayed behind the starter */
+    int last = -1; /* class of the last character that stayed behind the starter */
 
     for (size_t i = 0; i < n; i++) {
         utf8proc_int32_t code;
@@ -140,9 +140,9 @@ static status run(tokenizer_work *w, const char *text, size_t begin, size_t end,
     size_t n = 0;
 
     for (size_t at = begin; at < end;) {
-        uint32_t         code;
+        uint32_t code;
         utf8proc_int32_t parts[DECOMPOSED_MAX];
-        int              ignored = 0;
+        int ignored = 0;
         at += (size_t)utf8_next(text, end, at, &code);
         const utf8proc_ssize_t k =
             utf8proc_decompose_char((utf8proc_int32_t)code, parts, DECOMPOSED_MAX,
@@ -151,8 +151,7 @@ static status run(tokenizer_work *w, const char *text, size_t begin, size_t end,
         TRY(grow(&w->scratch[0], &w->room_scratch[0], n + (size_t)k, sizeof(nchar)));
         nchar *v = w->scratch[0];
         for (utf8proc_ssize_t i = 0; i < k; i++)
-            v[n++] = (nchar){parts[i], i > 0,
-                             utf8proc_get_property(parts[i])->combining_class};
+            v[n++] = (nchar){parts[i], i > 0, utf8proc_get_property(parts[i])->combining_class};
     }
     TRY(order(w->scratch[0], n));
     n = compose(w->scratch[0], n);

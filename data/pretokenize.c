@@ -27,7 +27,7 @@ static const char NO_SPACE[] =
 static size_t replace_space(const char *pattern, size_t n, char *out)
 {
     char *p = out;
-    bool  class = false;
+    bool class = false;
 
     for (size_t i = 0; i < n; i++) {
         if (pattern[i] == '\\' && i + 1 < n) {
@@ -70,26 +70,28 @@ static status add_step(tokenizer *t, pre_step step)
 status pre_add_split(tokenizer *t, const char *pattern, size_t n, bool literal,
                      split_behavior behavior, bool invert)
 {
-    int        error;
+    int error;
     PCRE2_SIZE at;
 
     if (n == 0 || n > 4096)
-        return fail(STATUS_FORMAT, "%s: a Split pattern has %zu bytes, must have 1..4096", t->what, n);
+        return fail(STATUS_FORMAT, "%s: a Split pattern has %zu bytes, must have 1..4096", t->what,
+                    n);
     char *text = malloc(n * sizeof NO_SPACE);
     if (!text)
         return fail(STATUS_MEMORY, "%s: no memory for a pattern of %zu bytes", t->what, n);
     if (literal)
         memcpy(text, pattern, n);
     const size_t size = literal ? n : replace_space(pattern, n, text);
-    const uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE |
-                                                                        PCRE2_NEVER_BACKSLASH_C);
+    const uint32_t options =
+        PCRE2_UTF |
+        (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C);
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, size, options, &error, &at, NULL);
     free(text);
     if (!code) {
         PCRE2_UCHAR why[256];
         pcre2_get_error_message(error, why, sizeof why);
-        return fail(STATUS_FORMAT, "%s: Split pattern \"%.*s\": %s", t->what,
-                    n < 80 ? (int)n : 80, pattern, (const char *)why);
+        return fail(STATUS_FORMAT, "%s: Split pattern \"%.*s\": %s", t->what, n < 80 ? (int)n : 80,
+                    pattern, (const char *)why);
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* without it the interpreter matches */
     return add_step(t, (pre_step){code, behavior, invert});
@@ -100,14 +102,15 @@ status pre_add_digits(tokenizer *t, bool individual)
     return add_step(t, (pre_step){.behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS});
 }
 
-/* Next match of the step in text[begin, end) at or behind `from`; *found false when there is none. */
+/* Next match of the step in text[begin, end) at or behind `from`; *found false when there is none.
+ */
 static status next_match(tokenizer_work *w, const pre_step *step, size_t begin, size_t end,
                          size_t from, size_t *m_begin, size_t *m_end, bool *found)
 {
     *found = false;
     if (!step->pattern) {
         for (size_t at = from; at < end;) {
-            uint32_t  code = (uint8_t)w->text[at];
+            uint32_t code = (uint8_t)w->text[at];
             const int n = code < 0x80 ? 1 : utf8_next(w->text, end, at, &code);
             const int kind = code < 0x80 ? 0 : utf8proc_category((utf8proc_int32_t)code);
             if ((code >= '0' && code <= '9') ||
@@ -146,9 +149,9 @@ static status next_match(tokenizer_work *w, const pre_step *step, size_t begin, 
 /* Parts of one step on their way to the next; some behaviours hold one back. */
 typedef struct splitter {
     tokenizer_work *w;
-    int             step;
-    bool            held, held_match, last_match;
-    size_t          begin, end; /* of the one held */
+    int step;
+    bool held, held_match, last_match;
+    size_t begin, end; /* of the one held */
 } splitter;
 
 static status flush(splitter *s)
@@ -172,7 +175,7 @@ static status hold(splitter *s, size_t begin, size_t end, bool match)
 static status part(splitter *s, size_t begin, size_t end, bool match)
 {
     const pre_step *step = &s->w->t->steps[s->step];
-    const bool      is = match != step->invert, after = s->last_match;
+    const bool is = match != step->invert, after = s->last_match;
 
     s->last_match = is;
     switch (step->behavior) {
@@ -210,10 +213,10 @@ status pretokenize(tokenizer_work *w, int step, size_t begin, size_t end)
         return w->t->model->encode(w, begin, end);
 
     splitter s = {.w = w, .step = step};
-    size_t   done = begin, from = begin;
+    size_t done = begin, from = begin;
     while (from <= end) {
         size_t m_begin, m_end;
-        bool   found;
+        bool found;
         TRY(next_match(w, &w->t->steps[step], begin, end, from, &m_begin, &m_end, &found));
         if (!found)
             break;

@@ -27,7 +27,7 @@ status template_default(arena *a, tokenizer *t)
 status tokenizer_open(arena *a, const char *path, tokenizer **out)
 {
     tokenizer *t;
-    char      *file = arena_string(a, path, strlen(path));
+    char *file = arena_string(a, path, strlen(path));
 
     *out = NULL;
     if (file && path_is_folder(path))
@@ -65,7 +65,7 @@ int32_t tokenizer_size(const tokenizer *t)
 
 int32_t tokenizer_id(const tokenizer *t, const char *token)
 {
-    const size_t  n = strlen(token);
+    const size_t n = strlen(token);
     const int32_t id = vocabulary_find(&t->words, token, n);
 
     for (size_t i = 0; id < 0 && i < t->added.n; i++)

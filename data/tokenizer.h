@@ -9,7 +9,8 @@
  * normalised (NFC), cut into pieces, and each piece becomes tokens; then the template adds <s> and
  * the like. Offsets are bytes of the text as given, whatever happened on the way.
  *
- * Threads: a const tokenizer may be used by any number of threads at once, each with its own arena. */
+ * Threads: a const tokenizer may be used by any number of threads at once, each with its own arena.
+ */
 #ifndef DATA_TOKENIZER_H
 #define DATA_TOKENIZER_H
 
@@ -25,16 +26,17 @@ extern "C" {
 typedef struct tokenizer tokenizer;
 
 typedef struct token_list {
-    int64_t   n;
-    int32_t  *ids;
+    int64_t n;
+    int32_t *ids;
     uint32_t *begin, *end; /* [begin, end) of the text; a part of a character has the whole one's
                               range; tokens of the template have 0, 0 */
     uint8_t *types;        /* token type: 0, or what the template gives the second text */
     uint8_t *special;      /* 1: from the template, not from the text */
 } token_list;
 
-/* Reads a tokenizer: path is a folder with tokenizer.json, a .json file, or a .gguf file. Everything
- * but the compiled patterns lies in the arena. Failures name the file and what in it is wrong. */
+/* Reads a tokenizer: path is a folder with tokenizer.json, a .json file, or a .gguf file.
+ * Everything but the compiled patterns lies in the arena. Failures name the file and what in it is
+ * wrong. */
 status tokenizer_open(arena *a, const char *path, tokenizer **out);
 
 /* Gives the compiled patterns back; NULL is fine. The arena stays the caller's. */
@@ -51,8 +53,9 @@ status tokenizer_encode_pair(const tokenizer *t, arena *a, const char *text, siz
                              const char *second, size_t second_length, bool add_special,
                              token_list *out);
 
-/* Text of n ids, NUL-terminated; ids that have no token are left out, and so are special tokens when
- * skip_special is true. Bytes that are not UTF-8 (a character cut in the middle) become U+FFFD. */
+/* Text of n ids, NUL-terminated; ids that have no token are left out, and so are special tokens
+ * when skip_special is true. Bytes that are not UTF-8 (a character cut in the middle) become
+ * U+FFFD. */
 status tokenizer_decode(const tokenizer *t, arena *a, const int32_t *ids, int64_t n,
                         bool skip_special, char **text, size_t *length);
 

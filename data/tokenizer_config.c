@@ -1,5 +1,5 @@
-/* tokenizer_config: what stands beside tokenizer.json: tokenizer_config.json names BOS and EOS and may
- * hold the chat template, chat_template.jinja holds it alone. Neither must be there. */
+/* tokenizer_config: what stands beside tokenizer.json: tokenizer_config.json names BOS and EOS and
+ * may hold the chat template, chat_template.jinja holds it alone. Neither must be there. */
 #include "core/file.h"
 #include "core/json.h"
 #include "data/tokenizer_parts.h"
@@ -30,7 +30,7 @@ static status read_token(const cJSON *root, const char *key, const tokenizer *t,
 static status read_chat_template(arena *a, const cJSON *root, const char *path, tokenizer *t)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "chat_template"), *one;
-    const char  *text = NULL;
+    const char *text = NULL;
 
     if (cJSON_IsArray(item)) {
         const cJSON *list = item;
@@ -79,7 +79,7 @@ status tokenizer_read_config(arena *a, const char *path, tokenizer *t)
         TRY(s);
     }
     if (path_exists(chat)) {
-        char  *text;
+        char *text;
         size_t n;
         TRY(file_read(a, chat, CHAT_TEMPLATE_MAX, &text, &n));
         if (strlen(text) != n)

@@ -28,9 +28,8 @@ status vocabulary_open(arena *a, size_t tokens, size_t bytes, vocabulary *v)
     CHECK(tokens < (size_t)1 << 28 && bytes < UINT32_MAX);
     while (slots < 2 * tokens)
         slots *= 2;
-    *v = (vocabulary){.capacity = (int32_t)tokens + TOKEN_ID_SLACK,
-                      .room = bytes,
-                      .mask = (uint32_t)slots - 1};
+    *v = (vocabulary){
+        .capacity = (int32_t)tokens + TOKEN_ID_SLACK, .room = bytes, .mask = (uint32_t)slots - 1};
     TRY_TAKE(v->bytes, a, bytes);
     TRY_TAKE(v->at, a, v->capacity);
     TRY_TAKE(v->length, a, v->capacity);
@@ -48,17 +47,17 @@ status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, boo
     if (n == 0)
         return fail(STATUS_FORMAT, "%s: the token with id %lld is empty", what, (long long)id);
     if (id < 0 || id >= v->capacity)
-        return fail(STATUS_FORMAT, "%s: token \"%.*s\" has id %lld, must be 0..%d", what, shown, text,
-                    (long long)id, v->capacity - 1);
+        return fail(STATUS_FORMAT, "%s: token \"%.*s\" has id %lld, must be 0..%d", what, shown,
+                    text, (long long)id, v->capacity - 1);
     if (v->length[id] != UINT32_MAX) {
         const int other = v->length[id] < 80 ? (int)v->length[id] : 80;
-        return fail(STATUS_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" both have id %lld", what, other,
-                    v->bytes + v->at[id], shown, text, (long long)id);
+        return fail(STATUS_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" both have id %lld", what,
+                    other, v->bytes + v->at[id], shown, text, (long long)id);
     }
     CHECK(n <= v->room - v->used);
     if (findable) {
         const uint32_t h = hash(text, n);
-        uint32_t       at = h & v->mask;
+        uint32_t at = h & v->mask;
         for (; v->slots[at].id >= 0; at = (at + 1) & v->mask) {
             const int32_t there = v->slots[at].id;
             if (v->slots[at].hash == h && v->length[there] == n &&

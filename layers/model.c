@@ -40,7 +40,7 @@ status model_open(arena *a, const weights *w, dtype real_type, model *out)
     const char *type = NULL;
 
     CHECK(real_type == TYPE_F32 || real_type == TYPE_F64);
-    *out = (model){.weights = w, .real = real_type,
+    *out = (model){.source = w, .real = real_type,
                    .max_tensors = w->random ? RANDOM_TENSORS_MAX : w->n + 8};
     TRY_TAKE(out->tensors, a, out->max_tensors);
     TRY(json_string(w->config, "model_type", true, &type, w->path));
@@ -99,14 +99,14 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
     char          purpose[600];
     float        *v;
 
-    TRY(json_double(m->weights->config, "initializer_range", false, &deviation, "config.json"));
+    TRY(json_double(m->source->config, "initializer_range", false, &deviation, "config.json"));
     TRY_TAKE(v, a, n);
     *out = (tensor){.s = s, .type = TYPE_F32, .v = v};
-    if (m->weights->empty)
+    if (m->source->empty)
         return STATUS_OK;
     snprintf(purpose, sizeof purpose, "weight:%s", name);
     if (s.n > 1)
-        rng_fill_normal(rng_key_for(m->weights->seed, purpose), 0, (float)deviation, v, n);
+        rng_fill_normal(rng_key_for(m->source->seed, purpose), 0, (float)deviation, v, n);
     for (int64_t i = 0; s.n == 1 && i < n; i++)
         v[i] = strstr(name, "norm") && !strstr(name, "bias") ? 1 : 0;
     return STATUS_OK;
@@ -115,13 +115,13 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
 status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
                     model_weight **out)
 {
-    const weight *from = weights_find(m->weights, name);
+    const weight *from = weights_find(m->source, name);
     weight        made;
 
     *out = model_find(m, name);
     if (*out)
         return STATUS_OK;
-    if (!from && m->weights->random && need) {
+    if (!from && m->source->random && need) {
         made.name = arena_string(a, name, strlen(name));
         if (!made.name)
             return STATUS_MEMORY;

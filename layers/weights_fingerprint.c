@@ -1,7 +1,8 @@
 /* weights: the fingerprint of a trunk, and the cache of file digests
  *
- * A cache file fingerprints/DEVICE-INODE holds "SIZE MTIME_NS HEX\n". What cannot be read as that, or
- * is of another size or time, is ignored and replaced; a cache that cannot be written is no failure. */
+ * A cache file fingerprints/DEVICE-INODE holds "SIZE MTIME_NS HEX\n". What cannot be read as that,
+ * or is of another size or time, is ignored and replaced; a cache that cannot be written is no
+ * failure. */
 #include "core/sha256.h"
 #include "layers/weights_files.h"
 
@@ -24,7 +25,9 @@ static status identify(const char *path, identity *out)
 
     if (stat(path, &st) != 0)
         return fail(STATUS_IO, "%s: cannot read: %s", path, strerror(errno));
-    *out = (identity){.device = st.st_dev, .inode = st.st_ino, .size = (uint64_t)st.st_size,
+    *out = (identity){.device = st.st_dev,
+                      .inode = st.st_ino,
+                      .size = (uint64_t)st.st_size,
                       .mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
     return STATUS_OK;
 }
@@ -78,8 +81,10 @@ static status digest(arena *a, const char *path, char hex[SHA256_HEX])
     TRY(identify(path, &after));
     if (memcmp(&before, &after, sizeof before) != 0)
         return fail(STATUS_IO, "%s: changed while it was read", path);
-    const char *text = arena_printf(a, "%" PRIu64 " %" PRId64 " %s\n", before.size, before.mtime, hex);
-    if (entry && text && is_settled(&before) && file_replace(entry, text, strlen(text)) != STATUS_OK)
+    const char *text =
+        arena_printf(a, "%" PRIu64 " %" PRId64 " %s\n", before.size, before.mtime, hex);
+    if (entry && text && is_settled(&before) &&
+        file_replace(entry, text, strlen(text)) != STATUS_OK)
         status_clear();
     return STATUS_OK;
 }

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/quant.h"
 #include "core/safetensors.h"
+#include "core/text.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,10 +33,10 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
 
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tuned[i].module != number)
+        if (p->tensors[i].module != number)
             continue;
-        TRY(check_finite(&p->tuned[i]));
-        items[n++] = (safetensors_item){.name = p->tuned[i].name, .t = p->tuned[i].value};
+        TRY(check_finite(&p->tensors[i]));
+        items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
     }
 
     char *config = path_join(p->a, folder, "adapter_config.json");
@@ -76,6 +77,31 @@ static status check_base(const safetensors *f, const char *path, const adapter_i
     return STATUS_OK;
 }
 
+/* PEFT stores the untouched weight of an embedding or head beside its factors: it must be ours. */
+static status check_base_layer(const peft *p, const safetensors_entry *e, const char *path, bool *ours)
+{
+    static const char start[] = "base_model.model.", end[] = ".base_layer.weight";
+    const size_t      n = strlen(e->name), name_length = n - (sizeof start - 1) - (sizeof end - 1);
+
+    *ours = false;
+    if (!text_ends(e->name, end) || strncmp(e->name, start, sizeof start - 1) != 0)
+        return STATUS_OK;
+    for (int i = 0; i < p->m->n_sites; i++) {
+        const site   *s = &p->m->sites[i];
+        const tensor *w = &s->weight->value;
+        if (strncmp(s->checkpoint, e->name + sizeof start - 1, name_length) != 0 ||
+            s->checkpoint[name_length])
+            continue;
+        *ours = true;
+        if (w->type != e->t.type)
+            return STATUS_OK;
+        if (!shape_equal(w->s, e->t.s) || memcmp(w->v, e->v, e->bytes) != 0)
+            return fail(STATUS_FORMAT, "%s: %s is not this trunk's: the adapter belongs to another base",
+                        path, e->name);
+    }
+    return STATUS_OK;
+}
+
 static status load_tensors(peft *p, int number, const safetensors *f, const char *path,
                            const adapter_info *info)
 {
@@ -83,15 +109,17 @@ static status load_tensors(peft *p, int number, const safetensors *f, const char
 
     TRY(check_base(f, path, info));
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tuned[i].module != number)
+        if (p->tensors[i].module != number)
             continue;
-        TRY(load_tensor(f, path, &p->tuned[i]));
+        TRY(load_tensor(f, path, &p->tensors[i]));
         n++;
     }
     for (int i = 0; n < f->n && i < f->n; i++) {
         bool known = false;
         for (int k = 0; k < p->n_tuned && !known; k++)
-            known = p->tuned[k].module == number && strcmp(p->tuned[k].name, f->e[i].name) == 0;
+            known = p->tensors[k].module == number && strcmp(p->tensors[k].name, f->e[i].name) == 0;
+        if (!known)
+            TRY(check_base_layer(p, &f->e[i], path, &known));
         if (!known)
             return fail(STATUS_FORMAT, "%s: tensor %s belongs to no site of this model", path,
                         f->e[i].name);

@@ -14,16 +14,21 @@
 /* ---- which sites ----------------------------------------------------------------------------- */
 
 /* PEFT's rule for one entry of a list: the module's name, or its end from a dot on. */
+static bool entry_selects(const cJSON *entry, const char *name)
+{
+    if (!cJSON_IsString(entry))
+        return false;
+    const size_t n = strlen(entry->valuestring), m = strlen(name);
+    return text_ends(name, entry->valuestring) && (n == m || name[m - n - 1] == '.');
+}
+
 static bool list_selects(const cJSON *list, const char *name)
 {
     const cJSON *item;
 
     cJSON_ArrayForEach(item, list)
     {
-        if (!cJSON_IsString(item))
-            continue;
-        const size_t n = strlen(item->valuestring), m = strlen(name);
-        if (text_ends(name, item->valuestring) && (n == m || name[m - n - 1] == '.'))
+        if (entry_selects(item, name))
             return true;
     }
     return false;
@@ -46,6 +51,26 @@ static status expression_selects(const char *expression, const char *name, const
     *selects = pcre2_match(re, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, data, NULL) >= 0;
     pcre2_match_data_free(data);
     pcre2_code_free(re);
+    return STATUS_OK;
+}
+
+/* Every entry of a target list must be a site: one that is not (an embedding, say) would be left out in
+ * silence. */
+static status check_targets(const cJSON *list, const model *m, const char *what)
+{
+    const cJSON *item;
+
+    if (!cJSON_IsArray(list))
+        return STATUS_OK;
+    cJSON_ArrayForEach(item, list)
+    {
+        bool found = false;
+        for (int i = 0; i < m->n_sites && !found; i++)
+            found = entry_selects(item, m->sites[i].checkpoint);
+        if (!found)
+            return fail(STATUS_UNSUPPORTED, "%s: target_modules names '%s', which is no linear site of "
+                        "this model", what, cJSON_IsString(item) ? item->valuestring : "?");
+    }
     return STATUS_OK;
 }
 
@@ -105,7 +130,10 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
             return fail(STATUS_FORMAT, "%s: target_modules is missing", what);
         targets = own = cJSON_Parse(text);
     }
-    TRY_TAKE(*names, a, m->n_sites);
+    s = check_targets(targets, m, what);
+    *names = arena_take(a, (size_t)m->n_sites, sizeof **names);
+    if (!*names)
+        s = STATUS_MEMORY;
     *n = 0;
     for (int i = 0; i < m->n_sites && s == STATUS_OK; i++) {
         bool in = false, out = false;
@@ -145,7 +173,7 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
                           int *n_sites)
 {
     const char  *type;
-    const char **names;
+    const char **names = NULL;
 
     TRY(json_string(config, "peft_type", true, &type, path));
     *method = method_of_type(type);

@@ -83,7 +83,7 @@ struct peft {
     uint64_t seed;
     int      n_modules, n_tuned;
     module  *modules;
-    tuned   *tuned;
+    tuned   *tensors;
     int64_t  size;    /* values in a flat buffer, padding included */
     int64_t  trained; /* values trained, padding not included */
     float   *values;  /* NULL until peft_allocate */

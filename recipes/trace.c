@@ -93,10 +93,10 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
 static tuned *find_tuned(const peft *p, const char *name)
 {
     for (int i = 0; p && i < p->n_tuned; i++)
-        if (strcmp(p->tuned[i].name, name) == 0 ||
-            (strncmp(p->tuned[i].name, "base_model.model.", 17) == 0 &&
-             strcmp(p->tuned[i].name + 17, name) == 0))
-            return &p->tuned[i];
+        if (strcmp(p->tensors[i].name, name) == 0 ||
+            (strncmp(p->tensors[i].name, "base_model.model.", 17) == 0 &&
+             strcmp(p->tensors[i].name + 17, name) == 0))
+            return &p->tensors[i];
     return NULL;
 }
 

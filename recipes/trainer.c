@@ -34,10 +34,10 @@ static status open_groups(trainer *x, arena *a)
     for (int i = 0; i < o->n_groups; i++) {
         bool any = false;
         for (int k = 0; k < x->p->n_tuned; k++)
-            any |= text_matches(o->groups[i].match, x->p->tuned[k].name);
+            any |= text_matches(o->groups[i].match, x->p->tensors[k].name);
         if (!any)
             return fail(STATUS_USAGE, "optim.groups: '%s' matches no tuned tensor; names are like %s",
-                        o->groups[i].match, x->p->n_tuned ? x->p->tuned[0].name : "(none)");
+                        o->groups[i].match, x->p->n_tuned ? x->p->tensors[0].name : "(none)");
     }
     return schedule_open(&x->rate, &o->schedule, o->steps, smallest);
 }
@@ -48,7 +48,7 @@ static status open_spans(trainer *x, arena *a)
 
     TRY_TAKE(x->spans, a, p->n_tuned + 1);
     for (int i = 0; i < p->n_tuned; i++) {
-        const tuned *u = &p->tuned[i];
+        const tuned *u = &p->tensors[i];
         const shape  s = u->value.s;
         if (!p->modules[u->module].trains)
             continue;

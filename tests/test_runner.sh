@@ -39,6 +39,11 @@ contains 'a name that no program has: text' "$text" "no test program's name cont
 run --unknown
 equal 'an unknown option: exit' "$code" 2
 
+program good '' 'for i in 1 2 3; do echo "SKIP $(dirname "$0")/x.c: none"; done; echo "good: 5 passed, 0 failed"'
+run good
+contains 'equal skips are one line' "$text" $'\n    SKIP tests/x.c: none (3 times)\n'
+program good '' 'echo "SKIP good: no numbers here"; echo "good: 5 passed, 0 failed"'
+
 program bad '' 'echo "expected 1, got 2"; echo "bad: 3 passed, 1 failed"; exit 1'
 run --release
 equal 'one fails: exit' "$code" 1
@@ -57,6 +62,10 @@ equal 'a leak found after the last test' "${text##*$'\n'}" '3 passed, 1 failed, 
 program bad '' 'exit 0'
 run bad
 equal 'a program that ran nothing' "${text##*$'\n'}" '0 passed, 1 failed, 0 skipped'
+
+program bad '' 'kill -KILL $(($(cut -d" " -f4 /proc/$PPID/stat))); sleep 0.2'
+run --release
+equal 'a program that takes its keeper along' "${text##*$'\n'}" '6 passed, 1 failed, 1 skipped'
 
 program bad 'tests/run: alone, timeout 1' 'sleep 60; echo "bad: 1 passed, 0 failed"'
 run bad
@@ -94,13 +103,15 @@ equal 'a program that was not built' "${text##*$'\n'}" '0 passed, 1 failed, 0 sk
 BUILD_CODE=1 run compiled
 equal 'a build that fails: exit' "$code" 1
 equal 'a build that fails: counts' "${text##*$'\n'}" '0 passed, 1 failed, 0 skipped'
+BUILD_CODE=2 run
+equal 'packages are missing: exit' "$code" 2
 
 run --golden "$tree/absent"
 equal 'a golden folder that is not there: exit' "$code" 2
 run --golden "$tree/tests"
 equal 'no golden program: skipped' "${text##*$'\n'}" '0 passed, 0 failed, 1 skipped'
-printf '#!/bin/sh\necho "golden: $# passed, 0 failed"\n' >"$tree/build/tests/test_golden_runner"
-chmod +x "$tree/build/tests/test_golden_runner"
+printf '#!/bin/sh\necho "golden: $# passed, 0 failed"\n' >"$tree/build/tests/test_golden"
+chmod +x "$tree/build/tests/test_golden"
 run --golden "$tree/tests" "$tree/build"
 equal 'golden folders are handed on' "${text##*$'\n'}" '2 passed, 0 failed, 0 skipped'
 

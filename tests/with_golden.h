@@ -36,7 +36,7 @@ void golden_tensor(golden *g, const char *what, const tensor *got, const safeten
 void golden_wrong(golden *g, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Handlers: true when the folder was theirs. */
-#define GOLDEN_KINDS(X) X(trunk) X(peft)
+#define GOLDEN_KINDS(X) X(trunk) X(peft) X(real)
 #define GOLDEN_KIND(kind) bool golden_##kind(golden *g, const char *folder);
 GOLDEN_KINDS(GOLDEN_KIND)
 #undef GOLDEN_KIND

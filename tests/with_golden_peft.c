@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "recipes/trace.h"
 #include "recipes/trainer.h"
+#include "tests/with_adamw.h"
 #include "tests/with_golden.h"
 
 #include <math.h>
@@ -196,38 +197,6 @@ static status read_batches(arena *a, const cJSON *batches, int micro, examples *
     return STATUS_OK;
 }
 
-typedef struct adamw_like { /* the options of adamw, by its key table's offsets */
-    char bytes[256];
-} adamw_like;
-
-static void set_option(const optimizer *o, adamw_like *options, const char *name, double value)
-{
-    for (int i = 0; i < o->keys->n; i++)
-        if (strcmp(o->keys->keys[i].name, name) == 0)
-            memcpy(options->bytes + o->keys->keys[i].offset, &value, sizeof value);
-}
-
-static status adamw_options(const cJSON *hyper, const optimizer **kind, adamw_like *options)
-{
-    static const char *const betas[] = {"0.9", "0.999"};
-    static const key_texts   list = {2, betas};
-    double                   lr = 0, eps = 0, decay = 0;
-
-    TRY(optim_find("adamw", kind));
-    CHECK((*kind)->keys->size <= sizeof *options);
-    memset(options, 0, sizeof *options);
-    TRY(json_double(hyper, "lr", true, &lr, "hyper"));
-    TRY(json_double(hyper, "eps", true, &eps, "hyper"));
-    TRY(json_double(hyper, "weight_decay", true, &decay, "hyper"));
-    set_option(*kind, options, "lr", lr);
-    set_option(*kind, options, "eps", eps);
-    set_option(*kind, options, "weight_decay", decay);
-    for (int i = 0; i < (*kind)->keys->n; i++)
-        if (strcmp((*kind)->keys->keys[i].name, "betas") == 0)
-            memcpy(options->bytes + (*kind)->keys->keys[i].offset, &list, sizeof list);
-    return STATUS_OK;
-}
-
 static double expected(const peft_case *c, const char *name, int64_t i)
 {
     const safetensors_entry *e = safetensors_find(&c->want, name);
@@ -255,8 +224,8 @@ static void compare_final(golden *g, const peft_case *c)
 {
     for (int i = 0; i < c->p->n_tuned; i++) {
         char name[600];
-        snprintf(name, sizeof name, "final.%s", c->p->tuned[i].name);
-        golden_tensor(g, name, &c->p->tuned[i].value, safetensors_find(&c->want, name), 2e-5, false);
+        snprintf(name, sizeof name, "final.%s", c->p->tensors[i].name);
+        golden_tensor(g, name, &c->p->tensors[i].value, safetensors_find(&c->want, name), 2e-5, false);
     }
 }
 
@@ -264,7 +233,8 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
 {
     const cJSON     *hyper = cJSON_GetObjectItemCaseSensitive(c->entry, "hyper");
     trainer_options  o = {.schedule = {.schedule = "cosine"}, .clip = {.clip = 1}};
-    adamw_like       options;
+    adamw_options    options;
+    double           lr = 0, eps = 0, decay = 0;
     examples         e;
     packer           data;
     trainer          x = {0};
@@ -274,7 +244,10 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(read_batches(g->a, c->json, micro, &e));
     TRY(packer_open(g->a, &e, &(pack_options){.accumulate = micro}, &data));
-    TRY(adamw_options(hyper, &o.optimizer, &options));
+    TRY(json_double(hyper, "lr", true, &lr, "hyper"));
+    TRY(json_double(hyper, "eps", true, &eps, "hyper"));
+    TRY(json_double(hyper, "weight_decay", true, &decay, "hyper"));
+    TRY(adamw_set(&options, lr, eps, decay, &o.optimizer));
     o.optimizer_options = &options;
     TRY(json_double(hyper, "warmup", true, &o.schedule.warmup, "hyper"));
     TRY(json_int(hyper, "steps", true, 1, 100000, &o.steps, "hyper"));
