@@ -39,7 +39,7 @@ static status read_llama3(const cJSON *o, const char *what, llama3_scaling *s)
 }
 
 status rope_frequencies(arena *a, const cJSON *config, const char *what, int64_t head_size,
-                        const float *divisors, dtype real_type, tensor *out)
+                        const float *divisors, tensor *out)
 {
     const cJSON   *fresh = cJSON_GetObjectItemCaseSensitive(config, "rope_parameters");
     const cJSON   *scaling = cJSON_GetObjectItemCaseSensitive(config, "rope_scaling");
@@ -67,20 +67,16 @@ status rope_frequencies(arena *a, const cJSON *config, const char *what, int64_t
                     what, theta, factor, (long long)head_size);
 
     const int64_t half = head_size / 2;
-    void         *v = arena_take(a, (size_t)half, real_type == TYPE_F64 ? 8 : 4);
-    if (!v)
-        return STATUS_MEMORY;
+    double       *v;
+    TRY_TAKE(v, a, half);
     for (int64_t i = 0; i < half; i++) {
         double f = pow(theta, -2.0 * (double)i / (double)head_size) / factor;
         if (llama3.factor > 0)
             f = llama3_frequency(f, &llama3);
         if (divisors)
             f /= divisors[i];
-        if (real_type == TYPE_F64)
-            ((double *)v)[i] = f;
-        else
-            ((float *)v)[i] = (float)f;
+        v[i] = f;
     }
-    *out = (tensor){.s = shape_1(half), .type = real_type, .v = v};
+    *out = (tensor){.s = shape_1(half), .type = TYPE_F64, .v = v};
     return STATUS_OK;
 }

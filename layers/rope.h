@@ -7,10 +7,10 @@
 
 #include <cjson/cJSON.h>
 
-/* Frequencies [D/2] in radians a position, as values of `real_type`. Reads rope_theta and rope_scaling
+/* Frequencies [D/2] in radians a position, f64: an angle is the product with a position. Reads rope_theta and rope_scaling
  * or rope_parameters of the config: default, linear and llama3; other kinds are refused, since ignoring
  * them gives plausible wrong numbers. divisors [D/2] (GGUF's rope_freqs.weight) or NULL. */
 status rope_frequencies(arena *a, const cJSON *config, const char *what, int64_t head_size,
-                        const float *divisors, dtype real_type, tensor *out);
+                        const float *divisors, tensor *out);
 
 #endif

@@ -132,7 +132,7 @@ static status llama_open(arena *a, model *m)
         return fail(STATUS_FORMAT, "tensor rope_freqs.weight is of type %s, must be f32",
                     dtype_name(divisors->value.type));
     return rope_frequencies(a, m->source->config, "config.json", c.head_size,
-                            divisors ? divisors->value.v : NULL, m->real, &l->frequencies);
+                            divisors ? divisors->value.v : NULL, &l->frequencies);
 }
 
 static var *attention(const model *m, tape *t, const llama_block *b, int layer, stream *s, var *x,
