@@ -2,13 +2,14 @@
  *
  * A source is a folder in Hugging Face layout (config.json, model.safetensors or shards with an
  * index) or a GGUF file. Either way the caller sees a config.json object and tensors by checkpoint
- * name, mapped, not copied. Of a GGUF file the names are translated, the config is made from the
- * metadata, and rows that llama.cpp permuted (q and k of llama and mistral) are put back as bytes
- * into the arena. */
+ * name, mapped, not copied. Of a GGUF file (architectures llama, mistral, qwen2) the names are
+ * translated, the config is made from the metadata, shapes are checked against it, and rows that
+ * llama.cpp permuted (q and k of llama and mistral) are put back as bytes into the arena. */
 #ifndef LAYERS_WEIGHTS_H
 #define LAYERS_WEIGHTS_H
 
 #include "core/arena.h"
+#include "core/gguf.h"
 #include "core/tensor.h"
 
 #include <cjson/cJSON.h>
@@ -22,24 +23,37 @@ typedef struct weight {
     tensor      t;    /* points into the file's mapping, or into the arena */
 } weight;
 
+typedef struct weights_files weights_files; /* what close unmaps; layers/weights_files.h */
+
 typedef struct weights {
-    const char *path;
-    bool        is_gguf;
-    cJSON      *config; /* the object of config.json, or the one made from GGUF metadata */
-    int         n;
-    weight     *w;      /* sorted by name */
-    void       *files;  /* what close unmaps */
+    const char    *path;
+    bool           is_gguf;
+    cJSON         *config; /* the object of config.json, or the one made from GGUF metadata */
+    int            n;
+    weight        *w; /* sorted by name; tensors of types we do not compute with are not among them */
+    weights_files *files;
 } weights;
 
-/* Opens headers and maps the files; reads no weight. `path` must outlive it. */
+/* Opens headers and maps the files. Of the weights it reads only what must be copied: permuted q and
+ * k of a GGUF file, and tensors of a safetensors file that are not aligned to their values. `path`
+ * must outlive it. After a failure there is nothing to close. */
 status weights_open(arena *a, const char *path, weights *out);
 void   weights_close(weights *w);
 
 /* NULL when there is none of that name. */
 const weight *weights_find(const weights *w, const char *name);
 
-/* SHA-256 of all files of the trunk (names and contents in order), as 64 hex digits; remembered in the
- * cache folder by device, inode, size and time, so that the second call reads nothing. */
+/* The same, but absence fails: "x: has no tensor model.norm.weight", or says of which type it is when
+ * it is stored in one that is not handled. */
+status weights_need(const weights *w, const char *name, const weight **out);
+
+/* The GGUF container below (its metadata holds the tokenizer); NULL for a folder. */
+const gguf *weights_gguf(const weights *w);
+
+/* What identifies the trunk, as 64 hex digits. Of a GGUF file its SHA-256; of a folder the SHA-256
+ * of what `sha256sum config.json *.safetensors` prints for the files in use, sorted by name. Each
+ * file's digest is remembered in the cache folder by device, inode, size and time of change, so that
+ * the second call reads nothing. */
 status weights_fingerprint(const weights *w, char hex[65]);
 
 #ifdef __cplusplus

