@@ -45,12 +45,12 @@ typedef struct store {
     int    root;         /* itself, or the store whose memory it uses */
 } store;
 
-typedef enum phase { PHASE_FORWARD, PHASE_AGAIN, PHASE_BACKWARD } phase;
+typedef enum call_phase { PHASE_FORWARD, PHASE_AGAIN, PHASE_BACKWARD } call_phase;
 
 /* One kernel call of a run. */
 typedef struct entry {
     node   *n;
-    phase   phase;
+    call_phase phase;
     op_args args;
     int     aux_store;
     tensor *zero[OP_IN_MAX]; /* gradients that are written for the first time here */

@@ -60,7 +60,7 @@ static void find_live(tape *t)
 
 /* ---- the schedule ------------------------------------------------------------------------------ */
 
-static void add_entry(tape *t, node *n, phase p)
+static void add_entry(tape *t, node *n, call_phase p)
 {
     t->entries[t->n_entries++] = (entry){.n = n, .phase = p, .aux_store = -1};
 }

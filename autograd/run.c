@@ -132,14 +132,3 @@ status tape_find_nonfinite(tape *t)
     }
     return STATUS_OK;
 }
-
-tape_counts tape_count(const tape *t)
-{
-    tape_counts c = {.kept_bytes = t->kept_bytes, .values = t->n_slots};
-
-    for (int i = 0; i < t->n_entries; i++) {
-        c.operations += t->entries[i].phase == PHASE_FORWARD;
-        c.backward_operations += t->entries[i].phase == PHASE_BACKWARD;
-    }
-    return c;
-}

@@ -89,13 +89,18 @@ typedef void (*tape_observer)(void *context, op_code op, const char *place, int 
                               double seconds);
 void tape_observe(tape *t, tape_observer observer, void *context);
 
-/* Multiply-adds counted as 2: forward and wanted gradients of the recorded products, causal pairs
- * only, at full capacity. */
 typedef struct tape_counts {
     int    operations, backward_operations, values;
-    size_t kept_bytes;  /* values alive between forward and backward */
-    double flops;       /* of one run at capacity */
+    size_t kept_bytes; /* values alive between forward and backward */
 } tape_counts;
 tape_counts tape_count(const tape *t);
+
+/* Needed FLOPs of forward and backward with the rows that are in use now: a multiply-add is 2, products
+ * only, no recomputation, no gradient that nobody wants. pairs: query-key pairs of all sequences that the
+ * mask lets through, a head. */
+typedef struct tape_work {
+    double forward, backward;
+} tape_work;
+tape_work tape_flops(const tape *t, double pairs);
 
 #endif

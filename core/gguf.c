@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum {
-    DEPTH_MAX = 8,        /* arrays inside each other */
+    DEPTH_MAX = 8, /* arrays inside each other */
     DIMENSIONS_MAX = 4,
-    PAIR_BYTES = 8 + 1 + 4 + 1,          /* the shortest entries: they bound the counts */
+    PAIR_BYTES = 8 + 1 + 4 + 1, /* the shortest entries: they bound the counts */
     TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8,
     ALIGNMENT_MAX = 1 << 24
 };
@@ -19,16 +19,16 @@ static const struct {
     const char *name;
     int         type;
 } tensor_types[] = {
-    [0] = {"f32", TYPE_F32},        [1] = {"f16", TYPE_F16},       [2] = {"q4_0", TYPE_Q4_0},
-    [3] = {"q4_1", TYPE_Q4_1},      [6] = {"q5_0", TYPE_Q5_0},     [7] = {"q5_1", TYPE_Q5_1},
-    [8] = {"q8_0", TYPE_Q8_0},      [9] = {"q8_1", -1},            [10] = {"q2_k", TYPE_Q2_K},
-    [11] = {"q3_k", TYPE_Q3_K},     [12] = {"q4_k", TYPE_Q4_K},    [13] = {"q5_k", TYPE_Q5_K},
-    [14] = {"q6_k", TYPE_Q6_K},     [15] = {"q8_k", -1},           [16] = {"iq2_xxs", -1},
-    [17] = {"iq2_xs", -1},          [18] = {"iq3_xxs", -1},        [19] = {"iq1_s", -1},
-    [20] = {"iq4_nl", TYPE_IQ4_NL}, [21] = {"iq3_s", -1},          [22] = {"iq2_s", -1},
-    [23] = {"iq4_xs", TYPE_IQ4_XS}, [24] = {"i8", -1},             [25] = {"i16", -1},
-    [26] = {"i32", TYPE_I32},       [27] = {"i64", TYPE_I64},      [28] = {"f64", TYPE_F64},
-    [29] = {"iq1_m", -1},           [30] = {"bf16", TYPE_BF16},    [34] = {"tq1_0", -1},
+    [0] = {"f32", TYPE_F32},        [1] = {"f16", TYPE_F16},     [2] = {"q4_0", TYPE_Q4_0},
+    [3] = {"q4_1", TYPE_Q4_1},      [6] = {"q5_0", TYPE_Q5_0},   [7] = {"q5_1", TYPE_Q5_1},
+    [8] = {"q8_0", TYPE_Q8_0},      [9] = {"q8_1", -1},          [10] = {"q2_k", TYPE_Q2_K},
+    [11] = {"q3_k", TYPE_Q3_K},     [12] = {"q4_k", TYPE_Q4_K},  [13] = {"q5_k", TYPE_Q5_K},
+    [14] = {"q6_k", TYPE_Q6_K},     [15] = {"q8_k", -1},         [16] = {"iq2_xxs", -1},
+    [17] = {"iq2_xs", -1},          [18] = {"iq3_xxs", -1},      [19] = {"iq1_s", -1},
+    [20] = {"iq4_nl", TYPE_IQ4_NL}, [21] = {"iq3_s", -1},        [22] = {"iq2_s", -1},
+    [23] = {"iq4_xs", TYPE_IQ4_XS}, [24] = {"i8", -1},           [25] = {"i16", -1},
+    [26] = {"i32", TYPE_I32},       [27] = {"i64", TYPE_I64},    [28] = {"f64", TYPE_F64},
+    [29] = {"iq1_m", -1},           [30] = {"bf16", TYPE_BF16},  [34] = {"tq1_0", -1},
     [35] = {"tq2_0", -1},           [39] = {"mxfp4", TYPE_MXFP4}};
 
 typedef struct reader {
@@ -45,8 +45,9 @@ static size_t left(const reader *r)
 static status need(const reader *r, uint64_t bytes, const char *what)
 {
     if (bytes > left(r))
-        return fail(STATUS_FORMAT, "%s: ends inside %s: at byte %zu, %llu more must be there, %zu are",
-                    r->path, what, r->at, (unsigned long long)bytes, left(r));
+        return fail(STATUS_FORMAT,
+                    "%s: ends inside %s: at byte %zu, %llu more must be there, %zu are", r->path,
+                    what, r->at, (unsigned long long)bytes, left(r));
     return STATUS_OK;
 }
 
@@ -88,7 +89,8 @@ static status read_name(arena *a, reader *r, const char *what, const char **out)
     if (t.n == 0)
         return fail(STATUS_FORMAT, "%s: %s at byte %zu is empty", r->path, what, at);
     if (memchr(t.v, '\0', t.n) || !utf8_valid(t.v, t.n, &bad))
-        return fail(STATUS_FORMAT, "%s: %s at byte %zu is not UTF-8 without NUL", r->path, what, at);
+        return fail(STATUS_FORMAT, "%s: %s at byte %zu is not UTF-8 without NUL", r->path, what,
+                    at);
     *out = arena_string(a, t.v, t.n);
     return *out ? STATUS_OK : STATUS_MEMORY;
 }
@@ -119,16 +121,17 @@ static status read_array(reader *r, int depth, gguf_value *out)
     out->v = r->v + r->at;
     if (gguf_kind_bytes(out->of)) {
         if (MUL_OVERFLOWS(out->n, gguf_kind_bytes(out->of), &bytes))
-            return fail(STATUS_FORMAT, "%s: an array of %llu items is larger than the file", r->path,
-                        (unsigned long long)out->n);
+            return fail(STATUS_FORMAT, "%s: an array of %llu items is larger than the file",
+                        r->path, (unsigned long long)out->n);
         TRY(need(r, bytes, "an array"));
         r->at += (size_t)bytes;
         return STATUS_OK;
     }
     const size_t least = out->of == GGUF_TEXT ? 8 : 12;
     if (out->n > left(r) / least)
-        return fail(STATUS_FORMAT, "%s: an array of %llu items has only %zu bytes left (at byte %zu)",
-                    r->path, (unsigned long long)out->n, left(r), r->at);
+        return fail(STATUS_FORMAT,
+                    "%s: an array of %llu items has only %zu bytes left (at byte %zu)", r->path,
+                    (unsigned long long)out->n, left(r), r->at);
     for (uint64_t i = 0; i < out->n; i++) {
         gguf_value item;
         TRY(read_value(r, out->of, depth + 1, &item));
@@ -202,8 +205,10 @@ static status read_tensor(arena *a, reader *r, gguf_tensor *out)
         uint64_t d;
         TRY(read_u64(r, "a tensor's dimensions", &d));
         if (d == 0 || d > INT64_MAX || MUL_OVERFLOWS(values, (int64_t)d, &values))
-            return fail(STATUS_FORMAT, "%s: tensor %.200s: dimension %u is %llu, must be 1..2^63-1 "
-                        "with a product below 2^63", r->path, out->name, i, (unsigned long long)d);
+            return fail(STATUS_FORMAT,
+                        "%s: tensor %.200s: dimension %u is %llu, must be 1..2^63-1 "
+                        "with a product below 2^63",
+                        r->path, out->name, i, (unsigned long long)d);
         out->t.s.d[n - 1 - i] = (int64_t)d;
     }
     TRY(read_u32(r, "a tensor's type", &type));
@@ -298,19 +303,20 @@ static status place_tensor(const gguf *g, size_t data, gguf_tensor *t)
     int64_t       bytes;
 
     if (row < 0)
-        return fail(STATUS_FORMAT, "%s: tensor %.200s: rows of %lld, must be whole blocks of %lld (%s)",
-                    path, t->name, (long long)shape_last(t->t.s), (long long)dtype_block(t->t.type),
+        return fail(STATUS_FORMAT,
+                    "%s: tensor %.200s: rows of %lld, must be whole blocks of %lld (%s)", path,
+                    t->name, (long long)shape_last(t->t.s), (long long)dtype_block(t->t.type),
                     dtype_name(t->t.type));
     if (MUL_OVERFLOWS(row, shape_rows(t->t.s), &bytes))
-        return fail(STATUS_FORMAT, "%s: tensor %.200s: %s values of %s are larger than the file", path,
-                    t->name, shape_text(t->t.s), dtype_name(t->t.type));
+        return fail(STATUS_FORMAT, "%s: tensor %.200s: %s values of %s are larger than the file",
+                    path, t->name, shape_text(t->t.s), dtype_name(t->t.type));
     if (t->offset % g->alignment)
-        return fail(STATUS_FORMAT, "%s: tensor %.200s: offset is %llu, must be a multiple of %llu", path,
-                    t->name, (unsigned long long)t->offset, (unsigned long long)g->alignment);
+        return fail(STATUS_FORMAT, "%s: tensor %.200s: offset is %llu, must be a multiple of %llu",
+                    path, t->name, (unsigned long long)t->offset, (unsigned long long)g->alignment);
     if (t->offset > room || (uint64_t)bytes > room - t->offset)
         return fail(STATUS_FORMAT,
-                    "%s: tensor %.200s: %lld bytes at offset %llu, the file has %zu bytes of data", path,
-                    t->name, (long long)bytes, (unsigned long long)t->offset, room);
+                    "%s: tensor %.200s: %lld bytes at offset %llu, the file has %zu bytes of data",
+                    path, t->name, (long long)bytes, (unsigned long long)t->offset, room);
     t->t.v = (void *)(uintptr_t)(g->map.v + data + t->offset);
     return STATUS_OK;
 }
@@ -347,7 +353,8 @@ static status read_header(arena *a, gguf *g)
     TRY(read_u32(&r, "the version", &g->version));
     if (g->version != 2 && g->version != 3)
         return fail(STATUS_FORMAT, "%s: version is %u, must be 2 or 3%s", r.path, g->version,
-                    g->version && g->version % (1 << 24) == 0 ? " (big-endian files are not read)" : "");
+                    g->version && g->version % (1 << 24) == 0 ? " (big-endian files are not read)"
+                                                              : "");
     TRY(read_u64(&r, "the number of tensors", &n_tensors));
     TRY(read_u64(&r, "the number of metadata entries", &n_pairs));
     TRY(read_pairs(a, &r, g, n_pairs));

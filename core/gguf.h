@@ -1,9 +1,9 @@
 /* gguf: reading GGUF files (version 2 and 3, little endian), mapped.
  *
  * The format (github.com/ggml-org/ggml, docs/gguf.md): a header of key-value metadata, the list of
- * tensors, then their data. Strings are counted, not terminated, and may hold NUL or any bytes; keys
- * and tensor names are checked: UTF-8, not empty, no NUL, each once. A file that gguf_open accepts
- * has every length inside the file and every tensor inside it, aligned and apart from the others. */
+ * tensors, then their data. Strings are counted, not terminated, and may hold NUL or any bytes;
+ * keys and tensor names are checked: UTF-8, not empty, no NUL, each once. A file that gguf_open
+ * accepts has every length and every tensor inside it, the tensors aligned and apart. */
 #ifndef CORE_GGUF_H
 #define CORE_GGUF_H
 
@@ -54,7 +54,7 @@ typedef struct gguf_pair {
 
 typedef struct gguf_tensor {
     const char *name;
-    tensor      t;      /* sizes in our order: the file's dimensions reversed, a weight is [out, in] */
+    tensor      t;      /* sizes are the file's dimensions reversed: a weight is [out, in] */
     uint64_t    offset; /* from the beginning of the data */
 } gguf_tensor;
 
@@ -69,7 +69,8 @@ typedef struct gguf {
 } gguf;
 
 /* Opens and checks headers, reads no tensor data. Keys, names and tables lie in the arena. After a
- * failure there is nothing to close. Tensor types that core/types.def lacks are STATUS_UNSUPPORTED. */
+ * failure there is nothing to close. Tensor types that core/types.def lacks are
+ * STATUS_UNSUPPORTED. */
 status gguf_open(arena *a, const char *path, gguf *out);
 void   gguf_close(gguf *g);
 
@@ -91,8 +92,9 @@ size_t gguf_kind_bytes(gguf_kind kind);
 /* Steps through an array: *at begins as NULL; false after the last item. */
 bool gguf_next(const gguf_value *array, const uint8_t **at, gguf_value *item);
 
-/* By key, with messages. An absent key leaves *out as it is when `need` is false, else fails; a wrong
- * kind always fails. gguf_string gives a NUL-terminated copy and refuses texts with NUL inside. */
+/* By key, with messages. An absent key leaves *out as it is when `need` is false, else fails; a
+ * wrong kind always fails. gguf_string gives a NUL-terminated copy and refuses texts with NUL
+ * inside. */
 status gguf_int(const gguf *g, const char *key, bool need, int64_t lo, int64_t hi, int64_t *out);
 status gguf_double(const gguf *g, const char *key, bool need, double *out);
 status gguf_bool(const gguf *g, const char *key, bool need, bool *out);

@@ -4,14 +4,15 @@
 #include <string.h>
 
 static const char *const kind_names[GGUF_KINDS] = {
-    "a u8",  "an i8",         "a u16",   "an i16",   "a u32", "an i32", "an f32",
-    "a bool", "text", "an array", "a u64", "an i64", "an f64"};
+    "a u8",   "an i8", "a u16",    "an i16", "a u32",  "an i32", "an f32",
+    "a bool", "text",  "an array", "a u64",  "an i64", "an f64"};
 
 size_t gguf_kind_bytes(gguf_kind kind)
 {
     static const uint8_t bytes[GGUF_KINDS] = {
-        [GGUF_U8] = 1,   [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
-        [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
+        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
+        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8};
 
     return bytes[kind];
 }
@@ -85,7 +86,8 @@ bool gguf_as_text(const gguf_value *v, gguf_text *out)
     return true;
 }
 
-/* The item that begins at p, and the bytes it takes. Lengths were checked when the file was opened. */
+/* The item that begins at p, and the bytes it takes. Lengths were checked when the file was opened.
+ */
 static size_t item_at(const uint8_t *p, gguf_kind kind, gguf_value *out)
 {
     uint32_t of;
@@ -140,8 +142,8 @@ static status wrong(const gguf *g, const char *key, const gguf_value *v, const c
 {
     const bool array = v->kind == GGUF_ARRAY;
 
-    return fail(STATUS_FORMAT, "%s: %s is %s%s%s, must be %s", g->map.path, key, kind_names[v->kind],
-                array ? " of " : "", array ? kind_names[v->of] : "", kind);
+    return fail(STATUS_FORMAT, "%s: %s is %s%s%s, must be %s", g->map.path, key,
+                kind_names[v->kind], array ? " of " : "", array ? kind_names[v->of] : "", kind);
 }
 
 status gguf_int(const gguf *g, const char *key, bool need, int64_t lo, int64_t hi, int64_t *out)
@@ -158,8 +160,8 @@ status gguf_int(const gguf *g, const char *key, bool need, int64_t lo, int64_t h
     if (!gguf_as_int(v, &n))
         n = INT64_MAX;
     if (n < lo || n > hi)
-        return fail(STATUS_FORMAT, "%s: %s is %lld, must be %lld..%lld", g->map.path, key, (long long)n,
-                    (long long)lo, (long long)hi);
+        return fail(STATUS_FORMAT, "%s: %s is %lld, must be %lld..%lld", g->map.path, key,
+                    (long long)n, (long long)lo, (long long)hi);
     *out = n;
     return STATUS_OK;
 }

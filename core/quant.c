@@ -327,7 +327,7 @@ enum {
 };
 
 #define EXPAND(NAME, name)                                                                         \
-    static void expand_##name(const uint8_t *RESTRICT b, int64_t blocks, float *RESTRICT out)     \
+    static void expand_##name(const uint8_t *RESTRICT b, int64_t blocks, float *RESTRICT out)      \
     {                                                                                              \
         for (int64_t i = 0; i < blocks; i++)                                                       \
             block_##name(b + i * BYTES_##NAME, out + i * VALUES_##NAME);                           \
@@ -336,8 +336,7 @@ REAL_TYPES(EXPAND)
 
 static void (*const expanders[TYPE_COUNT])(const uint8_t *b, int64_t blocks, float *out) = {
 #define ROW(NAME, name) [TYPE_##NAME] = expand_##name,
-    REAL_TYPES(ROW)
-};
+    REAL_TYPES(ROW)};
 
 bool quant_is_real(dtype t)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    SIZES_MAX = 64,              /* of a shape; more than SHAPE_MAX makes the tensor opaque */
+    SIZES_MAX = 64,                /* of a shape; more than SHAPE_MAX makes the tensor opaque */
     HEADER_MAX = 100 * 1000 * 1000 /* as in the reference implementation */
 };
 
@@ -19,7 +19,8 @@ typedef struct place {
     int    entry;
 } place;
 
-/* JSON has no NUL, but core/json.h lets \u0000 through as C0 80, which UTF-8 cannot hold otherwise. */
+/* JSON has no NUL, but core/json.h lets \u0000 through as C0 80, which UTF-8 cannot hold otherwise.
+ */
 static bool has_nul(const char *text)
 {
     return strchr(text, (char)0xC0) != NULL;
@@ -47,8 +48,8 @@ static status find_type(const cJSON *o, const char *what, const safetensors_type
             *out = &safetensors_types[i];
             return STATUS_OK;
         }
-    return fail(STATUS_FORMAT, "%s: dtype is %.40s, must be one of the format's (F32, BF16, F16 ...)",
-                what, name);
+    return fail(STATUS_FORMAT,
+                "%s: dtype is %.40s, must be one of the format's (F32, BF16, F16 ...)", what, name);
 }
 
 /* Reads the shape; *values is its product. */
@@ -67,7 +68,8 @@ static status read_shape(const cJSON *o, const char *what, shape *s, int *sizes,
     {
         int64_t d;
         if (!whole_number(item, &d))
-            return fail(STATUS_FORMAT, "%s: shape[%d] must be a whole number 0..2^53", what, *sizes);
+            return fail(STATUS_FORMAT, "%s: shape[%d] must be a whole number 0..2^53", what,
+                        *sizes);
         if (*sizes == SIZES_MAX)
             return fail(STATUS_FORMAT, "%s: shape has more than %d sizes", what, SIZES_MAX);
         if (*sizes < SHAPE_MAX)
@@ -88,17 +90,20 @@ static status read_offsets(const cJSON *o, const char *what, size_t room, place 
 
     if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != 2 ||
         !whole_number(list->child, &begin) || !whole_number(list->child->next, &end))
-        return fail(STATUS_FORMAT, "%s: data_offsets must be two whole numbers, begin and end", what);
+        return fail(STATUS_FORMAT, "%s: data_offsets must be two whole numbers, begin and end",
+                    what);
     if (begin > end || (uint64_t)end > room)
-        return fail(STATUS_FORMAT, "%s: data_offsets are %lld..%lld, must rise and lie in the %zu bytes "
-                    "of data", what, (long long)begin, (long long)end, room);
+        return fail(STATUS_FORMAT,
+                    "%s: data_offsets are %lld..%lld, must rise and lie in the %zu bytes "
+                    "of data",
+                    what, (long long)begin, (long long)end, room);
     out->begin = (size_t)begin;
     out->end = (size_t)end;
     return STATUS_OK;
 }
 
-static status read_entry(arena *a, const cJSON *o, const char *path, const uint8_t *data, size_t room,
-                         safetensors_entry *e, place *at)
+static status read_entry(arena *a, const cJSON *o, const char *path, const uint8_t *data,
+                         size_t room, safetensors_entry *e, place *at)
 {
     const safetensors_type *type = NULL;
     const cJSON            *member;
@@ -117,7 +122,8 @@ static status read_entry(arena *a, const cJSON *o, const char *path, const uint8
     cJSON_ArrayForEach(member, o)
     {
         const char *key = member->string;
-        if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 && strcmp(key, "data_offsets") != 0)
+        if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 &&
+            strcmp(key, "data_offsets") != 0)
             return fail(STATUS_FORMAT, "%s: unknown key %.60s", what, key);
     }
     TRY(find_type(o, what, &type));
@@ -125,8 +131,9 @@ static status read_entry(arena *a, const cJSON *o, const char *path, const uint8
     TRY(read_offsets(o, what, room, at));
     if (MUL_OVERFLOWS(values, type->bits, &bits) || bits % 8 ||
         (uint64_t)bits / 8 != at->end - at->begin)
-        return fail(STATUS_FORMAT, "%s: %lld values of %s do not take the %zu bytes of data_offsets",
-                    what, (long long)values, type->name, at->end - at->begin);
+        return fail(STATUS_FORMAT,
+                    "%s: %lld values of %s do not take the %zu bytes of data_offsets", what,
+                    (long long)values, type->name, at->end - at->begin);
 
     e->type_name = type->name;
     e->opaque = type->type < 0 || sizes > SHAPE_MAX;
@@ -186,13 +193,15 @@ static status check_places(const safetensors *s, place *places, size_t room)
     for (int i = 0; i < s->n; i++) {
         const char *name = s->e[places[i].entry].name;
         if (places[i].begin != at)
-            return fail(STATUS_FORMAT, "%s: tensor %.150s begins at byte %zu of the data, must begin at "
-                        "%zu, where the one before it ends", path, name, places[i].begin, at);
+            return fail(STATUS_FORMAT,
+                        "%s: tensor %.150s begins at byte %zu of the data, must begin at "
+                        "%zu, where the one before it ends",
+                        path, name, places[i].begin, at);
         at = places[i].end;
     }
     if (at != room)
-        return fail(STATUS_FORMAT, "%s: the tensors end at byte %zu of the data, the file has %zu", path,
-                    at, room);
+        return fail(STATUS_FORMAT, "%s: the tensors end at byte %zu of the data, the file has %zu",
+                    path, at, room);
     return STATUS_OK;
 }
 
@@ -235,8 +244,10 @@ static status read_header(arena *a, safetensors *s)
                     m->path, m->bytes);
     memcpy(&length, m->v, 8);
     if (length > m->bytes - 8 || length > HEADER_MAX)
-        return fail(STATUS_FORMAT, "%s: the header is said to have %llu bytes, %zu follow, %d are "
-                    "allowed", m->path, (unsigned long long)length, m->bytes - 8, HEADER_MAX);
+        return fail(STATUS_FORMAT,
+                    "%s: the header is said to have %llu bytes, %zu follow, %d are "
+                    "allowed",
+                    m->path, (unsigned long long)length, m->bytes - 8, HEADER_MAX);
     if (length == 0 || m->v[8] != '{')
         return fail(STATUS_FORMAT, "%s: the header must begin with '{'", m->path);
 

@@ -17,8 +17,8 @@ extern "C" {
 typedef struct safetensors_entry {
     const char *name;
     const char *type_name; /* as in the file: "BF16" */
-    bool        opaque;    /* a type that core/types.def lacks (BOOL, F8_E4M3, ...), or more than five
-                              sizes: only v and bytes mean something, t is zero */
+    bool        opaque;    /* a type that core/types.def lacks (BOOL, F8_E4M3, ...), or more than
+                              five sizes: only v and bytes mean something, t is zero */
     tensor      t;         /* t.v may lie at any address: the format does not align */
     const void *v;
     size_t      bytes;

@@ -90,7 +90,8 @@ static status print_metadata(arena *a, FILE *f, const char *path, const safetens
     fputs("\"__metadata__\":{", f);
     for (int i = 0; i < n; i++) {
         if (i && strcmp(sorted[i - 1]->key, sorted[i]->key) == 0)
-            return fail(STATUS_FORMAT, "%s: the metadata key %.100s occurs twice", path, sorted[i]->key);
+            return fail(STATUS_FORMAT, "%s: the metadata key %.100s occurs twice", path,
+                        sorted[i]->key);
         TRY(check_text(path, sorted[i]->key));
         TRY(check_text(path, sorted[i]->value));
         if (i)
@@ -103,8 +104,8 @@ static status print_metadata(arena *a, FILE *f, const char *path, const safetens
     return STATUS_OK;
 }
 
-static status print_header(arena *a, FILE *f, const char *path, const safetensors_item **sorted, int n,
-                           const safetensors_pair *metadata, int n_metadata)
+static status print_header(arena *a, FILE *f, const char *path, const safetensors_item **sorted,
+                           int n, const safetensors_pair *metadata, int n_metadata)
 {
     size_t at = 0;
 

@@ -3,9 +3,12 @@
 
 #include "core/json.h"
 #include "core/quant.h"
+#include "core/rng.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum { RANDOM_TENSORS_MAX = 1 << 16 };
 
 #define MODEL(family) extern const model_family model_##family;
 #include "layers/models.def"
@@ -37,7 +40,8 @@ status model_open(arena *a, const weights *w, dtype real_type, model *out)
     const char *type = NULL;
 
     CHECK(real_type == TYPE_F32 || real_type == TYPE_F64);
-    *out = (model){.weights = w, .real = real_type, .max_tensors = 2 * w->n + 8};
+    *out = (model){.source = w, .real = real_type,
+                   .max_tensors = w->random ? RANDOM_TENSORS_MAX : w->n + 8};
     TRY_TAKE(out->tensors, a, out->max_tensors);
     TRY(json_string(w->config, "model_type", true, &type, w->path));
     TRY(find_family(type, w->path, &out->family));
@@ -87,14 +91,43 @@ static status expand_tensor(arena *a, const model *m, const weight *from, tensor
     return STATUS_OK;
 }
 
+/* Makes a tensor of a random trunk. */
+static status make_tensor(arena *a, const model *m, const char *name, shape s, tensor *out)
+{
+    const int64_t n = shape_count(s);
+    double        deviation = 0.02;
+    char          purpose[600];
+    float        *v;
+
+    TRY(json_double(m->source->config, "initializer_range", false, &deviation, "config.json"));
+    TRY_TAKE(v, a, n);
+    *out = (tensor){.s = s, .type = TYPE_F32, .v = v};
+    if (m->source->empty)
+        return STATUS_OK;
+    snprintf(purpose, sizeof purpose, "weight:%s", name);
+    if (s.n > 1)
+        rng_fill_normal(rng_key_for(m->source->seed, purpose), 0, (float)deviation, v, n);
+    for (int64_t i = 0; s.n == 1 && i < n; i++)
+        v[i] = strstr(name, "norm") && !strstr(name, "bias") ? 1 : 0;
+    return STATUS_OK;
+}
+
 status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
                     model_weight **out)
 {
-    const weight *from = weights_find(m->weights, name);
+    const weight *from = weights_find(m->source, name);
+    weight        made;
 
     *out = model_find(m, name);
     if (*out)
         return STATUS_OK;
+    if (!from && m->source->random && need) {
+        made.name = arena_string(a, name, strlen(name));
+        if (!made.name)
+            return STATUS_MEMORY;
+        TRY(make_tensor(a, m, name, want, &made.t));
+        from = &made;
+    }
     if (!from)
         return need ? fail(STATUS_FORMAT, "tensor %s is missing", name) : STATUS_OK;
     if (!shape_equal(from->t.s, want))

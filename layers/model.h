@@ -31,13 +31,13 @@ typedef struct kv_cache {
 
 typedef struct model_family {
     const char *name; /* model_type in config.json */
-    status (*open)(arena *a, model *m); /* reads m->weights->config, fills the rest */
+    status (*open)(arena *a, model *m); /* reads m->source->config, fills the rest */
     var *(*hidden)(const model *m, tape *t, stream *s); /* -> [N, C], after the final norm */
 } model_family;
 
 struct model {
     const model_family *family;
-    const weights      *weights;
+    const weights      *source;
     dtype               real; /* of expanded weights: the tape's type */
     int64_t             layers, width, words, positions, kv_width, heads, kv_heads, head_size;
     site               *sites;

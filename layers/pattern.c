@@ -51,7 +51,7 @@ static status match_expression(const site *sites, int n, const char *expression,
 /* "block.0.attn.q (q_proj), block.0.attn.k (k_proj), ..." and the name nearest to a wrong one. */
 static status nothing_matches(const site *sites, int n, const char *pattern)
 {
-    const char *names[64];
+    const char *names[64] = {NULL};
     int         n_names = 0;
 
     for (int i = 0; i < n && n_names + 2 <= (int)COUNT_OF(names); i++) {

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char single_file[] = "model.safetensors", index_file[] = "model.safetensors.index.json";
+static const char single_file[] = "model.safetensors",
+                  index_file[] = "model.safetensors.index.json";
 
 static int compare_weights(const void *a, const void *b)
 {
@@ -32,14 +33,16 @@ static status list_shards(arena *a, const cJSON *map, const char *path, weights_
     int          n = 0;
 
     if (!cJSON_IsObject(map) || cJSON_GetArraySize(map) == 0)
-        return fail(STATUS_FORMAT, "%s: weight_map must be an object of tensor name: file name", path);
+        return fail(STATUS_FORMAT, "%s: weight_map must be an object of tensor name: file name",
+                    path);
     TRY_TAKE(f->names, a, cJSON_GetArraySize(map));
     cJSON_ArrayForEach(item, map)
     {
         if (!cJSON_IsString(item) || !is_plain(item->valuestring))
-            return fail(STATUS_FORMAT, "%s: weight_map: %.150s is in \"%.100s\", must be in a file of "
-                        "the same folder, without '/' and not hidden", path, item->string,
-                        cJSON_IsString(item) ? item->valuestring : "?");
+            return fail(STATUS_FORMAT,
+                        "%s: weight_map: %.150s is in \"%.100s\", must be in a file of "
+                        "the same folder, without '/' and not hidden",
+                        path, item->string, cJSON_IsString(item) ? item->valuestring : "?");
         f->names[n++] = item->valuestring;
     }
     qsort(f->names, (size_t)n, sizeof *f->names, compare_texts);
@@ -77,12 +80,13 @@ static status check_index(const cJSON *map, const char *path, const weights_file
 
     cJSON_ArrayForEach(item, map)
     {
-        const char *name = item->valuestring;
-        const char **shard = bsearch(&name, f->names, (size_t)f->n, sizeof *f->names, compare_texts);
+        const char  *name = item->valuestring;
+        const char **shard =
+            bsearch(&name, f->names, (size_t)f->n, sizeof *f->names, compare_texts);
         CHECK(shard != NULL);
         if (!safetensors_find(&f->shards[shard - f->names], item->string))
-            return fail(STATUS_FORMAT, "%s: says that %.150s is in %.100s, but that file lacks it", path,
-                        item->string, name);
+            return fail(STATUS_FORMAT, "%s: says that %.150s is in %.100s, but that file lacks it",
+                        path, item->string, name);
     }
     return STATUS_OK;
 }
@@ -143,7 +147,8 @@ static status list_tensors(arena *a, weights *w)
 static status open_folder(arena *a, weights *w)
 {
     const char *config = path_join(a, w->path, "config.json");
-    const char *index = path_join(a, w->path, index_file), *single = path_join(a, w->path, single_file);
+    const char *index = path_join(a, w->path, index_file),
+               *single = path_join(a, w->path, single_file);
 
     if (!config || !index || !single)
         return STATUS_MEMORY;
@@ -155,7 +160,8 @@ static status open_folder(arena *a, weights *w)
     else if (path_exists(index))
         TRY(open_index(a, w->path, index, w->files));
     else
-        return fail(STATUS_IO, "%s: has neither %s nor %s; other weight files (.bin, .h5) are not read",
+        return fail(STATUS_IO,
+                    "%s: has neither %s nor %s; other weight files (.bin, .h5) are not read",
                     w->path, single_file, index_file);
     return list_tensors(a, w);
 }
@@ -175,7 +181,8 @@ static status sort_tensors(weights *w)
     qsort(w->w, (size_t)w->n, sizeof *w->w, compare_weights);
     for (int i = 1; i < w->n; i++)
         if (strcmp(w->w[i - 1].name, w->w[i].name) == 0)
-            return fail(STATUS_FORMAT, "%s: the tensor %.200s is in two files", w->path, w->w[i].name);
+            return fail(STATUS_FORMAT, "%s: the tensor %.200s is in two files", w->path,
+                        w->w[i].name);
     return STATUS_OK;
 }
 
@@ -190,8 +197,8 @@ status weights_open(arena *a, const char *path, weights *out)
     if (path_is_folder(path))
         s = open_folder(a, out);
     else if (length > 12 && strcmp(path + length - 12, ".safetensors") == 0)
-        s = fail(STATUS_USAGE, "%s: must be the folder that holds it and config.json, or a GGUF file",
-                 path);
+        s = fail(STATUS_USAGE,
+                 "%s: must be the folder that holds it and config.json, or a GGUF file", path);
     else
         s = open_gguf(a, out);
     if (s == STATUS_OK)

@@ -30,21 +30,28 @@ typedef struct weights {
     bool           is_gguf;
     cJSON         *config; /* the object of config.json, or the one made from GGUF metadata */
     int            n;
-    weight        *w; /* sorted by name; tensors of types we do not compute with are not among them */
+    weight        *w; /* sorted by name, without tensors of types that core/types.def lacks */
     weights_files *files;
+    bool           random; /* nothing on disk: tensors are made when a family asks for them */
+    bool           empty;  /* random, and values are not wanted: `plan` */
+    uint64_t       seed;
 } weights;
 
-/* Opens headers and maps the files. Of the weights it reads only what must be copied: permuted q and
- * k of a GGUF file, and tensors of a safetensors file that are not aligned to their values. `path`
- * must outlive it. After a failure there is nothing to close. */
+/* Opens headers and maps the files. Of the weights it reads only what must be copied: permuted q
+ * and k of a GGUF file, and tensors of a safetensors file that are not aligned to their values.
+ * `path` must outlive it. After a failure there is nothing to close. */
 status weights_open(arena *a, const char *path, weights *out);
 void   weights_close(weights *w);
+
+/* A trunk of a config.json with weights made from the seed: normal with the config's initializer_range
+ * (0.02), norm weights one, biases zero; each a function of seed and name. */
+status weights_random(const char *config_path, uint64_t seed, bool empty, weights *out);
 
 /* NULL when there is none of that name. */
 const weight *weights_find(const weights *w, const char *name);
 
-/* The same, but absence fails: "x: has no tensor model.norm.weight", or says of which type it is when
- * it is stored in one that is not handled. */
+/* The same, but absence fails: "x: has no tensor model.norm.weight", or says of which type it is
+ * when it is stored in one that is not handled. */
 status weights_need(const weights *w, const char *name, const weight **out);
 
 /* The GGUF container below (its metadata holds the tokenizer); NULL for a folder. */
@@ -52,8 +59,8 @@ const gguf *weights_gguf(const weights *w);
 
 /* What identifies the trunk, as 64 hex digits. Of a GGUF file its SHA-256; of a folder the SHA-256
  * of what `sha256sum config.json *.safetensors` prints for the files in use, sorted by name. Each
- * file's digest is remembered in the cache folder by device, inode, size and time of change, so that
- * the second call reads nothing. */
+ * file's digest is remembered in the cache folder by device, inode, size and time of change, so
+ * that the second call reads nothing. */
 status weights_fingerprint(const weights *w, char hex[65]);
 
 #ifdef __cplusplus

@@ -1,13 +1,15 @@
 /* weights: the fingerprint of a trunk, and the cache of file digests
  *
- * A cache file fingerprints/DEVICE-INODE holds "SIZE MTIME_NS HEX\n". What cannot be read as that, or
- * is of another size or time, is ignored and replaced; a cache that cannot be written is no failure. */
+ * A cache file fingerprints/DEVICE-INODE holds "SIZE MTIME_NS HEX\n". What cannot be read as that,
+ * or is of another size or time, is ignored and replaced; a cache that cannot be written is no
+ * failure. */
 #include "core/sha256.h"
 #include "layers/weights_files.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -23,7 +25,9 @@ static status identify(const char *path, identity *out)
 
     if (stat(path, &st) != 0)
         return fail(STATUS_IO, "%s: cannot read: %s", path, strerror(errno));
-    *out = (identity){.device = st.st_dev, .inode = st.st_ino, .size = (uint64_t)st.st_size,
+    *out = (identity){.device = st.st_dev,
+                      .inode = st.st_ino,
+                      .size = (uint64_t)st.st_size,
                       .mtime = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
     return STATUS_OK;
 }
@@ -77,8 +81,10 @@ static status digest(arena *a, const char *path, char hex[SHA256_HEX])
     TRY(identify(path, &after));
     if (memcmp(&before, &after, sizeof before) != 0)
         return fail(STATUS_IO, "%s: changed while it was read", path);
-    const char *text = arena_printf(a, "%" PRIu64 " %" PRId64 " %s\n", before.size, before.mtime, hex);
-    if (entry && text && is_settled(&before) && file_replace(entry, text, strlen(text)) != STATUS_OK)
+    const char *text =
+        arena_printf(a, "%" PRIu64 " %" PRId64 " %s\n", before.size, before.mtime, hex);
+    if (entry && text && is_settled(&before) &&
+        file_replace(entry, text, strlen(text)) != STATUS_OK)
         status_clear();
     return STATUS_OK;
 }
@@ -126,10 +132,30 @@ static status fingerprint(arena *a, const weights *w, char hex[65])
     return s;
 }
 
+/* A random trunk is its config and its seed. */
+static status fingerprint_random(const weights *w, char hex[65])
+{
+    char  *text = cJSON_PrintUnformatted(w->config);
+    sha256 h;
+
+    if (!text)
+        return fail(STATUS_MEMORY, "%s: no memory for its text", w->path);
+    const status s = sha256_open(&h);
+    if (s == STATUS_OK) {
+        sha256_add(&h, text, strlen(text));
+        sha256_add(&h, &w->seed, sizeof w->seed);
+        sha256_close(&h, hex);
+    }
+    free(text);
+    return s;
+}
+
 status weights_fingerprint(const weights *w, char hex[65])
 {
     arena a;
 
+    if (w->random)
+        return fingerprint_random(w, hex);
     TRY(arena_open(&a, "fingerprint", (size_t)64 << 20));
     const status s = fingerprint(&a, w, hex);
     arena_close(&a);

@@ -55,9 +55,12 @@ static status read_sizes(const cJSON *config, reader *r)
     const struct {
         const char *key;
         int64_t    *to;
-    } sizes[] = {{"num_hidden_layers", &r->layers},   {"hidden_size", &r->hidden},
-                 {"intermediate_size", &r->ffn},      {"num_attention_heads", &r->heads},
-                 {"num_key_value_heads", &r->kv_heads}, {"head_dim", &r->head_dim},
+    } sizes[] = {{"num_hidden_layers", &r->layers},
+                 {"hidden_size", &r->hidden},
+                 {"intermediate_size", &r->ffn},
+                 {"num_attention_heads", &r->heads},
+                 {"num_key_value_heads", &r->kv_heads},
+                 {"head_dim", &r->head_dim},
                  {"vocab_size", &r->vocab}};
 
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
@@ -93,8 +96,8 @@ static status check_tensor(const reader *r, const role *as, const gguf_tensor *g
         return fail(STATUS_SHAPE, "%s: tensor %.200s is %s, must be %s", r->path, g->name,
                     shape_text(g->t.s), shape_text(want));
     if (!quant_is_real(g->t.type))
-        return fail(STATUS_FORMAT, "%s: tensor %.200s is stored as %s, must hold real numbers", r->path,
-                    g->name, dtype_name(g->t.type));
+        return fail(STATUS_FORMAT, "%s: tensor %.200s is stored as %s, must hold real numbers",
+                    r->path, g->name, dtype_name(g->t.type));
     return STATUS_OK;
 }
 
@@ -108,8 +111,9 @@ static status unpermute(arena *a, const reader *r, int64_t heads, tensor *t)
     uint8_t       *to;
 
     if (t->s.n == 1 && dtype_block(t->type) != 1)
-        return fail(STATUS_UNSUPPORTED, "%s: a bias of q or k is stored as %s, must be a plain type",
-                    r->path, dtype_name(t->type));
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: a bias of q or k is stored as %s, must be a plain type", r->path,
+                    dtype_name(t->type));
     TRY_TAKE(to, a, tensor_bytes(t));
     for (int64_t h = 0; h < heads; h++)
         for (int64_t i = 0; i < D / 2; i++)
@@ -161,8 +165,10 @@ static status translate(arena *a, const reader *r, const gguf_tensor *g, weight 
             return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is not known for this architecture",
                         r->path, g->name);
         if (number >= r->layers)
-            return fail(STATUS_FORMAT, "%s: tensor %.200s: the block must be 0..%lld, block_count is "
-                        "%lld", r->path, g->name, (long long)r->layers - 1, (long long)r->layers);
+            return fail(STATUS_FORMAT,
+                        "%s: tensor %.200s: the block must be 0..%lld, block_count is "
+                        "%lld",
+                        r->path, g->name, (long long)r->layers - 1, (long long)r->layers);
         out->name = arena_printf(a, "model.layers.%lld.%s", (long long)number, as->checkpoint);
         if (!out->name)
             return STATUS_MEMORY;

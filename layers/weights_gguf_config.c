@@ -21,8 +21,8 @@ static const architecture architectures[] = {{"llama", "LlamaForCausalLM", true,
 /* What a config is made of, read and checked before it is built. */
 typedef struct facts {
     const architecture *arch;
-    int64_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, window;
-    double  eps, theta;
+    int64_t             layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, window;
+    double              eps, theta;
 } facts;
 
 static const architecture *find_architecture(const char *name)
@@ -47,21 +47,23 @@ static status read_architecture(arena *a, const gguf *g, const architecture **ou
     TRY(gguf_string(a, g, "general.architecture", true, &name));
     *out = find_architecture(name);
     if (!*out)
-        return fail(STATUS_UNSUPPORTED, "%s: architecture is %.80s, must be llama, mistral or qwen2",
-                    g->map.path, name);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: architecture is %.80s, must be llama, mistral or qwen2", g->map.path,
+                    name);
     return STATUS_OK;
 }
 
 /* A whole number of the architecture's keys, at least `lo`. */
-static status read_int(arena *a, const gguf *g, const facts *f, const char *key, bool need, int64_t lo,
-                       int64_t hi, int64_t *out)
+static status read_int(arena *a, const gguf *g, const facts *f, const char *key, bool need,
+                       int64_t lo, int64_t hi, int64_t *out)
 {
     const char *full = arena_printf(a, "%s.%s", f->arch->name, key);
 
     return full ? gguf_int(g, full, need, lo, hi, out) : STATUS_MEMORY;
 }
 
-static status read_real(arena *a, const gguf *g, const facts *f, const char *key, bool need, double *out)
+static status read_real(arena *a, const gguf *g, const facts *f, const char *key, bool need,
+                        double *out)
 {
     const char *full = arena_printf(a, "%s.%s", f->arch->name, key);
 
@@ -69,7 +71,8 @@ static status read_real(arena *a, const gguf *g, const facts *f, const char *key
         return STATUS_MEMORY;
     TRY(gguf_double(g, full, need, out));
     if (!(*out > 0) || !isfinite(*out))
-        return fail(STATUS_FORMAT, "%s: %s is %g, must be above 0 and finite", g->map.path, full, *out);
+        return fail(STATUS_FORMAT, "%s: %s is %g, must be above 0 and finite", g->map.path, full,
+                    *out);
     return STATUS_OK;
 }
 
@@ -90,11 +93,14 @@ static status read_heads(arena *a, const gguf *g, facts *f)
     if (f->head_dim == 0 && f->hidden % f->heads == 0)
         f->head_dim = f->hidden / f->heads;
     if (f->head_dim == 0 || f->head_dim % 2)
-        return fail(STATUS_FORMAT, "%s: the head size is %lld (width %lld, %lld heads), must be even",
-                    g->map.path, (long long)f->head_dim, (long long)f->hidden, (long long)f->heads);
+        return fail(STATUS_FORMAT,
+                    "%s: the head size is %lld (width %lld, %lld heads), must be even", g->map.path,
+                    (long long)f->head_dim, (long long)f->hidden, (long long)f->heads);
     if (rotary && rotary != f->head_dim)
-        return fail(STATUS_UNSUPPORTED, "%s: rotary positions cover %lld of a head's %lld values, must "
-                    "cover all", g->map.path, (long long)rotary, (long long)f->head_dim);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: rotary positions cover %lld of a head's %lld values, must "
+                    "cover all",
+                    g->map.path, (long long)rotary, (long long)f->head_dim);
     return STATUS_OK;
 }
 
@@ -106,8 +112,8 @@ static status read_vocabulary(const gguf *g, facts *f)
     const char        *path = g->map.path;
 
     if (!embed || embed->t.s.n != 2)
-        return fail(STATUS_FORMAT, "%s: token_embd.weight is %s, must be a matrix [words, width]", path,
-                    embed ? shape_text(embed->t.s) : "missing");
+        return fail(STATUS_FORMAT, "%s: token_embd.weight is %s, must be a matrix [words, width]",
+                    path, embed ? shape_text(embed->t.s) : "missing");
     f->vocab = embed->t.s.d[0];
     if (f->vocab > INT32_MAX)
         return fail(STATUS_FORMAT, "%s: token_embd.weight has %lld rows, may have 2^31 - 1", path,
@@ -117,11 +123,15 @@ static status read_vocabulary(const gguf *g, facts *f)
     if (tokens->kind != GGUF_ARRAY || tokens->of != GGUF_TEXT)
         return fail(STATUS_FORMAT, "%s: tokenizer.ggml.tokens must be an array of texts", path);
     if (tokens->n > (uint64_t)f->vocab)
-        return fail(STATUS_FORMAT, "%s: token_embd.weight has %lld rows, must have one for each of %llu "
-                    "tokens", path, (long long)f->vocab, (unsigned long long)tokens->n);
+        return fail(STATUS_FORMAT,
+                    "%s: token_embd.weight has %lld rows, must have one for each of %llu "
+                    "tokens",
+                    path, (long long)f->vocab, (unsigned long long)tokens->n);
     if (types && (types->kind != GGUF_ARRAY || types->n != tokens->n))
-        return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type must be an array of %llu, one for each "
-                    "token", path, (unsigned long long)tokens->n);
+        return fail(STATUS_FORMAT,
+                    "%s: tokenizer.ggml.token_type must be an array of %llu, one for each "
+                    "token",
+                    path, (unsigned long long)tokens->n);
     return STATUS_OK;
 }
 
@@ -142,8 +152,8 @@ static status read_facts(arena *a, const gguf *g, facts *f)
     TRY(read_int(a, g, f, "context_length", true, 1, INT32_MAX, &f->context));
     TRY(read_int(a, g, f, "attention.sliding_window", false, 0, INT32_MAX, &f->window));
     if (f->window && f->arch->has_bias)
-        return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled", g->map.path,
-                    f->arch->name);
+        return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled",
+                    g->map.path, f->arch->name);
     TRY(read_real(a, g, f, "attention.layer_norm_rms_epsilon", true, &f->eps));
     TRY(read_real(a, g, f, "rope.freq_base", false, &f->theta));
     TRY(read_heads(a, g, f));
@@ -163,8 +173,8 @@ static status add_scaling(arena *a, const gguf *g, const facts *f, cJSON *config
     if (strcmp(kind, "none") == 0)
         return STATUS_OK;
     if (strcmp(kind, "linear") != 0 && strcmp(kind, "yarn") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: %s is %.60s, must be none, linear or yarn", g->map.path, key,
-                    kind);
+        return fail(STATUS_UNSUPPORTED, "%s: %s is %.60s, must be none, linear or yarn",
+                    g->map.path, key, kind);
     TRY(read_real(a, g, f, "rope.scaling.factor", true, &factor));
     TRY(read_int(a, g, f, "rope.scaling.original_context_length", false, 1, INT32_MAX, &original));
 
@@ -176,7 +186,8 @@ static status add_scaling(arena *a, const gguf *g, const facts *f, cJSON *config
     return STATUS_OK;
 }
 
-static status add_token(const gguf *g, const facts *f, const char *key, const char *name, cJSON *config)
+static status add_token(const gguf *g, const facts *f, const char *key, const char *name,
+                        cJSON *config)
 {
     int64_t id = -1;
 
@@ -220,7 +231,8 @@ static status fill(arena *a, const gguf *g, const facts *f, cJSON *config)
     if (f->window)
         cJSON_AddNumberToObject(config, "sliding_window", (double)f->window);
     if (!f->arch->has_bias) {
-        cJSON_AddBoolToObject(config, "attention_bias", gguf_find_tensor(g, "blk.0.attn_q.bias") != NULL);
+        cJSON_AddBoolToObject(config, "attention_bias",
+                              gguf_find_tensor(g, "blk.0.attn_q.bias") != NULL);
         cJSON_AddBoolToObject(config, "mlp_bias", gguf_find_tensor(g, "blk.0.ffn_up.bias") != NULL);
     } else if (!gguf_find_tensor(g, "blk.0.attn_q.bias"))
         return fail(STATUS_FORMAT, "%s: has no blk.0.attn_q.bias, which a %s model must have",

@@ -41,7 +41,7 @@ status peft_open(arena *a, model *m, uint64_t seed, peft **out)
     TRY_TAKE(p, a, 1);
     *p = (peft){.a = a, .m = m, .seed = seed};
     TRY_TAKE(p->modules, a, PEFT_MODULES_MAX);
-    TRY_TAKE(p->tuned, a, PEFT_TUNED_MAX);
+    TRY_TAKE(p->tensors, a, PEFT_TUNED_MAX);
     *out = p;
     return STATUS_OK;
 }
@@ -54,7 +54,7 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init
     if (p->n_tuned == PEFT_TUNED_MAX)
         return fail(STATUS_MEMORY, "more than %d tuned tensors", PEFT_TUNED_MAX);
 
-    tuned *x = &p->tuned[p->n_tuned];
+    tuned *x = &p->tensors[p->n_tuned];
     *x = (tuned){.module = at->module, .init = init, .from = from, .first = p->size};
     x->name = arena_printf(p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix);
     if (!x->name)
@@ -152,8 +152,8 @@ status peft_allocate(peft *p, arena *memory)
     TRY_TAKE(p->values, memory, p->size);
     memset(p->values, 0, (size_t)p->size * sizeof *p->values);
     for (int i = 0; i < p->n_tuned; i++) {
-        p->tuned[i].value.v = p->values + p->tuned[i].first;
-        start_tensor(p, &p->tuned[i]);
+        p->tensors[i].value.v = p->values + p->tensors[i].first;
+        start_tensor(p, &p->tensors[i]);
     }
     return STATUS_OK;
 }
@@ -161,7 +161,7 @@ status peft_allocate(peft *p, arena *memory)
 void peft_use_gradients(peft *p, float *flat)
 {
     for (int i = 0; i < p->n_tuned; i++)
-        p->tuned[i].grad.v = flat + p->tuned[i].first;
+        p->tensors[i].grad.v = flat + p->tensors[i].first;
 }
 
 var *peft_var(tape *t, const peft *p, tuned *x)

@@ -83,7 +83,7 @@ struct peft {
     uint64_t seed;
     int      n_modules, n_tuned;
     module  *modules;
-    tuned   *tuned;
+    tuned   *tensors;
     int64_t  size;    /* values in a flat buffer, padding included */
     int64_t  trained; /* values trained, padding not included */
     float   *values;  /* NULL until peft_allocate */
@@ -130,9 +130,10 @@ typedef struct adapter_info {
  * values that are not finite, by name. */
 status adapter_save(const peft *p, int module, const char *folder, const adapter_info *info);
 
-/* Reads a folder's adapter_config.json: method, options and patterns, ready for peft_add. */
-status adapter_read_config(arena *a, const char *folder, const peft_method **method, void **options,
-                           const char *const **patterns, int *n_patterns);
+/* Reads a folder's adapter_config.json: method, options, and the checkpoint names of the sites that its
+ * target_modules, exclude_modules and layers_to_transform select in this model, ready for peft_add. */
+status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
+                           void **options, const char *const **sites, int *n_sites);
 
 /* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */

@@ -98,7 +98,7 @@ static status llama_open(arena *a, model *m)
     llama_config c;
     llama       *l;
 
-    TRY(read_config(m->weights->config, "config.json", &c));
+    TRY(read_config(m->source->config, "config.json", &c));
     TRY_TAKE(l, a, 1);
     TRY_TAKE(l->blocks, a, c.layers);
     TRY_TAKE(m->sites, a, c.layers * SITES_PER_BLOCK + 1);
@@ -131,7 +131,7 @@ static status llama_open(arena *a, model *m)
     if (divisors && divisors->value.type != TYPE_F32)
         return fail(STATUS_FORMAT, "tensor rope_freqs.weight is of type %s, must be f32",
                     dtype_name(divisors->value.type));
-    return rope_frequencies(a, m->weights->config, "config.json", c.head_size,
+    return rope_frequencies(a, m->source->config, "config.json", c.head_size,
                             divisors ? divisors->value.v : NULL, m->real, &l->frequencies);
 }
 

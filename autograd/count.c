@@ -1,0 +1,84 @@
+/* count: how much a recorded computation holds and how much it must compute */
+#include "autograd/graph.h"
+
+tape_counts tape_count(const tape *t)
+{
+    tape_counts c = {.kept_bytes = t->kept_bytes, .values = t->n_slots};
+
+    for (int i = 0; i < t->n_entries; i++) {
+        c.operations += t->entries[i].phase == PHASE_FORWARD;
+        c.backward_operations += t->entries[i].phase == PHASE_BACKWARD;
+    }
+    return c;
+}
+
+static double rows_of(const slot *s)
+{
+    return (double)(s->v.t.rows ? *s->v.t.rows : shape_rows(s->v.t.s));
+}
+
+static double last_of(const slot *s)
+{
+    return (double)shape_last(s->v.t.s);
+}
+
+static bool wants(const node *n, int i)
+{
+    return n->backward && n->in[i] && n->in[i]->v.wanted;
+}
+
+/* x [N, K], w [M, K]: one product forward, one for each wanted gradient. */
+static void add_product(const node *n, int x, int w, double M, tape_work *out)
+{
+    const double one = 2 * rows_of(n->in[x]) * last_of(n->in[x]) * M;
+
+    out->forward += one;
+    out->backward += one * (wants(n, x) + wants(n, w));
+}
+
+/* The two thin products of x [N, K] with a [R, K] and b [M, R]; the gradient of h is needed for both a
+ * and x. */
+static void add_factors(const node *n, int x, int a, int b, tape_work *out)
+{
+    const double N = rows_of(n->in[x]), K = last_of(n->in[x]), R = last_of(n->in[b]);
+    const double M = (double)n->in[b]->v.t.s.d[0];
+
+    out->forward += 2 * N * R * (K + M);
+    out->backward += 2 * N * R * (M * ((wants(n, a) || wants(n, x)) + wants(n, b)) +
+                                  K * (wants(n, a) + wants(n, x)));
+}
+
+static void add_node(const node *n, double pairs, tape_work *out)
+{
+    switch (n->op) {
+    case OP_linear:
+        add_product(n, 0, 1, last_of(n->out[0]), out);
+        break;
+    case OP_lora:
+        add_factors(n, 1, 2, 3, out);
+        break;
+    case OP_linear_lora:
+        add_product(n, 0, 1, last_of(n->out[0]), out);
+        add_factors(n, 0, 3, 4, out);
+        break;
+    case OP_cross_entropy_head:
+        add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);
+        break;
+    case OP_attention:
+        out->forward += 4 * pairs * last_of(n->in[0]);
+        out->backward += n->backward ? 8 * pairs * last_of(n->in[0]) : 0;
+        break;
+    default: /* by element: not counted */
+        break;
+    }
+}
+
+tape_work tape_flops(const tape *t, double pairs)
+{
+    tape_work out = {0};
+
+    for (int i = 0; i < t->n_nodes; i++)
+        if (t->nodes[i].live)
+            add_node(&t->nodes[i], pairs, &out);
+    return out;
+}

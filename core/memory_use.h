@@ -1,0 +1,21 @@
+/* memory_use: how much memory this process holds, as the system counts it. */
+#ifndef CORE_MEMORY_USE_H
+#define CORE_MEMORY_USE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Resident bytes now and at most so far (VmRSS, VmHWM); allocates nothing. -1 where the system does
+ * not say. Either pointer may be NULL. */
+void memory_use(int64_t *now, int64_t *peak);
+
+/* Resets the peak to what is resident now; false where the system does not allow it. */
+int memory_peak_reset(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,69 @@
+/* example: records as token ids with labels */
+#ifndef DATA_EXAMPLE_H
+#define DATA_EXAMPLE_H
+
+#include "data/source.h"
+#include "data/template.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LABEL_NONE = -100 }; /* not a target */
+
+typedef struct example {
+    int32_t        n;
+    const int32_t *ids;    /* [n] */
+    const int32_t *labels; /* [n] aligned with ids, unshifted: labels[i] is predicted at row i - 1, so
+                              labels[0] never counts */
+    int32_t        task, label; /* label: class of the sample, -1 none */
+    int64_t        batch;       /* given micro-batch, -1 none */
+} example;
+
+typedef struct examples {
+    int64_t            n;
+    example           *v;
+    int64_t            n_tokens, n_targets; /* of all examples */
+    int32_t            longest;             /* tokens */
+    int64_t            n_cut, n_dropped;    /* what `overlong` did */
+    bool               batched;
+    int                n_labels;
+    const char *const *labels;
+} examples;
+
+/* Encodes a piece of text into ids in the arena, without adding anything at its ends. */
+typedef status (*encode_text)(void *context, arena *a, const char *text, size_t n, int32_t **ids,
+                              int64_t *count);
+
+typedef struct text_encoder {
+    encode_text encode;
+    void       *context;
+    int32_t     begin; /* id before every sample, -1: none; not with chat */
+    int32_t     end;   /* id behind every sample, a target where the text before it is one; -1: none;
+                          not with chat, whose template closes the turns itself */
+} text_encoder;
+
+/* The keys of `data:` that concern a single sample. */
+typedef struct example_options {
+    int64_t     length;   /* tokens a sample may have */
+    const char *overlong; /* cut | drop | error */
+    const char *loss_on;  /* target | assistant | all */
+} example_options;
+extern const key_table example_keys;
+
+/* Makes the examples of all records; t is resolved first and may be NULL for the source's own wording.
+ * `work` is scratch and comes back as it was; encoder, t and chat may be NULL for the ids source.
+ *
+ * overlong cut: the longest field of the prompt is shortened, at a blank where one is near, until the
+ * sample fits, so that the end of the prompt and the target stay whole; where that does not help (a
+ * conversation, a long target) the sample's end is cut off, and a sample that loses all its targets is
+ * dropped. Running text is cut into pieces of `length` tokens of which every token is a target. Counts
+ * of both are in `out`. All dropped, or loss_on: target without any target and class, is an error. */
+status examples_make(arena *a, arena *work, const records *r, const text_template *t,
+                     const chat_renderer *chat, const text_encoder *encoder,
+                     const example_options *o, examples *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

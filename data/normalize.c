@@ -1,0 +1,176 @@
+/* normalize: NFC with the origin of every byte.
+ *
+ * Each run from a character below U+0300 (those never join anything before them) up to the next one
+ * is decomposed, put in canonical order and composed again. A character carries a `change` on the
+ * way: +1 when decomposition inserted it, -k when composition swallowed k others. Origins follow
+ * the reference: characters are matched with the given ones in order, an inserted one has the range
+ * of the one before, a composed one has the range of the first it was made of. */
+#include "core/utf8.h"
+#include "data/tokenizer_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utf8proc.h>
+
+typedef struct nchar {
+    utf8proc_int32_t code;
+    int32_t change;
+    int32_t class;
+} nchar;
+
+enum { DECOMPOSED_MAX = 32 };
+
+bool normalize_is_plain(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)text[i] >= 0xCC) /* first byte of U+0300 */
+            return false;
+    return true;
+}
+
+/* Stable sort of each run of characters with a class other than 0: insertion for short runs,
+ * counting by class for long ones. */
+static status order(nchar *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t end = i;
+        while (end < n && v[end].class != 0)
+            end++;
+        if (end - i > 32) {
+            size_t at[257] = {0};
+            nchar *copy = malloc((end - i) * sizeof *copy);
+            if (!copy)
+                return fail(STATUS_MEMORY, "tokenizer: no memory to order %zu marks", end - i);
+            memcpy(copy, v + i, (end - i) * sizeof *copy);
+            for (size_t k = 0; k < end - i; k++)
+                at[copy[k].class + 1]++;
+            for (int c = 0; c < 256; c++)
+                at[c + 1] += at[c];
+            for (size_t k = 0; k < end - i; k++)
+                v[i + at[copy[k].class]++] = copy[k];
+            free(copy);
+        } else
+            for (size_t k = i + 1; k < end; k++) {
+                const nchar c = v[k];
+                size_t to = k;
+                for (; to > i && v[to - 1].class > c.class; to--)
+                    v[to] = v[to - 1];
+                v[to] = c;
+            }
+        i = end;
+    }
+    return STATUS_OK;
+}
+
+static bool compose_pair(utf8proc_int32_t a, utf8proc_int32_t b, utf8proc_int32_t *out)
+{
+    utf8proc_int32_t pair[2] = {a, b};
+
+    if (utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1)
+        return false;
+    *out = pair[0];
+    return true;
+}
+
+static size_t compose(nchar *v, size_t n)
+{
+    size_t to = 0, starter = SIZE_MAX;
+    int last = -1; /* class of the last character that stayed behind the starter */
+
+    for (size_t i = 0; i < n; i++) {
+        utf8proc_int32_t code;
+        if (starter != SIZE_MAX && last < v[i].class && (last < 0 || v[i].class > 0) &&
+            compose_pair(v[starter].code, v[i].code, &code)) {
+            v[starter].code = code;
+            v[starter].change += v[i].change - 1;
+            continue;
+        }
+        v[to] = v[i];
+        if (v[i].class == 0) {
+            starter = to;
+            last = -1;
+        } else
+            last = v[i].class;
+        to++;
+    }
+    return to;
+}
+
+static status put(aligned_text *out, const char *bytes, size_t n, size_t from, size_t to)
+{
+    TRY(grow(&out->v, &out->room, out->n + n, 1));
+    TRY(grow(&out->from, &out->room_from, out->n + n, sizeof *out->from));
+    TRY(grow(&out->to, &out->room_to, out->n + n, sizeof *out->to));
+    memcpy(out->v + out->n, bytes, n);
+    for (size_t i = out->n; i < out->n + n; i++) {
+        out->from[i] = (uint32_t)from;
+        out->to[i] = (uint32_t)to;
+    }
+    out->n += n;
+    return STATUS_OK;
+}
+
+/* Writes composed characters; at walks through the given characters. */
+static status write_run(aligned_text *out, const nchar *v, size_t n, const char *text, size_t at,
+                        size_t end, size_t base)
+{
+    size_t from = at, to = at; /* the last given character that was used */
+
+    for (size_t i = 0; i < n; i++) {
+        char bytes[4];
+        for (int32_t k = v[i].change; k <= 0 && at < end; k++) {
+            const size_t begin = at++;
+            while (at < end && ((uint8_t)text[at] & 0xC0) == 0x80)
+                at++;
+            if (k == v[i].change) {
+                from = begin;
+                to = at;
+            }
+        }
+        const int size = utf8_put((uint32_t)v[i].code, bytes);
+        TRY(put(out, bytes, (size_t)size, base + from, base + to));
+    }
+    return STATUS_OK;
+}
+
+static status run(tokenizer_work *w, const char *text, size_t begin, size_t end, size_t base,
+                  aligned_text *out)
+{
+    size_t n = 0;
+
+    for (size_t at = begin; at < end;) {
+        uint32_t code;
+        utf8proc_int32_t parts[DECOMPOSED_MAX];
+        int ignored = 0;
+        at += (size_t)utf8_next(text, end, at, &code);
+        const utf8proc_ssize_t k =
+            utf8proc_decompose_char((utf8proc_int32_t)code, parts, DECOMPOSED_MAX,
+                                    UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &ignored);
+        CHECK(k >= 1 && k <= DECOMPOSED_MAX);
+        TRY(grow(&w->scratch[0], &w->room_scratch[0], n + (size_t)k, sizeof(nchar)));
+        nchar *v = w->scratch[0];
+        for (utf8proc_ssize_t i = 0; i < k; i++)
+            v[n++] = (nchar){parts[i], i > 0, utf8proc_get_property(parts[i])->combining_class};
+    }
+    TRY(order(w->scratch[0], n));
+    n = compose(w->scratch[0], n);
+    return write_run(out, w->scratch[0], n, text, begin, end, base);
+}
+
+status normalize_nfc(tokenizer_work *w, const char *text, size_t n, size_t base, aligned_text *out)
+{
+    out->n = 0;
+    for (size_t begin = 0; begin < n;) {
+        size_t end = begin;
+        do
+            end++;
+        while (end < n && ((uint8_t)text[end] >= 0xCC || ((uint8_t)text[end] & 0xC0) == 0x80));
+        if (normalize_is_plain(text + begin, end - begin))
+            TRY(put(out, text + begin, end - begin, base + begin, base + end));
+        else
+            TRY(run(w, text, begin, end, base, out));
+        begin = end;
+    }
+    return STATUS_OK;
+}

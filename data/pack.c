@@ -1,0 +1,310 @@
+/* pack: the plan of a step, and the filling of a micro-batch */
+#include "data/pack.h"
+
+#include <string.h>
+
+status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
+{
+    *out = (batch){.capacity = capacity, .seqs_capacity = seqs_capacity};
+    TRY_TAKE(out->ids, a, capacity);
+    TRY_TAKE(out->positions, a, capacity);
+    TRY_TAKE(out->seq_of_row, a, capacity);
+    TRY_TAKE(out->offsets, a, seqs_capacity + 1);
+    TRY_TAKE(out->target_rows, a, capacity);
+    TRY_TAKE(out->target_ids, a, capacity);
+    TRY_TAKE(out->task, a, seqs_capacity);
+    TRY_TAKE(out->label, a, seqs_capacity);
+    TRY_TAKE(out->sample, a, seqs_capacity);
+    TRY_TAKE(out->example, a, seqs_capacity);
+    out->offsets[0] = 0;
+    return STATUS_OK;
+}
+
+bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
+{
+    const int32_t s = b->n_seqs, row = b->n_tokens;
+
+    if (s >= b->seqs_capacity || row + (int64_t)e->n > b->capacity)
+        return false;
+    memcpy(b->ids + row, e->ids, (size_t)e->n * sizeof *b->ids);
+    for (int32_t i = 0; i < e->n; i++) {
+        b->positions[row + i] = i;
+        b->seq_of_row[row + i] = s;
+        if (i > 0 && e->labels[i] != LABEL_NONE) {
+            b->target_rows[b->n_targets] = row + i - 1;
+            b->target_ids[b->n_targets++] = e->labels[i];
+        }
+    }
+    b->task[s] = e->task;
+    b->label[s] = e->label;
+    b->sample[s] = sample;
+    b->example[s] = number;
+    b->n_tokens = row + e->n;
+    b->offsets[++b->n_seqs] = b->n_tokens;
+    return true;
+}
+
+/* The capacities of given micro-batches. */
+static status measure_given(packer *p)
+{
+    int64_t tokens = 0, seqs = 0;
+
+    for (int64_t i = 0; i < p->x->n; i++) {
+        const bool fresh = i == 0 || p->x->v[i].batch != p->x->v[i - 1].batch;
+
+        tokens = (fresh ? 0 : tokens) + p->x->v[i].n;
+        seqs = (fresh ? 0 : seqs) + 1;
+        p->batches += fresh;
+        p->capacity = tokens > p->capacity ? tokens : p->capacity;
+        p->seqs_capacity = seqs > p->seqs_capacity ? seqs : p->seqs_capacity;
+    }
+    if (p->capacity > INT32_MAX / 2)
+        return fail(STATUS_SHAPE, "data: a given micro-batch has %lld tokens, may have %d",
+                    (long long)p->capacity, INT32_MAX / 2);
+    p->leaves_capacity = p->o.accumulate;
+    return STATUS_OK;
+}
+
+static status measure_packed(packer *p)
+{
+    const pack_options *o = &p->o;
+    int64_t             shortest = o->pack;
+
+    if (o->pack < 1 || o->pack > INT32_MAX / 2)
+        return fail(STATUS_USAGE, "data: pack is %lld tokens, must be 1..%d", (long long)o->pack,
+                    INT32_MAX / 2);
+    if (o->batch_tokens % o->pack != 0)
+        return fail(STATUS_USAGE, "train: batch_tokens is %lld, must be a multiple of pack (%lld)",
+                    (long long)o->batch_tokens, (long long)o->pack);
+    for (int64_t i = 0; i < p->x->n; i++) {
+        const int64_t n = p->x->v[i].n;
+
+        if (n > o->pack)
+            return fail(STATUS_SHAPE,
+                        "data: sample %lld has %lld tokens, more than a micro-batch holds (pack %lld): "
+                        "length must be at most pack",
+                        (long long)i, (long long)n, (long long)o->pack);
+        shortest = n < shortest ? n : shortest;
+    }
+    p->capacity = o->pack;
+    p->seqs_capacity = o->pack / (shortest > 0 ? shortest : 1);
+    if (o->batch_samples > 0 && o->batch_samples < p->seqs_capacity)
+        p->seqs_capacity = o->batch_samples;
+    p->leaves_capacity = o->batch_samples  ? o->batch_samples
+                         : o->batch_tokens ? o->batch_tokens / o->pack
+                                           : o->accumulate;
+    return STATUS_OK;
+}
+
+status packer_open(arena *a, const examples *x, const pack_options *o, packer *out)
+{
+    int64_t samples;
+
+    *out = (packer){.x = x, .o = *o, .key = rng_key_for(o->seed, "shuffle")};
+    if (x->n == 0)
+        return fail(STATUS_USAGE, "data: there are no examples");
+    if (o->batch_tokens < 0 || o->batch_samples < 0 || o->accumulate < 0 || o->epochs < 0)
+        return fail(STATUS_USAGE, "train: batch_tokens, batch_samples, accumulate and epochs must not be "
+                                  "negative");
+    if ((o->batch_tokens > 0) + (o->batch_samples > 0) + (o->accumulate > 0) > 1)
+        return fail(STATUS_USAGE, "train: only one of batch_tokens, batch_samples and accumulate may be "
+                                  "given");
+    if (x->batched && (o->batch_tokens || o->batch_samples))
+        return fail(STATUS_USAGE, "train: the data gives its micro-batches: a step is `accumulate` of "
+                                  "them, not %s",
+                    o->batch_tokens ? "batch_tokens" : "batch_samples");
+    out->o.accumulate = o->accumulate ? o->accumulate : 1;
+    TRY(x->batched ? measure_given(out) : measure_packed(out));
+    if (MUL_OVERFLOWS(out->leaves_capacity, out->seqs_capacity, &samples) || samples > INT32_MAX)
+        return fail(STATUS_USAGE, "train: a step of %lld micro-batches is too large",
+                    (long long)out->leaves_capacity);
+    if (o->batch_samples)
+        samples = o->batch_samples;
+    TRY_TAKE(out->first, a, out->leaves_capacity + 1);
+    TRY_TAKE(out->samples, a, samples);
+    TRY_TAKE(out->used, a, samples);
+    return STATUS_OK;
+}
+
+status packer_open_once(arena *a, const examples *x, int64_t pack, packer *out)
+{
+    return packer_open(a, x, &(pack_options){.pack = pack, .epochs = 1}, out);
+}
+
+static pack_sample place_sample(const packer *p, int64_t epoch, int64_t place)
+{
+    const int64_t n = p->x->n;
+
+    return (pack_sample){
+        .sample = epoch * n + place,
+        .example = p->o.shuffle && !p->batches ? rng_permute(p->key, (uint32_t)epoch, n, place) : place,
+    };
+}
+
+static bool ended(const packer *p)
+{
+    return p->o.epochs > 0 && p->at.epoch >= p->o.epochs;
+}
+
+static void add_sample(packer *p, pack_step *s, pack_sample which)
+{
+    const example *e = &p->x->v[which.example];
+
+    p->samples[s->n_samples++] = which;
+    s->n_tokens += e->n;
+    for (int32_t i = 1; i < e->n; i++)
+        s->n_targets += e->labels[i] != LABEL_NONE;
+}
+
+static void close_leaf(packer *p, pack_step *s)
+{
+    p->first[++s->n_leaves] = (int32_t)s->n_samples;
+}
+
+/* Fills one micro-batch from the waiting samples, refilling them within the epoch. */
+static void plan_leaf(packer *p, pack_step *s)
+{
+    pack_position *at = &p->at;
+    int64_t        room = p->capacity;
+    const int64_t  from = s->n_samples;
+
+    for (int64_t w = 0;;) {
+        while (at->n_waiting < PACK_WINDOW && at->next < p->x->n)
+            at->waiting[at->n_waiting++] = at->next++;
+        if (w >= at->n_waiting || s->n_samples - from >= p->seqs_capacity)
+            break;
+
+        const pack_sample which = place_sample(p, at->epoch, at->waiting[w]);
+        if (p->x->v[which.example].n > room) {
+            w++;
+            continue;
+        }
+        room -= p->x->v[which.example].n;
+        add_sample(p, s, which);
+        at->n_waiting--;
+        memmove(at->waiting + w, at->waiting + w + 1,
+                (size_t)(at->n_waiting - w) * sizeof *at->waiting);
+    }
+    if (at->n_waiting == 0 && at->next == p->x->n) {
+        at->epoch++;
+        at->next = 0;
+    }
+    close_leaf(p, s);
+}
+
+/* All lines of the next given micro-batch. */
+static void plan_given(packer *p, pack_step *s)
+{
+    const int64_t number = p->x->v[p->at.next].batch;
+
+    do {
+        add_sample(p, s, place_sample(p, p->at.epoch, p->at.next++));
+    } while (p->at.next < p->x->n && p->x->v[p->at.next].batch == number);
+    if (p->at.next == p->x->n) {
+        p->at.epoch++;
+        p->at.next = 0;
+    }
+    close_leaf(p, s);
+}
+
+/* The next batch_samples samples, dealt to micro-batches: first the oldest that is left, then every
+ * later one that fits. Reads past an epoch's end. */
+static void plan_samples(packer *p, pack_step *s)
+{
+    const int64_t n = p->x->n;
+    pack_position at = p->at;
+    int64_t       total = 0, from = 0;
+
+    for (; total < p->o.batch_samples && !ended(p); total++) {
+        p->used[total] = false;
+        if (++p->at.next == n) {
+            p->at.epoch++;
+            p->at.next = 0;
+        }
+    }
+    while (s->n_samples < total) {
+        int64_t room = p->capacity, seqs = 0;
+
+        while (p->used[from])
+            from++;
+        for (int64_t i = from; i < total && seqs < p->seqs_capacity; i++) {
+            const int64_t place = at.next + i;
+            if (p->used[i])
+                continue;
+            const pack_sample which = place_sample(p, at.epoch + place / n, place % n);
+            if (p->x->v[which.example].n > room)
+                continue;
+            room -= p->x->v[which.example].n;
+            p->used[i] = true;
+            seqs++;
+            add_sample(p, s, which);
+        }
+        close_leaf(p, s);
+    }
+}
+
+void packer_step(packer *p, pack_step *out)
+{
+    *out = (pack_step){.first = p->first, .samples = p->samples};
+    p->first[0] = 0;
+    if (ended(p))
+        return;
+    if (p->o.batch_samples > 0)
+        plan_samples(p, out);
+    else
+        while (out->n_leaves < p->leaves_capacity && !ended(p)) {
+            if (p->batches)
+                plan_given(p, out);
+            else
+                plan_leaf(p, out);
+        }
+    p->at.step++;
+}
+
+void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
+{
+    CHECK(leaf >= 0 && leaf < s->n_leaves);
+    b->n_tokens = b->n_seqs = b->n_targets = 0;
+    for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {
+        const pack_sample w = s->samples[i];
+        const bool        fits = batch_add(b, &p->x->v[w.example], w.sample, w.example);
+        CHECK(fits);
+    }
+}
+
+status packer_seek(packer *p, const pack_position *to)
+{
+    bool ok = to->epoch >= 0 && to->step >= 0 && to->next >= 0 && to->next <= p->x->n &&
+              to->n_waiting >= 0 && to->n_waiting <= PACK_WINDOW &&
+              (to->next < p->x->n || to->n_waiting > 0) &&
+              (to->n_waiting == 0 || (!p->batches && !p->o.batch_samples));
+
+    for (int64_t i = 0; ok && i < to->n_waiting; i++)
+        ok = to->waiting[i] >= (i ? to->waiting[i - 1] + 1 : 0) && to->waiting[i] < to->next;
+    if (ok && p->batches && to->next > 0)
+        ok = p->x->v[to->next].batch != p->x->v[to->next - 1].batch;
+    if (!ok)
+        return fail(STATUS_FORMAT,
+                    "data: the saved position (epoch %lld, sample %lld, step %lld) does not belong to "
+                    "these %lld examples",
+                    (long long)to->epoch, (long long)to->next, (long long)to->step,
+                    (long long)p->x->n);
+    p->at = *to;
+    return STATUS_OK;
+}
+
+int64_t packer_count(const packer *p, int64_t epochs)
+{
+    packer    copy = *p;
+    pack_step s;
+
+    if (epochs < 1)
+        return 0;
+    copy.at = (pack_position){0};
+    copy.o.epochs = epochs;
+    for (;;) {
+        packer_step(&copy, &s);
+        if (s.n_leaves == 0)
+            return copy.at.step;
+    }
+}

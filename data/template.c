@@ -1,0 +1,280 @@
+/* template: places for fields, and conversations */
+#include "data/template.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One part of a wording: a literal text, or a field's name. */
+typedef struct part {
+    const char *text;
+    size_t      length;
+    bool        is_field;
+} part;
+
+/* Takes the next part from *at; false at the end. A lone brace is an error. */
+static status next_part(const char **at, part *out, bool *more)
+{
+    const char *p = *at;
+
+    *more = *p != '\0';
+    if (!*more)
+        return STATUS_OK;
+    if ((p[0] == '{' || p[0] == '}') && p[1] == p[0]) {
+        *out = (part){.text = p, .length = 1};
+        *at = p + 2;
+    } else if (*p == '{') {
+        const size_t n = strcspn(p + 1, "{}");
+        if (n == 0 || p[1 + n] != '}')
+            return fail(STATUS_USAGE, "template: \"%.40s\": a field is written {name}, a brace {{", p);
+        *out = (part){.text = p + 1, .length = n, .is_field = true};
+        *at = p + n + 2;
+    } else if (*p == '}') {
+        return fail(STATUS_USAGE, "template: \"%.40s\": a single } closes nothing; a brace is }}", p);
+    } else {
+        const size_t n = strcspn(p, "{}");
+        *out = (part){.text = p, .length = n};
+        *at = p + n;
+    }
+    return STATUS_OK;
+}
+
+static int field_index(const record *r, const part *p)
+{
+    for (int i = 0; i < r->n_fields; i++)
+        if (strlen(r->fields[i].name) == p->length &&
+            memcmp(r->fields[i].name, p->text, p->length) == 0)
+            return i;
+    return -1;
+}
+
+static status no_field(const record *r, const part *p)
+{
+    char   names[400] = "", where[256];
+    size_t at = 0;
+
+    for (int i = 0; i < r->n_fields && at < sizeof names - 1; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
+                               r->fields[i].name);
+    return fail(STATUS_USAGE, "template: there is no field {%.*s}; %s has: %s", (int)p->length, p->text,
+                record_where(r, where), r->n_fields ? names : "none");
+}
+
+/* Writes the wording with the record's fields; with out NULL only measures. */
+static status fill(const char *words, const record *r, char *out, size_t *length)
+{
+    part p;
+    bool more;
+
+    *length = 0;
+    for (;;) {
+        TRY(next_part(&words, &p, &more));
+        if (!more)
+            return STATUS_OK;
+        if (p.is_field) {
+            const int i = field_index(r, &p);
+            if (i < 0)
+                return no_field(r, &p);
+            p.text = r->fields[i].text;
+            p.length = r->fields[i].length;
+        }
+        if (out)
+            memcpy(out + *length, p.text, p.length);
+        *length += p.length;
+    }
+}
+
+static status fill_take(const char *words, const record *r, arena *a, char **out, size_t *length)
+{
+    TRY(fill(words, r, NULL, length));
+    TRY_TAKE(*out, a, *length + 1);
+    TRY(fill(words, r, *out, length));
+    (*out)[*length] = '\0';
+    return STATUS_OK;
+}
+
+status template_resolve(text_template *t, const records *r, const chat_renderer *chat)
+{
+    size_t n;
+
+    if (t->chat && (!chat || !chat->render))
+        return fail(STATUS_USAGE, "template: chat needs a tokenizer that has a chat template");
+    if (!t->words.prompt && !(t->chat && r->v[0].messages))
+        t->words = t->chat ? r->chat : r->plain;
+    if (!t->words.prompt) {
+        if (t->chat && r->v[0].messages)
+            return STATUS_OK;
+        return fail(STATUS_USAGE, "template: %s has no wording of its own: write "
+                                  "template: {prompt: \"..{field}..\", target: \"..\"}%s",
+                    r->v[0].origin, r->v[0].messages ? " or template: chat" : "");
+    }
+    TRY(fill(t->words.prompt, &r->v[0], NULL, &n));
+    return t->words.target ? fill(t->words.target, &r->v[0], NULL, &n) : STATUS_OK;
+}
+
+int template_longest(const text_template *t, const record *r)
+{
+    const char *at = t->words.prompt;
+    part        p;
+    bool        more = at != NULL;
+    int         best = -1;
+
+    while (more && next_part(&at, &p, &more) == STATUS_OK && more) {
+        const int i = p.is_field ? field_index(r, &p) : -1;
+        if (i >= 0 && (best < 0 || r->fields[i].length > r->fields[best].length))
+            best = i;
+    }
+    return best;
+}
+
+static size_t trimmed(const char *text, size_t n)
+{
+    while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])
+        n--;
+    return n;
+}
+
+/* Where an answer's text ends: line ends behind the mark that closes the turn are no part of it (they
+ * are never generated); without such a mark they are the mark. */
+static size_t answer_end(const char *answer, size_t n, const char *content)
+{
+    const size_t short_n = trimmed(answer, n), c = trimmed(content, strlen(content));
+
+    if (c <= short_n && memcmp(answer + short_n - c, content, c) == 0)
+        return n;
+    return short_n;
+}
+
+typedef struct conversation {
+    const chat_renderer *chat;
+    const record        *r;
+    arena               *a;
+    text_pieces         *out;
+    const char          *text; /* rendered so far, of which `done` bytes are in pieces */
+    size_t               done;
+} conversation;
+
+static void add_piece(text_pieces *out, const char *text, size_t n, bool target, bool assistant)
+{
+    if (n > 0)
+        out->v[out->n++] = (text_piece){text, n, target, assistant};
+}
+
+/* Renders the conversation up to an assistant's message, with and without it, and adds the pieces
+ * before it and its own. */
+static status add_turn(conversation *c, const cJSON *before, const cJSON *with, const char *content,
+                       bool last)
+{
+    char  *prompt, *full, where[256];
+    size_t n_prompt, n_full;
+
+    TRY(c->chat->render(c->chat->context, c->a, before, true, &prompt, &n_prompt));
+    TRY(c->chat->render(c->chat->context, c->a, with, false, &full, &n_full));
+    if (n_full < n_prompt || n_prompt < c->done || memcmp(full, prompt, n_prompt) != 0 ||
+        memcmp(full, c->text ? c->text : "", c->done) != 0)
+        return fail(STATUS_UNSUPPORTED,
+                    "template: the chat template does not write the turns of %s one after another, so "
+                    "that answers cannot be told from prompts",
+                    record_where(c->r, where));
+
+    const size_t end = n_prompt + answer_end(full + n_prompt, n_full - n_prompt, content);
+    add_piece(c->out, full + c->done, n_prompt - c->done, false, false);
+    add_piece(c->out, full + n_prompt, end - n_prompt, last, true);
+    c->text = full;
+    c->done = end;
+    return STATUS_OK;
+}
+
+static status render_messages(conversation *c, const cJSON *messages)
+{
+    const int n = cJSON_GetArraySize(messages);
+    cJSON    *so_far = cJSON_CreateArray();
+    int       last = -1, i = 0;
+    status    s = STATUS_OK;
+
+    for (const cJSON *m = messages->child; m; m = m->next, i++)
+        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(m, "role")), "assistant") == 0)
+            last = i;
+    c->out->v = arena_take(c->a, 2 * (size_t)n + 1, sizeof *c->out->v);
+    if (!so_far || !c->out->v)
+        s = fail(STATUS_MEMORY, "template: no memory for %d messages", n);
+    i = 0;
+    for (const cJSON *m = messages->child; m && s == STATUS_OK; m = m->next, i++) {
+        const char *role = cJSON_GetObjectItemCaseSensitive(m, "role")->valuestring;
+        const char *content = cJSON_GetObjectItemCaseSensitive(m, "content")->valuestring;
+        cJSON      *before = strcmp(role, "assistant") == 0 ? cJSON_Duplicate(so_far, 1) : NULL;
+
+        cJSON_AddItemToArray(so_far, cJSON_Duplicate(m, 1));
+        if (before)
+            s = add_turn(c, before, so_far, content, i == last);
+        cJSON_Delete(before);
+    }
+    if (s == STATUS_OK && last < n - 1) { /* what follows the last answer, or all of it without one */
+        char  *text;
+        size_t length;
+        s = c->chat->render(c->chat->context, c->a, so_far, false, &text, &length);
+        if (s == STATUS_OK && length > c->done)
+            add_piece(c->out, text + c->done, length - c->done, false, false);
+    }
+    cJSON_Delete(so_far);
+    return s;
+}
+
+static cJSON *add_message(cJSON *list, const char *role, const char *content)
+{
+    cJSON *m = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(m, "role", role);
+    cJSON_AddStringToObject(m, "content", content);
+    cJSON_AddItemToArray(list, m);
+    return m;
+}
+
+static status render_conversation(const text_template *t, const chat_renderer *chat, const record *r,
+                                  arena *a, text_pieces *out)
+{
+    conversation c = {.chat = chat, .r = r, .a = a, .out = out};
+    cJSON       *messages;
+    char         where[256];
+
+    if (t->words.prompt) {
+        char  *prompt, *target = NULL;
+        size_t n;
+
+        TRY(fill_take(t->words.prompt, r, a, &prompt, &n));
+        if (t->words.target)
+            TRY(fill_take(t->words.target, r, a, &target, &n));
+        messages = cJSON_CreateArray();
+        add_message(messages, "user", prompt);
+        if (target)
+            add_message(messages, "assistant", target);
+    } else {
+        if (!r->messages)
+            return fail(STATUS_FORMAT, "%s: has no messages", record_where(r, where));
+        messages = cJSON_Parse(r->messages);
+    }
+    if (!messages)
+        return fail(STATUS_MEMORY, "template: no memory for messages");
+    const status s = render_messages(&c, messages);
+    cJSON_Delete(messages);
+    return s;
+}
+
+status template_render(const text_template *t, const chat_renderer *chat, const record *r, arena *a,
+                       text_pieces *out)
+{
+    char  *text;
+    size_t n;
+
+    *out = (text_pieces){0};
+    if (t->chat)
+        return render_conversation(t, chat, r, a, out);
+    TRY_TAKE(out->v, a, 2);
+    TRY(fill_take(t->words.prompt, r, a, &text, &n));
+    add_piece(out, text, n, false, false);
+    if (t->words.target) {
+        TRY(fill_take(t->words.target, r, a, &text, &n));
+        add_piece(out, text, n, true, true);
+    }
+    return STATUS_OK;
+}

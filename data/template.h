@@ -1,0 +1,61 @@
+/* template: how a record becomes text.
+ *
+ * A template is a wording with places for fields: "Describe it.\n\n{long}" and " {short}"; {{ and }}
+ * stand for braces. With `chat` the two become the turns of a user and an assistant, or the record's
+ * own `messages` are taken, and the tokenizer's template renders them. */
+#ifndef DATA_TEMPLATE_H
+#define DATA_TEMPLATE_H
+
+#include "data/source.h"
+
+#include <cjson/cJSON.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Renders a list of messages with the tokenizer's template into the arena; `ask` adds what comes before
+ * an assistant's answer. */
+typedef status (*render_chat)(void *context, arena *a, const cJSON *messages, bool ask, char **text,
+                              size_t *length);
+
+typedef struct chat_renderer {
+    render_chat render;
+    void       *context;
+} chat_renderer;
+
+typedef struct text_template {
+    bool    chat;
+    wording words; /* prompt NULL: the source's own wording, or the record's messages */
+} text_template;
+
+/* A piece of the rendered text; the pieces of a record are encoded one by one, so that a prompt has the
+ * same ids with and without its answer. */
+typedef struct text_piece {
+    const char *text;
+    size_t      length;
+    bool        target;    /* counts under loss_on: target */
+    bool        assistant; /* counts under loss_on: assistant */
+} text_piece;
+
+typedef struct text_pieces {
+    int         n;
+    text_piece *v;
+} text_pieces;
+
+/* Fills in the source's wording and checks that the template fits: known fields (of the first record),
+ * braces in order, a renderer where one is needed. */
+status template_resolve(text_template *t, const records *r, const chat_renderer *chat);
+
+/* The pieces of one record, in the arena. The record must have every field that the template names. */
+status template_render(const text_template *t, const chat_renderer *chat, const record *r, arena *a,
+                       text_pieces *out);
+
+/* The number of the longest field that the prompt names (the one to shorten when a sample is too long);
+ * -1: none. */
+int template_longest(const text_template *t, const record *r);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

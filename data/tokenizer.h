@@ -1,0 +1,84 @@
+/* tokenizer: text to token ids and back, exactly as the checkpoint was trained.
+ *
+ * Read from tokenizer.json (and tokenizer_config.json, chat_template.jinja beside it) or from the
+ * metadata of a GGUF file. Byte-level BPE stands; every other model, normalizer, pre-tokenizer,
+ * post-processor or decoder is refused by name, never approximated. Truncation and padding of the
+ * file are checked and ignored: the caller packs.
+ *
+ * The way of a text: added tokens written in it are found first; each stretch between them is
+ * normalised (NFC), cut into pieces, and each piece becomes tokens; then the template adds <s> and
+ * the like. Offsets are bytes of the text as given, whatever happened on the way.
+ *
+ * Threads: a const tokenizer may be used by any number of threads at once, each with its own arena.
+ */
+#ifndef DATA_TOKENIZER_H
+#define DATA_TOKENIZER_H
+
+#include "core/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tokenizer tokenizer;
+
+typedef struct token_list {
+    int64_t n;
+    int32_t *ids;
+    uint32_t *begin, *end; /* [begin, end) of the text; a part of a character has the whole one's
+                              range; tokens of the template have 0, 0 */
+    uint8_t *types;        /* token type: 0, or what the template gives the second text */
+    uint8_t *special;      /* 1: from the template, not from the text */
+} token_list;
+
+/* Reads a tokenizer: path is a folder with tokenizer.json, a .json file, or a .gguf file.
+ * Everything but the compiled patterns lies in the arena. Failures name the file and what in it is
+ * wrong. */
+status tokenizer_open(arena *a, const char *path, tokenizer **out);
+
+/* Gives the compiled patterns back; NULL is fine. The arena stays the caller's. */
+void tokenizer_close(tokenizer *t);
+
+/* Tokens of a text of at most 1 GiB of valid UTF-8 (it may hold NULs). add_special: with the tokens
+ * of the template (BOS, EOS ...); special tokens written in the text are recognised either way.
+ * Bytes without a token and without an unknown token are dropped, as the reference does. */
+status tokenizer_encode(const tokenizer *t, arena *a, const char *text, size_t length,
+                        bool add_special, token_list *out);
+
+/* The same for two texts; offsets are those of the text that a token came from. */
+status tokenizer_encode_pair(const tokenizer *t, arena *a, const char *text, size_t length,
+                             const char *second, size_t second_length, bool add_special,
+                             token_list *out);
+
+/* Text of n ids, NUL-terminated; ids that have no token are left out, and so are special tokens
+ * when skip_special is true. Bytes that are not UTF-8 (a character cut in the middle) become
+ * U+FFFD. */
+status tokenizer_decode(const tokenizer *t, arena *a, const int32_t *ids, int64_t n,
+                        bool skip_special, char **text, size_t *length);
+
+/* Largest id + 1: an embedding table needs at least that many rows. */
+int32_t tokenizer_size(const tokenizer *t);
+
+/* Id of a token by its text in the file ("<|im_end|>"), -1 when there is none. */
+int32_t tokenizer_id(const tokenizer *t, const char *token);
+
+/* Text of an id as it stands in the file (length in *length), NULL when there is none. */
+const char *tokenizer_token(const tokenizer *t, int32_t id, size_t *length);
+
+/* True for added tokens that are special: decoding leaves them out on request. */
+bool tokenizer_is_special(const tokenizer *t, int32_t id);
+
+/* Begin and end of text, -1 when the file names none. */
+int32_t tokenizer_bos(const tokenizer *t);
+int32_t tokenizer_eos(const tokenizer *t);
+
+/* The chat template (see data/chat.h), NULL when there is none. */
+const char *tokenizer_chat_template(const tokenizer *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

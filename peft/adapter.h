@@ -1,0 +1,10 @@
+/* adapter: the two halves of an adapter folder. Callers use peft/peft.h. */
+#ifndef PEFT_ADAPTER_H
+#define PEFT_ADAPTER_H
+
+#include "peft/peft.h"
+
+/* Writes adapter_config.json of one module. */
+status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info);
+
+#endif

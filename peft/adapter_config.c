@@ -1,0 +1,245 @@
+/* adapter: adapter_config.json, as Hugging Face PEFT writes and reads it */
+#include "peft/adapter.h"
+
+#include "core/file.h"
+#include "core/json.h"
+#include "core/text.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which sites ----------------------------------------------------------------------------- */
+
+/* PEFT's rule for one entry of a list: the module's name, or its end from a dot on. */
+static bool list_selects(const cJSON *list, const char *name)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, list)
+    {
+        if (!cJSON_IsString(item))
+            continue;
+        const size_t n = strlen(item->valuestring), m = strlen(name);
+        if (text_ends(name, item->valuestring) && (n == m || name[m - n - 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+/* A string is a regular expression for the whole name. */
+static status expression_selects(const char *expression, const char *name, const char *what,
+                                 bool *selects)
+{
+    int               code;
+    size_t            at;
+    pcre2_code       *re = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
+                                         PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF, &code, &at, NULL);
+    pcre2_match_data *data;
+
+    if (!re)
+        return fail(STATUS_FORMAT, "%s: '%s' is not a regular expression, at character %zu", what,
+                    expression, at + 1);
+    data = pcre2_match_data_create_from_pattern(re, NULL);
+    *selects = pcre2_match(re, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, data, NULL) >= 0;
+    pcre2_match_data_free(data);
+    pcre2_code_free(re);
+    return STATUS_OK;
+}
+
+/* What target_modules or exclude_modules says of a site. */
+static status modules_select(const cJSON *modules, const site *s, const char *what, bool *selects)
+{
+    *selects = false;
+    if (!modules || cJSON_IsNull(modules))
+        return STATUS_OK;
+    if (cJSON_IsArray(modules)) {
+        *selects = list_selects(modules, s->checkpoint);
+        return STATUS_OK;
+    }
+    if (!cJSON_IsString(modules))
+        return fail(STATUS_FORMAT, "%s: target_modules must be text or a list of texts", what);
+    if (strcmp(modules->valuestring, "all-linear") == 0) {
+        *selects = s->kind == SITE_LINEAR;
+        return STATUS_OK;
+    }
+    return expression_selects(modules->valuestring, s->checkpoint, what, selects);
+}
+
+static bool block_selected(const cJSON *layers, int block)
+{
+    const cJSON *item;
+
+    if (!layers || cJSON_IsNull(layers))
+        return true;
+    if (cJSON_IsNumber(layers))
+        return block == (int)layers->valuedouble;
+    cJSON_ArrayForEach(item, layers)
+    {
+        if (cJSON_IsNumber(item) && block == (int)item->valuedouble)
+            return true;
+    }
+    return false;
+}
+
+/* PEFT's own choice when target_modules is left out, by model type. */
+static const char *default_targets(const char *family)
+{
+    return strcmp(family, "llama") == 0 ? "[\"q_proj\", \"v_proj\"]" : NULL;
+}
+
+static status select_sites(arena *a, const cJSON *config, const model *m, const char *what,
+                           const char ***names, int *n)
+{
+    const cJSON *targets = cJSON_GetObjectItemCaseSensitive(config, "target_modules");
+    const cJSON *exclude = cJSON_GetObjectItemCaseSensitive(config, "exclude_modules");
+    const cJSON *layers = cJSON_GetObjectItemCaseSensitive(config, "layers_to_transform");
+    cJSON       *own = NULL;
+    status       s = STATUS_OK;
+
+    if (!targets || cJSON_IsNull(targets)) {
+        const char *text = default_targets(m->family->name);
+        if (!text)
+            return fail(STATUS_FORMAT, "%s: target_modules is missing", what);
+        targets = own = cJSON_Parse(text);
+    }
+    TRY_TAKE(*names, a, m->n_sites);
+    *n = 0;
+    for (int i = 0; i < m->n_sites && s == STATUS_OK; i++) {
+        bool in = false, out = false;
+        s = modules_select(targets, &m->sites[i], what, &in);
+        if (s == STATUS_OK)
+            s = modules_select(exclude, &m->sites[i], what, &out);
+        if (s == STATUS_OK && in && !out && block_selected(layers, m->sites[i].block))
+            (*names)[(*n)++] = m->sites[i].checkpoint;
+    }
+    cJSON_Delete(own);
+    if (s == STATUS_OK && *n == 0)
+        s = fail(STATUS_FORMAT, "%s: target_modules selects no site of this %s model", what,
+                 m->family->name);
+    return s;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+static const peft_method *method_of_type(const char *peft_type)
+{
+    int                       n;
+    const peft_method *const *all = peft_methods(&n);
+
+    for (int i = 0; i < n; i++) {
+        const char *name = all[i]->name;
+        size_t      k = 0;
+        while (name[k] && (name[k] & ~32) == (peft_type[k] & ~32))
+            k++;
+        if (!name[k] && !peft_type[k] && (all[i]->traits & PEFT_FILE))
+            return all[i];
+    }
+    return NULL;
+}
+
+static status read_config(arena *a, const cJSON *config, const char *path, const model *m,
+                          const peft_method **method, void **options, const char *const **sites,
+                          int *n_sites)
+{
+    const char  *type;
+    const char **names = NULL;
+
+    TRY(json_string(config, "peft_type", true, &type, path));
+    *method = method_of_type(type);
+    if (!*method)
+        return fail(STATUS_UNSUPPORTED, "%s: peft_type is '%s'; this version reads LORA", path, type);
+    *options = arena_take(a, 1, (*method)->keys->size);
+    if (!*options)
+        return STATUS_MEMORY;
+    TRY((*method)->read_config(config, a, *options, path));
+    TRY(select_sites(a, config, m, path, &names, n_sites));
+    *sites = names;
+    return STATUS_OK;
+}
+
+status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
+                           void **options, const char *const **sites, int *n_sites)
+{
+    char  *path = path_join(a, folder, "adapter_config.json");
+    cJSON *config;
+
+    if (!path)
+        return STATUS_MEMORY;
+    if (!path_exists(path))
+        return fail(STATUS_IO, "%s: is not an adapter: adapter_config.json is missing", folder);
+    TRY(json_read(path, &config));
+    const status s = cJSON_IsObject(config)
+                         ? read_config(a, config, path, m, method, options, sites, n_sites)
+                         : fail(STATUS_FORMAT, "%s: must be a JSON object", path);
+    cJSON_Delete(config);
+    return s;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------ */
+
+static const char *last_part(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
+static bool taken(const module *x, const site *s)
+{
+    for (int i = 0; i < x->n_sites; i++)
+        if (x->at[i] == s)
+            return true;
+    return false;
+}
+
+/* True when the module sits on every linear site whose name ends like this one's. */
+static bool whole_kind(const peft *p, const module *x, const char *part)
+{
+    for (int i = 0; i < p->m->n_sites; i++)
+        if (strcmp(last_part(p->m->sites[i].checkpoint), part) == 0 && !taken(x, &p->m->sites[i]))
+            return false;
+    return true;
+}
+
+/* Short names ("q_proj") where the module sits on all sites of that name, whole names elsewhere. */
+static void add_targets(cJSON *config, const peft *p, const module *x)
+{
+    cJSON *list = cJSON_AddArrayToObject(config, "target_modules");
+
+    for (int i = 0; i < x->n_sites; i++) {
+        const char *part = last_part(x->at[i]->checkpoint);
+        const char *name = whole_kind(p, x, part) ? part : x->at[i]->checkpoint;
+        bool        there = false;
+        for (const cJSON *item = list->child; item; item = item->next)
+            there |= strcmp(item->valuestring, name) == 0;
+        if (!there)
+            cJSON_AddItemToArray(list, cJSON_CreateString(name));
+    }
+}
+
+status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info)
+{
+    const module *x = &p->modules[number];
+    cJSON        *config = cJSON_CreateObject();
+    status        s;
+
+    if (!x->method->write_config) {
+        cJSON_Delete(config);
+        return fail(STATUS_UNSUPPORTED, "%s has no adapter file", x->method->name);
+    }
+    cJSON_AddStringToObject(config, "base_model_name_or_path", info->base ? info->base : "");
+    cJSON_AddStringToObject(config, "task_type", info->task_type ? info->task_type : "CAUSAL_LM");
+    cJSON_AddBoolToObject(config, "inference_mode", true);
+    s = x->method->write_config(x->options, config);
+    add_targets(config, p, x);
+    if (s == STATUS_OK) {
+        char *text = cJSON_Print(config);
+        s = text ? file_replace(path, text, strlen(text))
+                 : fail(STATUS_MEMORY, "%s: no memory for its text", path);
+        free(text);
+    }
+    cJSON_Delete(config);
+    return s;
+}

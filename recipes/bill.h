@@ -1,0 +1,25 @@
+/* bill: the memory of a run, foretold before it starts, and kept. */
+#ifndef RECIPES_BILL_H
+#define RECIPES_BILL_H
+
+#include "recipes/session.h"
+#include "recipes/trainer.h"
+
+typedef struct bill {
+    size_t trunk;      /* weights as stored (mapped) and expanded ones */
+    size_t values, gradients, optimizer;
+    size_t step;       /* activations */
+    size_t scratch;    /* of all threads: panels of the products, pieces of the vocabulary */
+    size_t data;       /* recipe, tokens, texts */
+    size_t total;
+} bill;
+
+bill bill_of(const session *s, const trainer *x);
+
+/* Refuses a run that does not fit into the memory that is free now, before anything is taken. */
+status bill_check(const session *s, const trainer *x, size_t *total);
+
+/* A table with a line an item. */
+void bill_print(const bill *b, FILE *out);
+
+#endif

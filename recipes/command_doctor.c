@@ -1,0 +1,146 @@
+/* doctor: what this machine offers, and whether the kernels compute correctly here */
+#include "recipes/commands.h"
+
+#include "core/cpu/matmul.h"
+#include "core/cpu/probe.h"
+#include "core/file.h"
+#include "core/memory_use.h"
+#include "core/rng.h"
+#include "core/threads.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct findings {
+    char    cpu[128], cache[256];
+    bool    cache_ok;
+    int     threads, n_paths;
+    int64_t memory, free;
+    const char *paths[8];
+    double  fma, bf16, bandwidth, matmul, error;
+} findings;
+
+static void read_cpu(findings *f)
+{
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char  line[256];
+
+    strcpy(f->cpu, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            snprintf(f->cpu, sizeof f->cpu, "%s", colon + 2);
+            f->cpu[strcspn(f->cpu, "\n")] = '\0';
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
+    f->memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    f->free = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A product of the size of a 135M model's, timed, and some of its values against sums in double. */
+static status test_matmul(arena *a, findings *f)
+{
+    enum { M = 512, N = 1536, K = 576 };
+    float *x, *w, *y;
+    double best = 1e9;
+
+    TRY_TAKE(x, a, M * K);
+    TRY_TAKE(w, a, N * K);
+    TRY_TAKE(y, a, M * N);
+    rng_fill_normal(rng_key_for(1, "doctor"), 0, 1, x, M * K);
+    rng_fill_normal(rng_key_for(1, "doctor"), 1, 1, w, N * K);
+    const matmul p = {.m = M, .n = N, .k = K, .a = x, .type_a = TYPE_F32, .lda = K, .b = w,
+                      .type_b = TYPE_F32, .ldb = K, .b_turned = true, .c = y, .type_c = TYPE_F32,
+                      .ldc = N, .alpha = 1};
+    for (int i = 0; i < 40; i++) {
+        const double from = now();
+        matmul_run(&p);
+        if (now() - from < best)
+            best = now() - from;
+    }
+    f->matmul = 2.0 * M * N * K / best / 1e9;
+    for (int i = 0; i < 1000; i++) {
+        const int m = i * 37 % M, n = i * 101 % N;
+        double    sum = 0, size = 0;
+        for (int k = 0; k < K; k++) {
+            sum += (double)x[m * K + k] * w[n * K + k];
+            size += fabs((double)x[m * K + k] * w[n * K + k]);
+        }
+        f->error = fmax(f->error, fabs(sum - (double)y[m * N + n]) / size);
+    }
+    return STATUS_OK;
+}
+
+static status look(arena *a, findings *f)
+{
+    char *cache = NULL;
+
+    read_cpu(f);
+    f->threads = threads_count();
+    f->n_paths = matmul_paths(f->paths);
+    f->cache_ok = cache_folder(a, &cache) == STATUS_OK && access(cache, W_OK) == 0;
+    snprintf(f->cache, sizeof f->cache, "%s", cache ? cache : status_text());
+    f->fma = probe_fma(f->threads);
+    f->bf16 = probe_bf16(f->threads);
+    f->bandwidth = probe_bandwidth(f->threads);
+    return test_matmul(a, f);
+}
+
+static void print(const findings *f, FILE *out)
+{
+    fprintf(out, "CPU         %s, %d threads\n", f->cpu, f->threads);
+    fprintf(out, "memory      %.1f GB, %.1f GB free\n", (double)f->memory / 1e9, (double)f->free / 1e9);
+    fprintf(out, "kernels     %s (can run:", matmul_path());
+    for (int i = 0; i < f->n_paths; i++)
+        fprintf(out, " %s", f->paths[i]);
+    fprintf(out, ")\nprobed      %.0f GFLOP/s f32", f->fma);
+    if (f->bf16 > 0)
+        fprintf(out, ", %.0f GFLOP/s bf16", f->bf16);
+    fprintf(out, ", %.1f GB/s\n", f->bandwidth);
+    fprintf(out, "self-test   matrix product %.0f GFLOP/s (%.0f %% of the probe), largest error %.1e: %s\n",
+            f->matmul, 100 * f->matmul / f->fma, f->error, f->error < 1e-5 ? "good" : "WRONG");
+    fprintf(out, "GPU         none: this build has no CUDA plug-in\n");
+    fprintf(out, "cache       %s%s\n", f->cache, f->cache_ok ? "" : " (cannot be written)");
+}
+
+static void print_json(const findings *f, FILE *out)
+{
+    fprintf(out, "{\"cpu\": \"%s\", \"threads\": %d, \"memory\": %lld, \"path\": \"%s\", "
+            "\"gflops_f32\": %.1f, \"gflops_bf16\": %.1f, \"gb_per_second\": %.1f, "
+            "\"matmul_gflops\": %.1f, \"matmul_error\": %.3g, \"cache\": \"%s\", \"cache_ok\": %s}\n",
+            f->cpu, f->threads, (long long)f->memory, matmul_path(), f->fma, f->bf16, f->bandwidth,
+            f->matmul, f->error, f->cache, f->cache_ok ? "true" : "false");
+}
+
+status command_doctor(bool json, FILE *out)
+{
+    arena    a;
+    findings f = {0};
+
+    TRY(arena_open(&a, "setup", (size_t)1 << 28));
+    status s = look(&a, &f);
+    if (s == STATUS_OK) {
+        if (json)
+            print_json(&f, out);
+        else
+            print(&f, out);
+        if (!(f.error < 1e-5)) /* 576 products: about 576 * 2^-24 at worst */
+            s = fail(STATUS_NUMERIC, "doctor: the matrix product is wrong on this machine (error %.1e)",
+                     f.error);
+    }
+    arena_close(&a);
+    return s;
+}

@@ -1,0 +1,171 @@
+/* merge: the base with an adapter's parts added to its weights, as a Hugging Face folder */
+#include "recipes/commands.h"
+
+#include "core/file.h"
+#include "core/log.h"
+#include "core/quant.h"
+#include "recipes/session.h"
+
+#include "core/safetensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct merge {
+    session           s;
+    dtype             type;
+    bool              as_stored;
+    double            loss; /* largest relative rounding of a merged value */
+    safetensors_item *items;
+    int               n;
+} merge;
+
+static bool plain(dtype t)
+{
+    return t == TYPE_F32 || t == TYPE_F16 || t == TYPE_BF16;
+}
+
+/* f32 values as `type`, noting the largest rounding against the largest value. */
+static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
+{
+    double largest = 0, error = 0;
+
+    if (type == TYPE_F32) {
+        *out = (void *)(uintptr_t)v;
+        return STATUS_OK;
+    }
+    uint16_t *h;
+    TRY_TAKE(h, &m->s.trunk, n);
+    for (int64_t i = 0; i < n; i++) {
+        h[i] = type == TYPE_F16 ? f32_to_f16(v[i]) : f32_to_bf16(v[i]);
+        const double back = (double)(type == TYPE_F16 ? f16_to_f32(h[i]) : bf16_to_f32(h[i]));
+        error = fmax(error, fabs(back - (double)v[i]));
+        largest = fmax(largest, fabs((double)v[i]));
+    }
+    if (largest > 0)
+        m->loss = fmax(m->loss, error / largest);
+    *out = h;
+    return STATUS_OK;
+}
+
+static const site *site_of(const merge *m, const char *name)
+{
+    for (int i = 0; i < m->s.m.n_sites; i++)
+        if (m->s.m.sites[i].kind == SITE_LINEAR && strcmp(m->s.m.sites[i].weight->name, name) == 0)
+            return &m->s.m.sites[i];
+    return NULL;
+}
+
+static bool has_module(const peft *p, const site *s)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites; k++)
+            if (p->modules[i].at[k] == s)
+                return true;
+    return false;
+}
+
+static status add_weight(merge *m, const weight *w)
+{
+    const site       *s = site_of(m, w->name);
+    const int64_t     n = shape_count(w->t.s);
+    safetensors_item *item = &m->items[m->n];
+    const bool        merged = s && has_module(m->s.p, s);
+    const dtype       type = m->as_stored ? (plain(w->t.type) ? w->t.type : TYPE_F32) : m->type;
+    float            *v;
+    void             *stored;
+
+    if (!quant_is_real(w->t.type) || strcmp(w->name, "rope_freqs.weight") == 0)
+        return STATUS_OK;
+    *item = (safetensors_item){.name = w->name, .t = w->t};
+    m->n++;
+    if (!merged && w->t.type == type)
+        return STATUS_OK;
+    TRY_TAKE(v, &m->s.trunk, n);
+    quant_expand(w->t.type, w->t.v, n, v);
+    if (merged)
+        TRY(peft_merged_weight(m->s.p, s, v));
+    TRY(store(m, v, n, type, &stored));
+    item->t = (tensor){.s = w->t.s, .type = type, .v = stored};
+    return STATUS_OK;
+}
+
+static status copy_file(arena *a, const char *from, const char *to, const char *name)
+{
+    char    *source = path_join(a, from, name), *target = path_join(a, to, name);
+    file_map map;
+
+    if (!source || !target)
+        return STATUS_MEMORY;
+    if (!path_exists(source))
+        return STATUS_OK;
+    TRY(file_map_open(&map, source));
+    const status s = file_replace(target, map.v, map.bytes);
+    file_map_close(&map);
+    return s;
+}
+
+static status write_config(merge *m, const char *folder)
+{
+    char *text = cJSON_Print(m->s.w.config), *path = path_join(&m->s.setup, folder, "config.json");
+    const status s = text && path ? file_replace(path, text, strlen(text))
+                                  : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
+
+    free(text);
+    return s;
+}
+
+static status write_folder(merge *m, const char *folder)
+{
+    static const char *const beside[] = {"tokenizer.json", "tokenizer_config.json",
+                                         "special_tokens_map.json", "generation_config.json",
+                                         "chat_template.jinja"};
+    const safetensors_pair   pair = {.key = "format", .value = "pt"};
+    char                    *path = path_join(&m->s.setup, folder, "model.safetensors");
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(folder_make(folder));
+    TRY(safetensors_write(path, m->items, m->n, &pair, 1));
+    TRY(write_config(m, folder));
+    for (size_t i = 0; i < COUNT_OF(beside) && !m->s.w.is_gguf; i++)
+        TRY(copy_file(&m->s.setup, m->s.path, folder, beside[i]));
+    return STATUS_OK;
+}
+
+static status run(merge *m, const char *base, const char *adapter, const char *folder,
+                  const char *type, bool force, FILE *out)
+{
+    m->as_stored = type == NULL;
+    if (type && (!dtype_find(type, &m->type) || !plain(m->type)))
+        return fail(STATUS_USAGE, "--type is %s, must be f32, f16 or bf16", type);
+    if (path_exists(folder))
+        return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
+    TRY(session_base(&m->s, base, 0, false));
+    TRY(session_adapter(&m->s, adapter, force));
+    TRY_TAKE(m->items, &m->s.setup, m->s.w.n);
+    for (int i = 0; i < m->s.w.n; i++)
+        TRY_IN(add_weight(m, &m->s.w.w[i]), "in %s", m->s.w.w[i].name);
+    TRY(write_folder(m, folder));
+    if (m->loss > 0)
+        fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",
+                folder, m->n, type ? type : "the stored type", m->loss);
+    else
+        fprintf(out, "%s: %d tensors, nothing rounded\n", folder, m->n);
+    if (m->s.w.is_gguf)
+        log_info("a GGUF file's tokenizer is not written as tokenizer.json; copy the original beside it");
+    return STATUS_OK;
+}
+
+status command_merge(const char *base, const char *adapter, const char *folder, const char *type,
+                     bool force, FILE *out)
+{
+    merge  m = {0};
+    status s = session_open(&m.s);
+
+    if (s == STATUS_OK)
+        s = run(&m, base, adapter, folder, type, force, out);
+    session_close(&m.s);
+    return s;
+}

@@ -1,0 +1,149 @@
+/* plan: a recipe foretold: sites, what is trained, memory, work, time. Nothing is trained. */
+#include "recipes/commands.h"
+
+#include "core/cpu/probe.h"
+#include "core/threads.h"
+#include "recipes/bill.h"
+#include "recipes/opening.h"
+
+#include <string.h>
+
+typedef struct work {
+    double  forward, backward; /* needed FLOPs of the whole run */
+    int64_t tokens, targets, steps;
+} work;
+
+/* Query-key pairs of causal attention over a micro-batch. */
+static double causal_pairs(const batch *b)
+{
+    double pairs = 0;
+
+    for (int i = 0; i < b->n_seqs; i++) {
+        const double n = b->offsets[i + 1] - b->offsets[i];
+        pairs += n * (n + 1) / 2;
+    }
+    return pairs;
+}
+
+/* Goes through the micro-batches of up to `sample` steps and scales to the whole run. */
+static void count_work(opening *o, trainer *x, int64_t sample, work *w)
+{
+    pack_step plan;
+    int64_t   steps = o->steps < sample ? o->steps : sample, done = 0;
+
+    *w = (work){.steps = o->steps};
+    for (; done < steps; done++) {
+        packer_step(&o->data, &plan);
+        for (int leaf = 0; leaf < plan.n_leaves; leaf++) {
+            packer_fill(&o->data, &plan, leaf, &x->f.b);
+            feed_load(&x->f);
+            const tape_work f = tape_flops(x->t, causal_pairs(&x->f.b));
+            w->forward += f.forward;
+            w->backward += f.backward;
+        }
+        w->tokens += plan.n_tokens;
+        w->targets += plan.n_targets;
+        if (plan.n_leaves == 0)
+            break;
+    }
+    const double scale = done > 0 ? (double)o->steps / (double)done : 0;
+    w->forward *= scale;
+    w->backward *= scale;
+    w->tokens = (int64_t)((double)w->tokens * scale);
+    w->targets = (int64_t)((double)w->targets * scale);
+}
+
+/* One line for the sites of one kind: "block.*.attn.q  30 x [576, 576]  552,960 values". */
+static void print_sites(const peft *p, const module *m, FILE *out)
+{
+    for (int i = 0; i < m->n_sites; i++) {
+        const site *s = m->at[i];
+        const char *kind = strrchr(s->name, '.') ? strrchr(s->name, '.') + 1 : s->name;
+        int64_t     values = 0;
+        int         same = 0;
+        bool        first = true;
+        for (int k = 0; k < m->n_sites; k++) {
+            const char *other = strrchr(m->at[k]->name, '.');
+            if (strcmp(other ? other + 1 : m->at[k]->name, kind) != 0)
+                continue;
+            first &= k >= i;
+            same++;
+            values += m->method->count(m->at[k], m->options);
+        }
+        if (first)
+            fprintf(out, "    %-8s %4d sites of [%lld, %lld]  %12lld values\n", kind, same,
+                    (long long)s->out, (long long)s->in, (long long)values);
+    }
+    (void)p;
+}
+
+static void print_modules(const peft *p, FILE *out)
+{
+    fprintf(out, "modules\n");
+    for (int i = 0; i < p->n_modules; i++) {
+        const module *m = &p->modules[i];
+        fprintf(out, "  %s: %s on %d sites%s\n", m->name, m->method->name, m->n_sites,
+                m->trains ? "" : ", frozen");
+        print_sites(p, m, out);
+    }
+    fprintf(out, "  trained in all: %lld values in %d tensors\n", (long long)p->trained, p->n_tuned);
+}
+
+static void print_work(const work *w, FILE *out)
+{
+    const double probed = probe_fma(threads_count()) * 1e9, flops = w->forward + w->backward;
+
+    fprintf(out, "work\n  %lld steps, %lld tokens, %lld targets\n", (long long)w->steps,
+            (long long)w->tokens, (long long)w->targets);
+    fprintf(out, "  needed FLOPs %.3g (forward %.3g, backward %.3g), %.3g a token\n", flops, w->forward,
+            w->backward, w->tokens ? flops / (double)w->tokens : 0);
+    fprintf(out, "  this machine: %.0f GFLOP/s probed with %d threads; at that rate %.0f s, %.0f tokens/s\n",
+            probed / 1e9, threads_count(), flops / probed,
+            flops > 0 ? (double)w->tokens * probed / flops : 0);
+}
+
+static void print_json(const opening *o, const bill *b, const work *w, FILE *out)
+{
+    fprintf(out, "{\"trained_values\": %lld, \"tensors\": %d, \"steps\": %lld, \"tokens\": %lld, "
+            "\"targets\": %lld, \"flops\": %.6g, \"memory\": {\"trunk\": %zu, \"values\": %zu, "
+            "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"data\": %zu, "
+            "\"total\": %zu}}\n",
+            (long long)o->s.p->trained, o->s.p->n_tuned, (long long)w->steps, (long long)w->tokens,
+            (long long)w->targets, w->forward + w->backward, b->trunk, b->values, b->gradients,
+            b->optimizer, b->step, b->scratch, b->data, b->total);
+}
+
+static status plan(opening *o, bool json, FILE *out)
+{
+    trainer x = {0};
+    work    w;
+    char   *text;
+
+    TRY(opening_load(o, true));
+    status s = trainer_open(&x, &o->s.setup, &o->s.tuned, &o->s.m, o->s.p, &o->trainer, true);
+    if (s == STATUS_OK) {
+        const bill b = bill_of(&o->s, &x);
+        count_work(o, &x, 50, &w);
+        if (json)
+            print_json(o, &b, &w, out);
+        else if ((s = recipe_text(&o->s.setup, o->r, true, &text)) == STATUS_OK) {
+            fprintf(out, "%s\n", text);
+            print_modules(o->s.p, out);
+            fprintf(out, "memory\n");
+            bill_print(&b, out);
+            print_work(&w, out);
+        }
+    }
+    trainer_close(&x);
+    return s;
+}
+
+status command_plan(const recipe *r, bool json, FILE *out)
+{
+    opening o;
+
+    TRY(opening_begin(&o, r));
+    const status s = plan(&o, json, out);
+    opening_end(&o);
+    return s;
+}

@@ -1,0 +1,50 @@
+/* commands: what the program can do besides training. Results go to `out` (stdout), a line of JSON where
+ * `json` is set; the rest is said through the log. */
+#ifndef RECIPES_COMMANDS_H
+#define RECIPES_COMMANDS_H
+
+#include "recipes/recipe.h"
+
+#include <stdio.h>
+
+typedef struct generate_request {
+    const char *base, *adapter; /* adapter NULL: the bare trunk */
+    const char *const *prompts; /* texts of a user's turn, or plain texts; none: stdin, one a line */
+    int         n_prompts;
+    int64_t     max_tokens;
+    bool        ignore_end, plain, json, force; /* plain: no chat template */
+    double      temperature, top_p;
+    int64_t     top_k, seed;
+} generate_request;
+status command_generate(const generate_request *q, FILE *out);
+
+typedef struct trace_request {
+    const char *base, *adapter, *ids, *out; /* ids: JSON with sequences; out: .safetensors */
+    bool        hidden, force, json;
+    const char *gradients; /* names with commas, or NULL */
+} trace_request;
+status command_trace(const trace_request *q, FILE *out);
+
+/* ids of stdin's text as a JSON line a text line; decode: the other way. */
+status command_tokenize(const char *base, bool decode, FILE *in, FILE *out);
+
+/* Loss (and answers, as the recipe says) on the recipe's test data, with a run's or another adapter. `what`
+ * is a recipe or a run folder. */
+status command_eval(const char *what, const key_texts *overrides, const char *adapter, bool force,
+                    bool json, FILE *out);
+
+/* The recipe as resolved, sites, trainable table, memory bill, FLOPs, time estimate. */
+status command_plan(const recipe *r, bool json, FILE *out);
+
+/* What a model, adapter, run or checkpoint holds. */
+status command_inspect(const char *path, bool json, FILE *out);
+
+/* Writes the base with the adapter merged into it as a folder in Hugging Face layout. type: "f32", "f16",
+ * "bf16" or NULL: as the base stores it, f32 for quantised bases. */
+status command_merge(const char *base, const char *adapter, const char *folder, const char *type,
+                     bool force, FILE *out);
+
+/* What this machine offers and a short self-test with speeds. */
+status command_doctor(bool json, FILE *out);
+
+#endif

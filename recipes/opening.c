@@ -1,0 +1,114 @@
+/* opening: what is common to training, planning and evaluating */
+#include "recipes/opening.h"
+
+#include "core/log.h"
+
+#include <string.h>
+
+static status check_supported(const recipe *r)
+{
+    if (strncmp(r->device, "cuda", 4) == 0)
+        return fail(STATUS_DEVICE, "device is %s, and this build has no CUDA plug-in; say device: cpu "
+                    "or auto", r->device);
+    if (strcmp(r->precision, "f32") != 0)
+        return fail(STATUS_UNSUPPORTED, "precision is %s; the CPU of this version computes in f32",
+                    r->precision);
+    if (r->together.n > 0 || r->router.router.name)
+        return fail(STATUS_UNSUPPORTED, "%s is not in this version",
+                    r->together.n > 0 ? "together" : "router");
+    return STATUS_OK;
+}
+
+status opening_begin(opening *o, const recipe *r)
+{
+    *o = (opening){.r = r};
+    TRY(check_supported(r));
+    return session_open(&o->s);
+}
+
+void opening_end(opening *o)
+{
+    session_close(&o->s);
+}
+
+static status load_data(opening *o)
+{
+    const recipe *r = o->r;
+
+    o->packing = (pack_options){.pack = r->data.pack, .batch_tokens = r->train.batch_tokens,
+                                .batch_samples = r->train.batch_samples,
+                                .accumulate = r->train.accumulate, .epochs = r->train.epochs,
+                                .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
+    TRY_IN(session_examples(&o->s, r, r->data.train, r->data.n_train, &o->train), "in data.train");
+    if (o->train.n_cut || o->train.n_dropped)
+        log_info("data.train: %lld samples cut at %lld tokens, %lld dropped",
+                 (long long)o->train.n_cut, (long long)r->data.length, (long long)o->train.n_dropped);
+    TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
+    if (r->data.n_test > 0)
+        TRY_IN(session_examples(&o->s, r, r->data.test, r->data.n_test, &o->test), "in data.test");
+    o->ask = recipe_options(r, "+train", "answers");
+    if (o->ask && o->ask->answers > 0 && r->data.n_test > 0)
+        TRY_IN(session_questions(&o->s, r, r->data.test, o->ask->answers, &o->questions,
+                                 &o->n_questions), "in data.test");
+    o->steps = r->train.epochs > 0 ? packer_count(&o->data, r->train.epochs) : r->train.steps;
+    return STATUS_OK;
+}
+
+/* Groups of the recipe as globs of tensor names. */
+static status load_groups(opening *o)
+{
+    trainer_group *g;
+    int            n = 0;
+
+    for (int i = 0; i < o->r->optim.n_groups; i++)
+        n += o->r->optim.groups[i].match.n;
+    TRY_TAKE(g, &o->s.setup, n);
+    n = 0;
+    for (int i = 0; i < o->r->optim.n_groups; i++) {
+        const recipe_group *from = &o->r->optim.groups[i];
+        for (int k = 0; k < from->match.n; k++, n++) {
+            g[n] = (trainer_group){arena_printf(&o->s.setup, "*%s*", from->match.v[k]), from->lr,
+                                   from->weight_decay};
+            if (!g[n].match)
+                return STATUS_MEMORY;
+        }
+    }
+    o->trainer.groups = g;
+    o->trainer.n_groups = n;
+    return STATUS_OK;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static status load_trainer(opening *o)
+{
+    const recipe    *r = o->r;
+    trainer_options *t = &o->trainer;
+    packer           test;
+
+    *t = (trainer_options){.steps = o->steps, .seed = (uint64_t)r->seed, .pack = o->data.capacity,
+                           .seqs = o->data.seqs_capacity, .leaves = o->data.leaves_capacity};
+    TRY(optim_find(r->optim.optimizer.name, &t->optimizer));
+    t->optimizer_options = r->optim.optimizer.options;
+    t->schedule = *(const schedule_options *)recipe_options(r, "+optim", "schedule");
+    t->clip = *(const clip_options *)recipe_options(r, "+optim", "clip");
+    t->how = strcmp(r->train.recompute, "block") == 0 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE;
+    if (o->test.n > 0) {
+        TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(r->data.pack, o->test.longest), &test),
+               "in data.test");
+        t->pack = larger(t->pack, test.capacity);
+        t->seqs = larger(t->seqs, test.seqs_capacity);
+    }
+    return load_groups(o);
+}
+
+status opening_load(opening *o, bool shapes_only)
+{
+    TRY(session_base(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only));
+    TRY(session_modules(&o->s, o->r, shapes_only));
+    TRY(load_data(o));
+    return load_trainer(o);
+}

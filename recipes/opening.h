@@ -1,0 +1,29 @@
+/* opening: from a recipe to everything that training, planning and evaluating begin with. */
+#ifndef RECIPES_OPENING_H
+#define RECIPES_OPENING_H
+
+#include "recipes/registry.h"
+#include "recipes/session.h"
+#include "recipes/trainer.h"
+
+typedef struct opening {
+    const recipe         *r;
+    session               s;
+    examples              train, test; /* test.n 0: the recipe has none */
+    pack_options          packing;
+    packer                data;
+    int64_t               steps;
+    trainer_options       trainer;
+    const answer_options *ask;
+    question             *questions;
+    int64_t               n_questions;
+} opening;
+
+/* Opens the session's arenas and refuses what this version cannot run, before any file is read. */
+status opening_begin(opening *o, const recipe *r);
+void   opening_end(opening *o);
+
+/* Trunk, modules, data, trainer options. shapes_only: modules' values are not allocated. */
+status opening_load(opening *o, bool shapes_only);
+
+#endif

@@ -1,0 +1,168 @@
+/* run_state: saving and going on */
+#include "recipes/run_state.h"
+
+#include "core/file.h"
+#include "core/hdf5_file.h"
+#include "core/log.h"
+#include "core/sha256.h"
+#include "optim/state.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- fingerprints ---------------------------------------------------------------------------------- */
+
+/* What was read of the data: counts and every token. */
+static status data_fingerprint(const examples *x, char hex[65])
+{
+    sha256 h;
+
+    TRY(sha256_open(&h));
+    for (int64_t i = 0; i < x->n; i++) {
+        const size_t bytes = (size_t)x->v[i].n * sizeof(int32_t);
+        sha256_add(&h, &x->v[i].n, sizeof x->v[i].n);
+        sha256_add(&h, x->v[i].ids, bytes);
+        sha256_add(&h, x->v[i].labels, bytes);
+    }
+    sha256_close(&h, hex);
+    return STATUS_OK;
+}
+
+static status fill_facts(run_state *st, checkpoint_facts *f, char data[65], char recipe_text_[17])
+{
+    TRY(session_fingerprint(st->s));
+    TRY(data_fingerprint(st->data->x, data));
+    snprintf(recipe_text_, 17, "%016llx", (unsigned long long)st->r->fingerprint);
+    *f = (checkpoint_facts){.base = st->s->fingerprint, .data = data, .recipe = recipe_text_};
+    return STATUS_OK;
+}
+
+/* ---- saving ---------------------------------------------------------------------------------------- */
+
+status run_state_write_adapters(run_state *st, const char *folder)
+{
+    const peft  *p = st->s->p;
+    adapter_info info = {.base = st->s->base, .task_type = "CAUSAL_LM"};
+    char         below[PATH_MAX];
+
+    TRY(session_fingerprint(st->s));
+    info.fingerprint = st->s->fingerprint;
+    for (int i = 0; i < p->n_modules; i++) {
+        const bool alone = p->n_modules == 1;
+        if ((size_t)snprintf(below, sizeof below, "%s%s%s", folder, alone ? "" : "/",
+                             alone ? "" : p->modules[i].name) >= sizeof below)
+            return fail(STATUS_IO, "%s: path is too long", folder);
+        TRY(folder_make(below));
+        TRY(adapter_save(p, i, below, &info));
+    }
+    return STATUS_OK;
+}
+
+static status put_state(run_state *st, h5_file *f)
+{
+    const pack_position *at = &st->data->at;
+
+    TRY(h5_put_int(f, "step", st->step));
+    TRY(h5_put_real(f, "best", isfinite(st->best) ? st->best : -1));
+    TRY(h5_put_int(f, "best_step", st->best_step));
+    TRY(h5_put(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof *at / sizeof(int64_t))), at));
+    return optim_state_put(&st->x->opt, f);
+}
+
+static status write_checkpoint(run_state *st, const checkpoint *c)
+{
+    char    path[PATH_MAX + 16];
+    h5_file f;
+
+    snprintf(path, sizeof path, "%s/adapter", c->path);
+    TRY(folder_make(path));
+    TRY(run_state_write_adapters(st, path));
+    snprintf(path, sizeof path, "%s/state.h5", c->path);
+    TRY(h5_create(&f, path));
+    const status put = put_state(st, &f), done = h5_finish(&f);
+    return put != STATUS_OK ? put : done;
+}
+
+status run_state_save(run_state *st)
+{
+    checkpoint       c;
+    checkpoint_facts facts;
+    char             data[65], recipe_hex[17];
+
+    TRY(fill_facts(st, &facts, data, recipe_hex));
+    TRY(run_folder_lengths(st->folder, &facts.metrics_bytes, &facts.timing_bytes));
+    TRY(checkpoint_begin(&c, st->folder->path, st->step));
+    const status s = write_checkpoint(st, &c);
+    if (s != STATUS_OK) {
+        char text[1024];
+        snprintf(text, sizeof text, "%s", status_text());
+        checkpoint_abort(&c);
+        return fail(s, "%s", text);
+    }
+    return checkpoint_commit(&c, &facts, (int)st->r->train.keep);
+}
+
+/* ---- going on --------------------------------------------------------------------------------------- */
+
+static status same(const char *what, const char *then, const char *now, const char *remedy)
+{
+    if (!then || strcmp(then, now) == 0)
+        return STATUS_OK;
+    return fail(STATUS_USAGE, "the %s is not the one that this run was started with (%.12s... then, "
+                "%.12s... now); %s", what, then, now, remedy);
+}
+
+static status get_state(run_state *st, h5_file *f)
+{
+    pack_position at;
+
+    TRY(h5_get_int(f, "step", &st->step));
+    TRY(h5_get_real(f, "best", &st->best));
+    TRY(h5_get_int(f, "best_step", &st->best_step));
+    if (st->best < 0)
+        st->best = INFINITY;
+    TRY(h5_get(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof at / sizeof(int64_t))), &at));
+    TRY(optim_state_get(&st->x->opt, f));
+    return packer_seek(st->data, &at);
+}
+
+static status load_checkpoint(run_state *st, const checkpoint_found *found)
+{
+    const peft *p = st->s->p;
+    char        path[PATH_MAX + 300];
+    h5_file     f;
+
+    for (int i = 0; i < p->n_modules; i++) {
+        const bool alone = p->n_modules == 1;
+        snprintf(path, sizeof path, "%s/adapter%s%s", found->path, alone ? "" : "/",
+                 alone ? "" : p->modules[i].name);
+        TRY(adapter_load(st->s->p, i, path, NULL));
+    }
+    snprintf(path, sizeof path, "%s/state.h5", found->path);
+    TRY(h5_open(&f, path));
+    const status s = get_state(st, &f);
+    h5_close(&f);
+    return s;
+}
+
+status run_state_resume(run_state *st, bool *any)
+{
+    checkpoint_found found;
+    checkpoint_facts now;
+    char             data[65], recipe_hex[17];
+
+    *any = false;
+    TRY(checkpoint_find_newest_good(&st->s->setup, st->folder->path, &found));
+    if (!found.any)
+        return run_folder_start(st->folder, 0, 0, 0);
+    TRY(fill_facts(st, &now, data, recipe_hex));
+    TRY_IN(same("base", found.facts.base, now.base, "choose another `out`"), "in %s", found.path);
+    TRY_IN(same("recipe", found.facts.recipe, now.recipe,
+                "use runs/<name>/recipe.yaml, or choose another `out`"), "in %s", found.path);
+    TRY_IN(same("data", found.facts.data, now.data, "choose another `out`"), "in %s", found.path);
+    TRY_IN(load_checkpoint(st, &found), "in %s", found.path);
+    log_info("resuming after step %lld from %s", (long long)st->step, found.path);
+    *any = true;
+    return run_folder_start(st->folder, st->step, found.facts.metrics_bytes,
+                            found.facts.timing_bytes);
+}

@@ -1,0 +1,140 @@
+/* session: opening trunk, tokenizer and modules */
+#include "recipes/session.h"
+
+#include "core/file.h"
+#include "data/fetch.h"
+#include "layers/weights.h"
+
+#include <string.h>
+
+status session_open(session *s)
+{
+    *s = (session){0};
+    TRY(arena_open(&s->setup, "setup", (size_t)64 << 30));
+    TRY(arena_open(&s->trunk, "model", (size_t)256 << 30));
+    return arena_open(&s->tuned, "tuned", (size_t)256 << 30);
+}
+
+void session_close(session *s)
+{
+    tokenizer_close(s->words);
+    weights_close(&s->w);
+    arena_close(&s->tuned);
+    arena_close(&s->trunk);
+    arena_close(&s->setup);
+}
+
+/* ---- trunk --------------------------------------------------------------------------------------- */
+
+/* The folder of a file, for the tokenizer beside a config.json. */
+static char *folder_of(arena *a, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? arena_string(a, path, (size_t)(slash - path)) : arena_string(a, ".", 1);
+}
+
+static status open_tokenizer(session *s)
+{
+    char *where = s->w.random ? folder_of(&s->setup, s->path) : s->path;
+
+    if (!where)
+        return STATUS_MEMORY;
+    if (path_is_folder(where) && !path_exists(path_join(&s->setup, where, "tokenizer.json")))
+        return STATUS_OK; /* bytes are tokens; a trunk with too few words is refused when text comes */
+    TRY(tokenizer_open(&s->setup, where, &s->words));
+    if (tokenizer_size(s->words) > s->m.words)
+        return fail(STATUS_FORMAT,
+                    "%s: its tokenizer has ids up to %d, the model has %lld words; they do not belong "
+                    "together",
+                    s->path, tokenizer_size(s->words) - 1, (long long)s->m.words);
+    return STATUS_OK;
+}
+
+status session_base(session *s, const char *base, uint64_t seed, bool shapes_only)
+{
+    s->base = base;
+    if (strncmp(base, "random:", 7) == 0) {
+        s->path = arena_string(&s->setup, base + 7, strlen(base + 7));
+        if (!s->path)
+            return STATUS_MEMORY;
+        TRY_IN(weights_random(s->path, seed, shapes_only, &s->w), "in base %s", base);
+    } else {
+        TRY_IN(fetch_base(&s->setup, base, &s->path), "in base %s", base);
+        TRY_IN(weights_open(&s->trunk, s->path, &s->w), "in base %s", base);
+    }
+    TRY_IN(model_open(&s->trunk, &s->w, TYPE_F32, &s->m), "in base %s", base);
+    TRY_IN(open_tokenizer(s), "in base %s", base);
+    return peft_open(&s->setup, &s->m, seed, &s->p);
+}
+
+status session_fingerprint(session *s)
+{
+    return s->fingerprint[0] ? STATUS_OK : weights_fingerprint(&s->w, s->fingerprint);
+}
+
+/* ---- modules -------------------------------------------------------------------------------------- */
+
+static status add_folder(session *s, const char *folder, const char *name, bool trains)
+{
+    const peft_method *method;
+    void              *options;
+    const char *const *sites;
+    int                n;
+
+    TRY(adapter_read_config(&s->setup, folder, &s->m, &method, &options, &sites, &n));
+    return peft_add(s->p, name, method, options, sites, n, trains);
+}
+
+static status load_folder(session *s, int module, const char *folder, bool force)
+{
+    adapter_info info = {.base = s->base};
+
+    if (!force) {
+        TRY(session_fingerprint(s));
+        info.fingerprint = s->fingerprint;
+    }
+    return adapter_load(s->p, module, folder, &info);
+}
+
+status session_adapter(session *s, const char *folder, bool force)
+{
+    TRY(add_folder(s, folder, "main", false));
+    TRY(peft_allocate(s->p, &s->tuned));
+    return load_folder(s, 0, folder, force);
+}
+
+static status add_module(session *s, const recipe_module *x)
+{
+    if (x->load)
+        return add_folder(s, x->load, x->name, x->train);
+    const peft_method *method = peft_find(x->method.name);
+    CHECK(method);
+    return peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n, x->train);
+}
+
+status session_modules(session *s, const recipe *r, bool shapes_only)
+{
+    char text[512];
+
+    for (int i = 0; i < r->n_modules; i++) {
+        char        path[64];
+        const char *origin;
+        const recipe_module *x = &r->modules[i];
+        if (x->copies > 1)
+            return fail(STATUS_UNSUPPORTED,
+                        "modules.%d: copies is %lld; several equal modules need a router, which is not in "
+                        "this version",
+                        i, (long long)x->copies);
+        snprintf(path, sizeof path, "modules.%d.%s", i, x->load ? "load" : "at");
+        origin = recipe_origin(r, path, text, sizeof text);
+        TRY_IN(add_module(s, x), "at %s", origin ? origin : r->file);
+    }
+    if (shapes_only)
+        return STATUS_OK;
+    TRY(peft_allocate(s->p, &s->tuned));
+    for (int i = 0; i < r->n_modules; i++)
+        if (r->modules[i].load)
+            TRY(load_folder(s, i, r->modules[i].load, false));
+    return STATUS_OK;
+}

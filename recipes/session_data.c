@@ -1,0 +1,213 @@
+/* session: text to tokens, sources to examples and questions */
+#include "recipes/session.h"
+
+#include "data/chat.h"
+
+#include <string.h>
+
+/* ---- tokens --------------------------------------------------------------------------------------- */
+
+enum { BYTE_END = 256 }; /* id behind an answer when bytes are tokens */
+
+static status encode_bytes(const session *s, arena *a, const char *text, size_t n, int32_t **ids,
+                           int64_t *count)
+{
+    if (s->m.words <= BYTE_END)
+        return fail(STATUS_FORMAT,
+                    "%s: has no tokenizer.json, and %lld words are too few for bytes as tokens (257)",
+                    s->path, (long long)s->m.words);
+    TRY_TAKE(*ids, a, n);
+    for (size_t i = 0; i < n; i++)
+        (*ids)[i] = (uint8_t)text[i];
+    *count = (int64_t)n;
+    return STATUS_OK;
+}
+
+status session_encode(const session *s, arena *a, const char *text, size_t n, bool special,
+                      int32_t **ids, int64_t *count)
+{
+    token_list list;
+
+    if (!s->words)
+        return encode_bytes(s, a, text, n, ids, count);
+    TRY(tokenizer_encode(s->words, a, text, n, special, &list));
+    *ids = list.ids;
+    *count = list.n;
+    return STATUS_OK;
+}
+
+status session_decode(const session *s, arena *a, const int32_t *ids, int64_t n, char **text,
+                      size_t *length)
+{
+    if (s->words)
+        return tokenizer_decode(s->words, a, ids, n, true, text, length);
+    *length = 0;
+    TRY_TAKE(*text, a, n + 1);
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < BYTE_END)
+            (*text)[(*length)++] = (char)ids[i];
+    (*text)[*length] = '\0';
+    return STATUS_OK;
+}
+
+int session_ends(const session *s, int32_t ends[4])
+{
+    static const char *const turns[] = {"<|im_end|>", "<|eot_id|>", "<end_of_turn>"};
+    int                      n = 0;
+
+    if (!s->words) {
+        ends[n++] = BYTE_END;
+        return n;
+    }
+    if (tokenizer_eos(s->words) >= 0)
+        ends[n++] = tokenizer_eos(s->words);
+    for (size_t i = 0; i < COUNT_OF(turns) && n < 4; i++) {
+        const int32_t id = tokenizer_id(s->words, turns[i]);
+        if (id >= 0 && id != ends[0])
+            ends[n++] = id;
+    }
+    return n;
+}
+
+/* ---- callbacks for data/ ---------------------------------------------------------------------------- */
+
+static status encode_plain(void *context, arena *a, const char *text, size_t n, int32_t **ids,
+                           int64_t *count)
+{
+    return session_encode(context, a, text, n, false, ids, count);
+}
+
+static status render_template(void *context, arena *a, const cJSON *messages, bool ask, char **text,
+                              size_t *length)
+{
+    const session *s = context;
+    const char    *t = s->words ? tokenizer_chat_template(s->words) : NULL;
+    const int32_t  bos = s->words ? tokenizer_bos(s->words) : -1;
+    const int32_t  eos = s->words ? tokenizer_eos(s->words) : -1;
+    size_t         n;
+    chat_extras    extras = {0};
+
+    if (!t)
+        return fail(STATUS_USAGE, "template: chat needs a chat template, and %s has none; write "
+                    "template: {prompt: \"...\", target: \"...\"}", s->path);
+    extras.bos_token = bos >= 0 ? tokenizer_token(s->words, bos, &n) : NULL;
+    extras.eos_token = eos >= 0 ? tokenizer_token(s->words, eos, &n) : NULL;
+    return chat_render(a, t, strlen(t), messages, ask, &extras, text, length);
+}
+
+/* The token that the tokenizer's own template puts before a text, -1 when there is none. */
+static status begin_token(session *s, int32_t *begin)
+{
+    token_list list;
+
+    *begin = -1;
+    if (!s->words)
+        return STATUS_OK;
+    TRY(tokenizer_encode(s->words, &s->setup, "", 0, true, &list));
+    if (list.n > 0 && list.ids[0] == tokenizer_bos(s->words))
+        *begin = list.ids[0];
+    return STATUS_OK;
+}
+
+static status load_records(session *s, const recipe_source *sources, int n, records *out)
+{
+    if (n != 1)
+        return fail(STATUS_UNSUPPORTED,
+                    "data: a mixture of %d sources is not in this version; give one source", n);
+    return source_load(&s->setup, sources->source.name, sources->source.options, out);
+}
+
+typedef struct words {
+    text_template t;
+    text_encoder  encoder;
+    chat_renderer chat;
+} words;
+
+static status open_words(session *s, const recipe *r, words *w)
+{
+    const recipe_template *x = &r->data.wording;
+
+    *w = (words){.t = {.chat = x->chat, .words = {x->prompt, x->target}},
+                 .encoder = {.encode = encode_plain, .context = s, .end = BYTE_END},
+                 .chat = {.render = render_template, .context = s}};
+    if (s->words)
+        w->encoder.end = tokenizer_eos(s->words);
+    return begin_token(s, &w->encoder.begin);
+}
+
+status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,
+                        examples *out)
+{
+    const example_options o = {.length = r->data.length, .overlong = r->data.overlong,
+                               .loss_on = r->data.loss_on};
+    records               list;
+    words                 w;
+    arena                 work;
+
+    TRY(load_records(s, sources, n, &list));
+    TRY(open_words(s, r, &w));
+    TRY(arena_open(&work, "work", (size_t)16 << 30));
+    const status done = examples_make(&s->setup, &work, &list, &w.t, &w.chat, &w.encoder, &o, out);
+    arena_close(&work);
+    TRY(done);
+    for (int64_t i = 0; i < out->n; i++)
+        for (int32_t k = 0; k < out->v[i].n; k++)
+            if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)
+                return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld",
+                            (long long)i, out->v[i].ids[k], (long long)s->m.words - 1);
+    return STATUS_OK;
+}
+
+/* ---- questions --------------------------------------------------------------------------------------- */
+
+/* The pieces before the first target are the prompt; the targets are the answer. */
+static status make_question(session *s, words *w, const record *x, int64_t length, question *q)
+{
+    text_pieces pieces;
+    int64_t     n = 0, room = length;
+    int32_t    *ids;
+    char        where[256];
+
+    TRY(template_render(&w->t, &w->chat, x, &s->setup, &pieces));
+    TRY_TAKE(ids, &s->setup, room);
+    if (!w->t.chat && w->encoder.begin >= 0)
+        ids[n++] = w->encoder.begin;
+    *q = (question){.truth = "", .name = record_where(x, where)};
+    q->name = arena_string(&s->setup, q->name, strlen(q->name));
+    for (int i = 0; i < pieces.n; i++) {
+        const text_piece *p = &pieces.v[i];
+        int32_t          *more;
+        int64_t           count;
+        if (p->target) {
+            q->truth = p->text;
+            q->truth_length = p->length;
+            break;
+        }
+        TRY(session_encode(s, &s->setup, p->text, p->length, false, &more, &count));
+        if (n + count > room)
+            return STATUS_OK; /* too long to be asked: n stays 0 */
+        memcpy(ids + n, more, (size_t)count * sizeof *ids);
+        n += count;
+    }
+    q->ids = ids;
+    q->n = n;
+    return STATUS_OK;
+}
+
+status session_questions(session *s, const recipe *r, const recipe_source *source, int64_t limit,
+                         question **out, int64_t *n)
+{
+    records list;
+    words   w;
+
+    *n = 0;
+    TRY(load_records(s, source, 1, &list));
+    TRY(open_words(s, r, &w));
+    TRY(template_resolve(&w.t, &list, &w.chat));
+    TRY_TAKE(*out, &s->setup, limit);
+    for (int64_t i = 0; i < list.n && *n < limit; i++) {
+        TRY(make_question(s, &w, &list.v[i], r->data.length, &(*out)[*n]));
+        *n += (*out)[*n].n > 0;
+    }
+    return STATUS_OK;
+}

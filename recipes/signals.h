@@ -1,0 +1,30 @@
+/* signals: asking a run to stop.
+ *
+ * SIGTERM and SIGINT ask once: the loop saves and ends with exit code 3. A second SIGINT ends the
+ * program at once. SIGPIPE and SIGXFSZ are ignored, so that writing fails with a status instead. */
+#ifndef RECIPES_SIGNALS_H
+#define RECIPES_SIGNALS_H
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Installs the handlers; once, at the start of the program. */
+void signals_install(void);
+
+/* True after SIGTERM or SIGINT. */
+bool signals_stop_requested(void);
+
+/* The signal that asked, 0 when none did; its name for a message ("SIGTERM", ""). */
+int signals_which(void);
+const char *signals_name(void);
+
+/* Forgets that it was asked: tests, and a second run in one process. */
+void signals_forget(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

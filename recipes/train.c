@@ -1,0 +1,207 @@
+/* train: opening a run, and the one loop */
+#include "recipes/train.h"
+
+#include "core/file.h"
+#include "core/log.h"
+#include "core/threads.h"
+#include "recipes/answers.h"
+#include "recipes/bill.h"
+#include "recipes/dump.h"
+#include "recipes/opening.h"
+#include "recipes/report.h"
+#include "recipes/signals.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct training {
+    recipe              *r;
+    const train_options *o;
+    opening              in;
+    trainer              x;
+    run_folder           folder;
+    run_state            st;
+    report               log;
+    answer              *before;
+    double               rouge_before;
+    bool                 stopped;
+} training;
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static status open_run(training *t)
+{
+    recipe     *r = t->r;
+    session    *s = &t->in.s;
+    const char *out = r->out ? r->out : arena_printf(&s->setup, "runs/%s", r->name);
+
+    if (!out)
+        return STATUS_MEMORY;
+    if (r->train.threads > 0)
+        threads_set((int)r->train.threads);
+    if (!t->o->dry_run)
+        TRY(run_folder_open(&t->folder, out, t->o->resume));
+    TRY(opening_load(&t->in, false));
+    TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, true));
+    TRY(bill_check(s, &t->x, &t->log.planned));
+    trainer_close(&t->x);
+    TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
+    t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,
+                        .best = INFINITY};
+    return STATUS_OK;
+}
+
+/* ---- evaluation -------------------------------------------------------------------------------------- */
+
+static status evaluate(training *t)
+{
+    packer  once;
+    double  sum;
+    int64_t targets;
+
+    if (t->in.test.n == 0)
+        return STATUS_OK;
+
+    const size_t mark = arena_mark(&t->in.s.setup);
+    TRY(packer_open_once(&t->in.s.setup, &t->in.test, t->x.o.pack, &once));
+    TRY(trainer_evaluate(&t->x, &once, &sum, &targets));
+    arena_rewind(&t->in.s.setup, mark);
+    return report_evaluation(&t->log, &t->st, targets > 0 ? sum / (double)targets : 0, targets);
+}
+
+static status ask(training *t, answer **answers, double *rouge)
+{
+    if (t->in.n_questions == 0)
+        return STATUS_OK;
+    TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, t->in.ask->max_tokens, answers, rouge));
+    log_info("step %lld  ROUGE-L of %lld greedy answers %.3f", (long long)t->st.step,
+             (long long)t->in.n_questions, *rouge);
+    return report_figure(&t->st, "rouge_l", *rouge);
+}
+
+/* ---- the loop ----------------------------------------------------------------------------------------- */
+
+static bool due(int64_t step, int64_t every, int64_t last)
+{
+    return (every > 0 && step % every == 0) || step == last;
+}
+
+static status loop(training *t)
+{
+    const recipe_train *o = &t->r->train;
+
+    while (t->st.step < t->in.steps) {
+        step_report r;
+        TRY(trainer_step(&t->x, &t->in.data, t->st.step, &r));
+        if (r.leaves == 0)
+            break;
+        t->st.step++;
+        TRY(report_step(&t->log, &t->st, &r));
+        if (due(t->st.step, o->eval_every, t->in.steps))
+            TRY(evaluate(t));
+        t->stopped = signals_stop_requested();
+        if (t->stopped || due(t->st.step, o->save_every, t->in.steps))
+            TRY(run_state_save(&t->st));
+        if (t->stopped)
+            return fail(STATUS_STOPPED, "stopped by %s after step %lld; the state is saved: "
+                        "--resume goes on", signals_name(), (long long)t->st.step);
+        t->log.last = report_now();
+    }
+    log_live(NULL);
+    return STATUS_OK;
+}
+
+/* ---- the whole run ------------------------------------------------------------------------------------- */
+
+static status begin(training *t)
+{
+    bool  resumed = false;
+    char *path = arena_printf(&t->in.s.setup, "%s/recipe.yaml", t->folder.path);
+
+    if (!path)
+        return STATUS_MEMORY;
+    if (t->o->resume)
+        TRY(run_state_resume(&t->st, &resumed));
+    else
+        TRY(run_folder_start(&t->folder, 0, 0, 0));
+    if (!resumed) {
+        TRY(recipe_write(t->r, path));
+        TRY(evaluate(t));
+        TRY(ask(t, &t->before, &t->rouge_before));
+    }
+    t->log.first_step = t->st.step;
+    t->log.steps = t->in.steps;
+    t->log.started = t->log.last = report_now();
+    return STATUS_OK;
+}
+
+static void print_next(const training *t)
+{
+    const char *run = t->folder.path;
+
+    log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:\n"
+             "  ./cambium generate %s --adapter %s/adapter --prompt \"...\"\n"
+             "  ./cambium eval %s\n"
+             "  ./cambium merge %s %s/adapter merged",
+             run, t->r->base, run, run, t->r->base, run);
+}
+
+static status finish(training *t)
+{
+    answer *after = NULL;
+    double  rouge = 0;
+    char   *path = arena_printf(&t->in.s.setup, "%s/adapter", t->folder.path);
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(run_state_write_adapters(&t->st, path));
+    TRY(ask(t, &after, &rouge));
+    if (after && t->in.ask->show > 0) {
+        log_info(" ");
+        answers_print(t->in.questions, t->in.ask->show < t->in.n_questions ? t->in.ask->show : t->in.n_questions,
+                      t->before, after);
+    }
+    print_next(t);
+    return STATUS_OK;
+}
+
+/* --batches FILE: what training reads, and FILE.test with the test data. */
+static status dump(training *t)
+{
+    char *test = arena_printf(&t->in.s.setup, "%s.test", t->o->batches);
+
+    if (!test)
+        return STATUS_MEMORY;
+    TRY(dump_batches(&t->in.s.setup, t->o->batches, &t->in.train, &t->in.packing, t->in.steps));
+    return t->in.test.n > 0 ? dump_examples(test, &t->in.test) : STATUS_OK;
+}
+
+static status run(training *t)
+{
+    TRY(open_run(t));
+    log_info("%s: %lld values trained of %lld modules' tensors, %lld samples, %lld steps",
+             t->r->name, (long long)t->in.s.p->trained, (long long)t->in.s.p->n_tuned,
+             (long long)t->in.train.n, (long long)t->in.steps);
+    if (t->o->batches)
+        TRY(dump(t));
+    if (t->o->dry_run)
+        return STATUS_OK;
+    TRY(begin(t));
+    TRY(loop(t));
+    return finish(t);
+}
+
+status train_run(recipe *r, const train_options *o)
+{
+    training t = {.r = r, .o = o};
+    status   s;
+
+    TRY(opening_begin(&t.in, r));
+    s = run(&t);
+    log_live(NULL);
+    trainer_close(&t.x);
+    if (t.folder.path[0])
+        run_folder_close(&t.folder);
+    opening_end(&t.in);
+    return s;
+}

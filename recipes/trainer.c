@@ -1,0 +1,195 @@
+/* trainer: forward, backward, clip, one optimizer pass */
+#include "recipes/trainer.h"
+
+#include "core/text.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+static int group_of(const trainer_options *o, const char *name)
+{
+    for (int i = 0; i < o->n_groups; i++)
+        if (text_matches(o->groups[i].match, name))
+            return i;
+    return o->n_groups;
+}
+
+static status open_groups(trainer *x, arena *a)
+{
+    const trainer_options *o = &x->o;
+    const optim_common    *common = o->optimizer_options;
+    double                 smallest = common->lr;
+
+    TRY_TAKE(x->peaks, a, o->n_groups + 1);
+    TRY_TAKE(x->groups, a, o->n_groups + 1);
+    for (int i = 0; i <= o->n_groups; i++) {
+        const trainer_group *g = i < o->n_groups ? &o->groups[i] : NULL;
+        x->peaks[i] = g && g->lr >= 0 ? g->lr : common->lr;
+        x->groups[i].weight_decay = g && g->weight_decay >= 0 ? g->weight_decay : common->weight_decay;
+        if (x->peaks[i] < smallest)
+            smallest = x->peaks[i];
+    }
+    for (int i = 0; i < o->n_groups; i++) {
+        bool any = false;
+        for (int k = 0; k < x->p->n_tuned; k++)
+            any |= text_matches(o->groups[i].match, x->p->tensors[k].name);
+        if (!any)
+            return fail(STATUS_USAGE, "optim.groups: '%s' matches no tuned tensor; names are like %s",
+                        o->groups[i].match, x->p->n_tuned ? x->p->tensors[0].name : "(none)");
+    }
+    return schedule_open(&x->rate, &o->schedule, o->steps, smallest);
+}
+
+static status open_spans(trainer *x, arena *a)
+{
+    const peft *p = x->p;
+
+    TRY_TAKE(x->spans, a, p->n_tuned + 1);
+    for (int i = 0; i < p->n_tuned; i++) {
+        const tuned *u = &p->tensors[i];
+        const shape  s = u->value.s;
+        if (!p->modules[u->module].trains)
+            continue;
+        x->spans[x->n_spans++] = (optim_span){
+            .first = u->first, .count = shape_count(s), .group = group_of(&x->o, u->name),
+            .rows = s.n >= 2 ? s.d[s.n - 2] : 0, .columns = s.n >= 2 ? s.d[s.n - 1] : 0};
+    }
+    if (x->n_spans == 0)
+        return fail(STATUS_USAGE, "nothing is trained: no module with train: yes");
+    return STATUS_OK;
+}
+
+static status record_loss(trainer *x)
+{
+    stream s = {0};
+
+    TRY(tape_open(&x->t, TYPE_F32));
+    feed_record(&x->f, x->t, &s);
+    var *hidden = model_hidden(x->m, x->t, &s);
+    x->loss = model_loss(x->m, x->t, hidden, x->f.target_rows_var, x->f.target_ids_var, &x->each);
+    tape_keep(x->t, x->loss);
+    return tape_plan(x->t, x->loss, x->o.how);
+}
+
+status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p,
+                    const trainer_options *o, bool only_plan)
+{
+    *x = (trainer){.m = m, .p = p, .o = *o, .run = {.seed = o->seed}};
+    TRY(open_spans(x, a));
+    TRY(open_groups(x, a));
+    TRY(feed_open(&x->f, a, o->pack, o->seqs));
+    TRY(record_loss(x));
+    if (only_plan)
+        return STATUS_OK;
+    TRY(leaf_sum_open(&x->sum, tuned_memory, p->size, o->leaves));
+    TRY(optim_open(&x->opt, tuned_memory, o->optimizer, o->optimizer_options, x->spans, x->n_spans));
+    TRY(arena_open(&x->memory, "step", tape_step_bytes(x->t) + 4096));
+    return tape_bind(x->t, &x->memory);
+}
+
+void trainer_close(trainer *x)
+{
+    tape_close(x->t);
+    arena_close(&x->memory);
+}
+
+trainer_bill trainer_memory(const trainer *x)
+{
+    const size_t flat = (size_t)x->p->size * sizeof(float);
+
+    return (trainer_bill){
+        .step = tape_step_bytes(x->t),
+        .gradients = flat * (size_t)leaf_sum_buffers(x->o.leaves),
+        .values = flat,
+        .optimizer = (size_t)optim_state_bytes(x->o.optimizer, x->o.optimizer_options, x->spans,
+                                               x->n_spans)};
+}
+
+/* ---- a step ------------------------------------------------------------------------------------ */
+
+static double loss_value(const trainer *x)
+{
+    return (double)*(const float *)x->loss->t.v;
+}
+
+/* The sum of the losses of one micro-batch, by target in double. */
+static status forward(trainer *x, double *loss)
+{
+    tape_set_run(x->t, &x->run);
+    feed_load(&x->f);
+    tape_forward(x->t);
+    *loss = loss_value(x);
+    if (isfinite(*loss))
+        return STATUS_OK;
+    TRY(tape_find_nonfinite(x->t));
+    return fail(STATUS_NUMERIC, "head: the loss is %g", *loss);
+}
+
+static status run_leaves(trainer *x, packer *data, const pack_step *plan, double *loss)
+{
+    leaf_sum_start(&x->sum);
+    for (int leaf = 0; leaf < plan->n_leaves; leaf++) {
+        packer_fill(data, plan, leaf, &x->f.b);
+        peft_use_gradients(x->p, leaf_sum_begin(&x->sum));
+        TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step, leaf);
+        if (x->f.b.n_targets > 0)
+            tape_backward(x->t);
+        leaf_sum_end(&x->sum, *loss);
+    }
+    return STATUS_OK;
+}
+
+status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
+{
+    pack_step plan;
+    double    loss = 0;
+
+    *r = (step_report){.step = step};
+    packer_step(data, &plan);
+    if (plan.n_leaves == 0)
+        return STATUS_OK;
+    x->run.step = (uint32_t)step;
+    x->run.training = true;
+    TRY(run_leaves(x, data, &plan, &loss));
+    if (plan.n_targets == 0)
+        return fail(STATUS_USAGE, "step %lld has no target: nothing to learn from", (long long)step);
+
+    float       *g = leaf_sum_total(&x->sum, &loss);
+    const double factor = clip_gradient(&x->o.clip, g, x->p->size, 1.0 / (double)plan.n_targets,
+                                        &r->grad_norm);
+    if (!isfinite(r->grad_norm))
+        return fail(STATUS_NUMERIC, "step %lld: the gradient's norm is %g", (long long)step,
+                    r->grad_norm);
+    for (int i = 0; i <= x->o.n_groups; i++)
+        x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
+    optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
+
+    r->loss = loss / (double)plan.n_targets;
+    r->lr = x->groups[x->o.n_groups].lr;
+    r->tokens = plan.n_tokens;
+    r->targets = plan.n_targets;
+    r->samples = plan.n_samples;
+    r->leaves = plan.n_leaves;
+    return STATUS_OK;
+}
+
+status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *targets)
+{
+    pack_step plan;
+
+    *loss_sum = 0;
+    *targets = 0;
+    x->run.training = false;
+    for (packer_step(data, &plan); plan.n_leaves > 0; packer_step(data, &plan)) {
+        for (int leaf = 0; leaf < plan.n_leaves; leaf++) {
+            double loss;
+            packer_fill(data, &plan, leaf, &x->f.b);
+            TRY_IN(forward(x, &loss), "in evaluation");
+            *loss_sum += loss;
+        }
+        *targets += plan.n_targets;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,78 @@
+/* trainer: one optimizer step over micro-batches, and evaluation with the same computation.
+ *
+ * It owns the tape, the step memory, the gradient buffers and the optimizer state of one run. */
+#ifndef RECIPES_TRAINER_H
+#define RECIPES_TRAINER_H
+
+#include "optim/clip.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
+#include "peft/peft.h"
+#include "recipes/feed.h"
+#include "recipes/leaf_sum.h"
+
+/* Tuned tensors whose file name matches (a glob) take other rates; the first group that matches. */
+typedef struct trainer_group {
+    const char *match;
+    double      lr, weight_decay; /* negative: as everybody */
+} trainer_group;
+
+typedef struct trainer_options {
+    const optimizer     *optimizer;
+    const void          *optimizer_options; /* begins with optim_common */
+    schedule_options     schedule;
+    clip_options         clip;
+    const trainer_group *groups;
+    int                  n_groups;
+    int64_t              steps;
+    uint64_t             seed;
+    recompute            how;
+    int64_t              pack, seqs, leaves; /* capacities: tokens, sequences, micro-batches a step */
+} trainer_options;
+
+typedef struct trainer {
+    model          *m;
+    peft           *p;
+    trainer_options o;
+    arena           memory; /* step: activations */
+    tape           *t;
+    feed            f;
+    var            *loss, *each;
+    op_run          run;
+    leaf_sum        sum;
+    optim           opt;
+    optim_span     *spans;
+    int             n_spans;
+    schedule        rate;
+    double         *peaks; /* [n_groups + 1], the last is everybody's */
+    optim_group    *groups;
+} trainer;
+
+typedef struct step_report {
+    int64_t step;
+    double  loss, lr, grad_norm; /* loss: mean over targets; norm before clipping */
+    int64_t tokens, targets, samples, leaves;
+} step_report;
+
+/* Records and plans; takes memory for values' gradients and optimizer state from `tuned` (which must
+ * hold p's values already, or peft_allocate follows before the first step). Structures come from `a`.
+ * With only_plan the step memory is not taken. */
+status trainer_open(trainer *x, arena *a, arena *tuned, model *m, peft *p, const trainer_options *o,
+                    bool only_plan);
+void   trainer_close(trainer *x);
+
+/* One step, number `step` (from 0), of the packer's next micro-batches. Allocates nothing. A loss or a
+ * gradient that is not finite fails with the place, before anything is changed. r->leaves is 0 when
+ * the data has ended. */
+status trainer_step(trainer *x, packer *data, int64_t step, step_report *r);
+
+/* Sum of losses over all samples of a packer (packer_open_once) and the number of targets. */
+status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *targets);
+
+/* Bytes: activations of a step, gradient buffers, tuned values, optimizer state. */
+typedef struct trainer_bill {
+    size_t step, gradients, values, optimizer;
+} trainer_bill;
+trainer_bill trainer_memory(const trainer *x);
+
+#endif

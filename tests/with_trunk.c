@@ -1,0 +1,87 @@
+/* with_trunk: small random trunks */
+#include "tests/with_trunk.h"
+
+#include "core/rng.h"
+#include "tests/helpers.h"
+
+static const char config[] =
+    "{\"model_type\": \"llama\", \"hidden_size\": 48, \"intermediate_size\": 80, "
+    "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+    "\"vocab_size\": 128, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, "
+    "\"tie_word_embeddings\": true, \"initializer_range\": 0.3}";
+
+void small_open(small *s, uint64_t seed)
+{
+    memset(s, 0, sizeof *s);
+    MUST(arena_open(&s->memory, "small", (size_t)1 << 30));
+    MUST(arena_open(&s->tuned, "tuned", (size_t)1 << 28));
+    s->w = (weights){.path = "small", .random = true, .seed = seed, .config = cJSON_Parse(config)};
+    ck_assert_ptr_nonnull(s->w.config);
+    MUST(model_open(&s->memory, &s->w, TYPE_F32, &s->m));
+    MUST(peft_open(&s->memory, &s->m, seed, &s->p));
+}
+
+void small_close(small *s)
+{
+    weights_close(&s->w);
+    arena_close(&s->memory);
+    arena_close(&s->tuned);
+}
+
+/* Presets as the recipe reader would give them: numbers, no, the first choice. */
+static void preset(const key *k, char *options)
+{
+    if (!k->preset)
+        return;
+    if (k->kind == KEY_INT)
+        *(int64_t *)(options + k->offset) = atoll(k->preset);
+    else if (k->kind == KEY_REAL)
+        *(double *)(options + k->offset) = atof(k->preset);
+    else if (k->kind == KEY_BOOL)
+        *(bool *)(options + k->offset) = k->preset[0] == 'y' || k->preset[0] == 't';
+    else if (k->kind == KEY_CHOICE || k->kind == KEY_TEXT)
+        *(const char **)(options + k->offset) = k->preset;
+}
+
+void small_add(small *s, const char *method, const char *pattern, const char *const *names,
+               const double *values)
+{
+    const peft_method *m = peft_find(method);
+    ck_assert_ptr_nonnull(m);
+    char *options = arena_take(&s->memory, 1, m->keys->size);
+    memset(options, 0, m->keys->size);
+    for (int i = 0; i < m->keys->n; i++) {
+        const key *k = &m->keys->keys[i];
+        preset(k, options);
+        for (int n = 0; names && names[n]; n++) {
+            if (strcmp(names[n], k->name) != 0)
+                continue;
+            if (k->kind == KEY_INT)
+                *(int64_t *)(options + k->offset) = (int64_t)values[n];
+            else if (k->kind == KEY_BOOL)
+                *(bool *)(options + k->offset) = values[n] != 0;
+            else
+                *(double *)(options + k->offset) = values[n];
+        }
+    }
+    MUST(peft_add(s->p, "main", m, options, &pattern, 1, true));
+    MUST(peft_allocate(s->p, &s->tuned));
+}
+
+void small_stir(small *s, uint64_t seed)
+{
+    for (int i = 0; i < s->p->n_tuned; i++)
+        rng_fill_normal(rng_key_for(seed, s->p->tensors[i].name), 0, 0.2f,
+                        s->p->tensors[i].value.v, shape_count(s->p->tensors[i].value.s));
+}
+
+trace_result small_trace(small *s, const trace_options *o)
+{
+    cJSON       *sequences = cJSON_Parse("[{\"ids\": [1, 5, 9, 100, 7, 3, 127, 0]}, "
+                                         "{\"ids\": [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]}]");
+    trace_result r;
+
+    MUST(trace_run(&s->memory, &s->m, s->p, sequences, "small", o, &r));
+    cJSON_Delete(sequences);
+    return r;
+}

@@ -1,0 +1,31 @@
+/* with_trunk: small random trunks with modules, for tests */
+#ifndef TESTS_WITH_TRUNK_H
+#define TESTS_WITH_TRUNK_H
+
+#include "peft/peft.h"
+#include "recipes/trace.h"
+
+typedef struct small {
+    arena   memory, tuned;
+    weights w;
+    model   m;
+    peft   *p;
+} small;
+
+/* A llama of 3 blocks: width 48, 4 heads on 2 of 12, inner 80, 128 words; tied; wider weights than usual,
+ * so that a mistake shows. */
+void small_open(small *s, uint64_t seed);
+void small_close(small *s);
+
+/* Adds a module with the method's preset options, except the named ones (name, number pairs ending with
+ * NULL), and starts it. */
+void small_add(small *s, const char *method, const char *pattern, const char *const *names,
+               const double *values);
+
+/* Sets every tuned value to noise, so that nothing is at its identity start. */
+void small_stir(small *s, uint64_t seed);
+
+/* Logits of two fixed sequences, [tokens, words], copied into the memory. */
+trace_result small_trace(small *s, const trace_options *o);
+
+#endif
