@@ -13,6 +13,9 @@ endforeach()
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/gen/op_names.h CONTENT "${op_names}")
 
 file(GLOB OP_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/autograd/ops/*.c)
+# attention's products may be contracted into fused multiply-adds
+set_source_files_properties(${CMAKE_SOURCE_DIR}/autograd/ops/attention.c PROPERTIES
+  COMPILE_OPTIONS "-ffp-contract=fast")
 set(op_variants f32 f64)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   list(APPEND op_variants f32_avx2 f32_avx512)

@@ -1,0 +1,451 @@
+/* attention: y = softmax(scale q k^T under the mask) v, and the log-sum-exp of the scores
+ *
+ * With s' = cap tanh(s / cap) (or s), p = exp(s' - lse), g = sum_d dy[d] y[d]:
+ *     dv[j] += sum_i p[i,j] dy[i],  dp[i,j] = dy[i] . v[j]
+ *     ds    = p (dp - g + dlse) (1 - (s' / cap)^2)
+ *     dq[i] += scale sum_j ds[i,j] k[j],  dk[j] += scale sum_i ds[i,j] q[i]
+ *
+ * The softmax is taken online over tiles of keys (Milakov and Gimelshein 2018; Dao et al. 2022).
+ * A group is GROUP query rows that read one key head: (query, head) pairs of a sequence, query by
+ * query. Scores lie turned, [keys, rows], so that keys and values are read from where they are, one
+ * number at a time against vectors of rows, and maxima and sums go down the lanes. */
+#include "autograd/ops/attention.h"
+#include "autograd/ops/tile.h"
+#include "autograd/ops/vector_math.h"
+
+#ifdef REAL_IS_F64
+#define REAL_LOG log
+#else
+#define REAL_LOG logf
+#endif
+
+enum { GROUP = 2 * LANES };
+
+status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
+{
+    const tensor *q = a->in[0], *k = a->in[1];
+    const int32_t H = a->attr->attention.heads, Hk = a->attr->attention.kv_heads;
+
+    TRY(attention_want_heads("attention", a));
+    TRY(op_want_matrix("attention", "q", q));
+    TRY(op_want_matrix("attention", "k", k));
+    if (q->s.d[1] % H != 0 || k->s.d[1] != q->s.d[1] / H * Hk)
+        return fail(STATUS_SHAPE, "attention: q is %s with %d heads, k %s with %d; heads must have one "
+                    "size", shape_text(q->s), H, shape_text(k->s), Hk);
+    TRY(op_want_real("attention", "v", a->in[2], k->s));
+    TRY(attention_want_offsets("attention", a, 3));
+    out[0] = q->s;
+    out[1] = shape_2(q->s.d[0], H);
+    *n_aux = 0;
+    return STATUS_OK;
+}
+
+/* A group: its rows of q, what they see, where its keys are. */
+typedef struct group {
+    const op_args        *a;
+    const attention_view *w;
+    int64_t               s, kv, rows, first; /* first: index of row 0 among the pairs */
+    int32_t               from, to;           /* keys that some row sees: from .. to-1 */
+    int32_t               full_from, full_to; /* keys that all rows see */
+    int32_t               lo[GROUP], hi[GROUP];
+    real                  scale, cap;
+} group;
+
+static int64_t groups_of(const attention_view *w, int64_t s)
+{
+    return (attention_queries(w, s) * w->G + GROUP - 1) / GROUP;
+}
+
+static void open_group(group *g, const op_args *a, const attention_view *w, int64_t s, int64_t kv,
+                       int64_t number)
+{
+    const int64_t pairs = attention_queries(w, s) * w->G;
+
+    *g = (group){.a = a, .w = w, .s = s, .kv = kv, .first = number * GROUP};
+    g->rows = pairs - g->first < GROUP ? pairs - g->first : GROUP;
+    g->scale = (real)a->attr->attention.scale;
+    g->cap = (real)a->attr->attention.softcap;
+    g->from = g->full_to = INT32_MAX;
+    for (int64_t r = 0; r < GROUP; r++) {
+        const int64_t at = r < g->rows ? r : g->rows - 1; /* rows past the end see what the last does */
+        attention_range(w, s, (g->first + at) / w->G, &g->lo[r], &g->hi[r]);
+        if (g->lo[r] <= g->hi[r]) {
+            g->from = g->lo[r] < g->from ? g->lo[r] : g->from;
+            g->to = g->hi[r] + 1 > g->to ? g->hi[r] + 1 : g->to;
+        }
+        g->full_from = g->lo[r] > g->full_from ? g->lo[r] : g->full_from;
+        g->full_to = g->hi[r] + 1 < g->full_to ? g->hi[r] + 1 : g->full_to;
+    }
+    g->from &= ~(PAGE - 1);
+}
+
+/* Row of the buffers and head of row r. */
+static int64_t row_of(const group *g, int64_t r)
+{
+    return g->w->q_offsets[g->s] + (g->first + r) / g->w->G;
+}
+
+static int64_t head_of(const group *g, int64_t r)
+{
+    return g->kv * g->w->G + (g->first + r) % g->w->G;
+}
+
+/* Where row r's head begins in a [N, H*D] buffer. */
+static int64_t place_of(const group *g, int64_t r)
+{
+    return (row_of(g, r) * g->w->H + head_of(g, r)) * g->w->D;
+}
+
+/* Keys of one tile: all in one page, rows one after another. */
+typedef struct keys {
+    int32_t     first;
+    int64_t     n, row;
+    const real *k, *v;
+} keys;
+
+static keys keys_at(const group *g, int32_t j)
+{
+    const attention_view *w = g->w;
+    const int64_t         stride = w->Hk * w->D;
+    keys                  t = {.first = j, .n = g->to - j < PAGE ? g->to - j : PAGE};
+
+    t.row = attention_key_row(w, g->s, j);
+    CHECK(t.row >= 0 && t.row + t.n <= g->a->in[1]->s.d[0]);
+    t.k = (const real *)g->a->in[1]->v + t.row * stride + g->kv * w->D;
+    t.v = (const real *)g->a->in[2]->v + t.row * stride + g->kv * w->D;
+    return t;
+}
+
+/* turned[d, r] = scale * x[r, d] for the rows of the group, 0 for rows past them */
+static void load_turned(const group *g, const real *x, real scale, real *RESTRICT turned)
+{
+    const int64_t D = g->w->D;
+
+    if (g->rows < GROUP)
+        memset(turned, 0, (size_t)(D * GROUP) * sizeof *turned);
+    for (int64_t r = 0; r < g->rows; r++) {
+        const real *row = x + place_of(g, r);
+        for (int64_t d = 0; d < D; d++)
+            turned[d * GROUP + r] = scale * row[d];
+    }
+}
+
+/* s[j, r] = capped scores of the tile's keys */
+static void scores(const group *g, const keys *t, const real *q_turned, real *s)
+{
+    tile_run(&(tile){.m = t->n, .n = GROUP, .k = g->w->D, .a = t->k, .sm = g->w->Hk * g->w->D, .sk = 1,
+                     .b = q_turned, .ldb = GROUP, .c = s, .ldc = GROUP});
+    if (g->cap > 0) {
+        const real cap = g->cap, inverse = 1 / g->cap;
+        for (int64_t i = 0; i < t->n * GROUP; i++)
+            s[i] = cap * real_tanh(s[i] * inverse);
+    }
+}
+
+static bool all_visible(const group *g, const keys *t)
+{
+    return t->first >= g->full_from && t->first + t->n <= g->full_to;
+}
+
+/* ---- forward ------------------------------------------------------------------------------------ */
+
+typedef struct online {
+    real m[GROUP], sum[GROUP]; /* largest score so far; sum of exp(s - m) */
+    real s[PAGE * GROUP];
+} online;
+
+static void mask_scores(const group *g, const keys *t, real *RESTRICT s)
+{
+    for (int32_t j = 0; j < (int32_t)t->n; j++)
+        for (int r = 0; r < GROUP; r++) {
+            const int32_t key = t->first + j;
+            s[j * GROUP + r] = (key >= g->lo[r]) & (key <= g->hi[r]) ? s[j * GROUP + r] : -(real)INFINITY;
+        }
+}
+
+/* s becomes exp(s - m) for the new maxima m; what was summed so far (sum, y[D, GROUP]) is rescaled. */
+static void take_tile(online *o, int64_t n, int64_t D, real *RESTRICT y)
+{
+    real m[GROUP], base[GROUP], shrink[GROUP], sum[GROUP] = {0};
+    bool grown = false;
+
+    for (int r = 0; r < GROUP; r++)
+        m[r] = o->m[r];
+    for (int64_t j = 0; j < n; j++)
+        for (int r = 0; r < GROUP; r++)
+            m[r] = o->s[j * GROUP + r] > m[r] ? o->s[j * GROUP + r] : m[r];
+    for (int r = 0; r < GROUP; r++) {
+        base[r] = m[r] == -(real)INFINITY ? 0 : m[r];
+        grown |= m[r] > o->m[r];
+    }
+    for (int64_t j = 0; j < n; j++)
+        for (int r = 0; r < GROUP; r++) {
+            const real p = real_exp(o->s[j * GROUP + r] - base[r]);
+            o->s[j * GROUP + r] = p;
+            sum[r] += p;
+        }
+    if (grown) {
+        for (int r = 0; r < GROUP; r++) {
+            shrink[r] = real_exp(o->m[r] - base[r]);
+            o->sum[r] *= shrink[r];
+            o->m[r] = m[r];
+        }
+        for (int64_t d = 0; d < D; d++)
+            for (int r = 0; r < GROUP; r++)
+                y[d * GROUP + r] *= shrink[r];
+    }
+    for (int r = 0; r < GROUP; r++)
+        o->sum[r] += sum[r];
+}
+
+static void write_group(const group *g, const online *o, const real *y_turned)
+{
+    const int64_t D = g->w->D;
+    real         *y = g->a->out[0]->v, *lse = g->a->out[1]->v;
+
+    for (int64_t r = 0; r < g->rows; r++) {
+        const real     inverse = o->sum[r] > 0 ? 1 / o->sum[r] : o->sum[r];
+        real *RESTRICT row = y + place_of(g, r);
+        for (int64_t d = 0; d < D; d++)
+            row[d] = y_turned[d * GROUP + r] * inverse;
+        lse[row_of(g, r) * g->w->H + head_of(g, r)] = o->m[r] + REAL_LOG(o->sum[r]);
+    }
+}
+
+static void forward_group(const group *g)
+{
+    const int64_t D = g->w->D;
+    real         *q = threads_scratch(0, (size_t)(2 * D * GROUP) * sizeof *q), *y = q + D * GROUP;
+    online        o = {.s = {0}};
+
+    load_turned(g, g->a->in[0]->v, g->scale, q);
+    memset(y, 0, (size_t)(D * GROUP) * sizeof *y);
+    for (int r = 0; r < GROUP; r++)
+        o.m[r] = -(real)INFINITY;
+    for (int32_t j = g->from; j < g->to; j += PAGE) {
+        const keys t = keys_at(g, j);
+        scores(g, &t, q, o.s);
+        if (!all_visible(g, &t))
+            mask_scores(g, &t, o.s);
+        take_tile(&o, t.n, D, y);
+        tile_run(&(tile){.m = D, .n = GROUP, .k = t.n, .a = t.v, .sm = 1, .sk = g->w->Hk * D,
+                         .b = o.s, .ldb = GROUP, .c = y, .ldc = GROUP, .add = true});
+    }
+    write_group(g, &o, y);
+}
+
+typedef struct attention_job {
+    const op_args *a;
+    attention_view w;
+    int64_t       *starts; /* [S+1]: groups before each sequence */
+} attention_job;
+
+static void forward_piece(void *context, int64_t piece)
+{
+    const attention_job *j = context;
+    const int64_t        number = piece / j->w.Hk;
+    int64_t              lo = 0, hi = j->w.S;
+    group                g;
+
+    while (hi - lo > 1) { /* the last sequence that begins at or before `number` */
+        const int64_t middle = (lo + hi) / 2;
+        if (j->starts[middle] <= number)
+            lo = middle;
+        else
+            hi = middle;
+    }
+    open_group(&g, j->a, &j->w, lo, piece % j->w.Hk, number - j->starts[lo]);
+    forward_group(&g);
+}
+
+void op_attention_fwd_cpu(const op_args *a)
+{
+    attention_job j = {.a = a};
+
+    j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
+    if (j.w.S < 1)
+        return;
+    j.starts = threads_scratch(SLOT_SHARED, (size_t)(a->in[3]->s.d[0] + 1) * sizeof *j.starts);
+    j.starts[0] = 0;
+    for (int64_t s = 0; s < j.w.S; s++) {
+        CHECK(attention_queries(&j.w, s) >= 0 && attention_keys(&j.w, s) >= 0);
+        j.starts[s + 1] = j.starts[s] + groups_of(&j.w, s);
+    }
+    CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= op_rows(a->in[0]));
+    threads_run(j.starts[j.w.S] * j.w.Hk, forward_piece, &j);
+}
+
+/* ---- backward ----------------------------------------------------------------------------------- */
+
+/* Memory of one (sequence, key head): rows of the group both ways, sums of its keys' gradients. */
+typedef struct gradients {
+    int64_t Dp; /* D rounded up to whole vectors */
+    real   *q_turned, *dy_turned, *dq_turned; /* [D, GROUP] */
+    real   *q, *dy;                           /* [GROUP, Dp] */
+    real   *p, *ds;                           /* [PAGE, GROUP] */
+    real   *dk, *dv;                          /* [keys, Dp] */
+    real    lse[GROUP], shift[GROUP];         /* shift: g - dlse */
+} gradients;
+
+static void open_gradients(gradients *b, const op_args *a, const attention_view *w)
+{
+    const int64_t Dp = (w->D + LANES - 1) / LANES * LANES, turned = w->D * GROUP, plain = GROUP * Dp;
+    const int64_t most = a->in[6] ? w->n_blocks * PAGE : a->in[1]->s.d[0];
+    const int64_t n = 3 * turned + 2 * plain + 2 * PAGE * GROUP + 2 * most * Dp;
+    real         *at = threads_scratch(0, (size_t)n * sizeof *at);
+
+    b->Dp = Dp;
+    b->q_turned = at;
+    b->dy_turned = b->q_turned + turned;
+    b->dq_turned = b->dy_turned + turned;
+    b->q = b->dq_turned + turned;
+    b->dy = b->q + plain;
+    b->p = b->dy + plain;
+    b->ds = b->p + PAGE * GROUP;
+    b->dk = b->ds + PAGE * GROUP;
+    b->dv = b->dk + most * Dp;
+}
+
+/* plain[r, d] = scale * x[r, d], zero to the next whole vector and past the rows */
+static void load_plain(const group *g, const real *x, real scale, int64_t Dp, real *RESTRICT plain)
+{
+    const int64_t D = g->w->D;
+
+    if (g->rows < GROUP || Dp > D)
+        memset(plain, 0, (size_t)(GROUP * Dp) * sizeof *plain);
+    for (int64_t r = 0; r < g->rows; r++) {
+        const real *row = x + place_of(g, r);
+        for (int64_t d = 0; d < D; d++)
+            plain[r * Dp + d] = scale * row[d];
+    }
+}
+
+static void load_group(const group *g, gradients *b)
+{
+    const op_args *a = g->a;
+    const int64_t  D = g->w->D;
+    const real    *dy = op_value(a->gout[0]), *dlse = op_value(a->gout[1]), *y = a->out[0]->v;
+
+    load_turned(g, a->in[0]->v, g->scale, b->q_turned);
+    load_plain(g, a->in[0]->v, g->scale, b->Dp, b->q);
+    memset(b->dq_turned, 0, (size_t)(D * GROUP) * sizeof *b->dq_turned);
+    if (dy) {
+        load_turned(g, dy, 1, b->dy_turned);
+        load_plain(g, dy, 1, b->Dp, b->dy);
+    }
+    for (int64_t r = 0; r < GROUP; r++) {
+        b->lse[r] = b->shift[r] = 0;
+        if (r >= g->rows)
+            continue;
+        const int64_t at = row_of(g, r) * g->w->H + head_of(g, r);
+        const real    lse = ((const real *)a->out[1]->v)[at];
+        b->lse[r] = lse == -(real)INFINITY ? 0 : lse; /* nothing visible: every p is masked */
+        b->shift[r] = (dy ? op_dot(dy + at * D, y + at * D, D) : 0) - (dlse ? dlse[at] : 0);
+    }
+}
+
+/* p from the scores (in b->p) and ds from dp (in b->ds) */
+static void finish_tile(const group *g, const keys *t, gradients *b)
+{
+    const real inverse = g->cap > 0 ? 1 / g->cap : 0; /* no cap: the last factor is 1 */
+
+    for (int32_t j = 0; j < (int32_t)t->n; j++) {
+        real *RESTRICT p = b->p + j * GROUP, *RESTRICT ds = b->ds + j * GROUP;
+        const int32_t  key = t->first + j;
+        for (int r = 0; r < GROUP; r++) {
+            const real s = p[r], e = real_exp(s - b->lse[r]), tanh_s = s * inverse;
+            const real now = (key >= g->lo[r]) & (key <= g->hi[r]) ? e : 0;
+            p[r] = now;
+            ds[r] = now * (ds[r] - b->shift[r]) * (1 - tanh_s * tanh_s);
+        }
+    }
+}
+
+static void backward_tile(const group *g, const keys *t, gradients *b)
+{
+    const int64_t D = g->w->D, Dp = b->Dp, stride = g->w->Hk * D, at = (int64_t)t->first * Dp;
+    const bool    dy = g->a->gout[0] != NULL;
+
+    scores(g, t, b->q_turned, b->p);
+    if (dy)
+        tile_run(&(tile){.m = t->n, .n = GROUP, .k = D, .a = t->v, .sm = stride, .sk = 1,
+                         .b = b->dy_turned, .ldb = GROUP, .c = b->ds, .ldc = GROUP});
+    else
+        memset(b->ds, 0, (size_t)(t->n * GROUP) * sizeof *b->ds);
+    finish_tile(g, t, b);
+    if (g->a->gin[2] && dy)
+        tile_run(&(tile){.m = t->n, .n = Dp, .k = g->rows, .a = b->p, .sm = GROUP, .sk = 1, .b = b->dy,
+                         .ldb = Dp, .c = b->dv + at, .ldc = Dp, .add = true});
+    if (g->a->gin[1])
+        tile_run(&(tile){.m = t->n, .n = Dp, .k = g->rows, .a = b->ds, .sm = GROUP, .sk = 1, .b = b->q,
+                         .ldb = Dp, .c = b->dk + at, .ldc = Dp, .add = true});
+    if (g->a->gin[0])
+        tile_run(&(tile){.m = D, .n = GROUP, .k = t->n, .a = t->k, .sm = 1, .sk = stride, .b = b->ds,
+                         .ldb = GROUP, .c = b->dq_turned, .ldc = GROUP, .add = true});
+}
+
+static void backward_group(const group *g, gradients *b)
+{
+    const int64_t D = g->w->D;
+
+    load_group(g, b);
+    for (int32_t j = g->from; j < g->to; j += PAGE) {
+        const keys t = keys_at(g, j);
+        backward_tile(g, &t, b);
+    }
+    for (int64_t r = 0; g->a->gin[0] && r < g->rows; r++) {
+        real *RESTRICT dq = (real *)g->a->gin[0]->v + place_of(g, r);
+        for (int64_t d = 0; d < D; d++)
+            dq[d] += g->scale * b->dq_turned[d * GROUP + r];
+    }
+}
+
+static void add_keys(const attention_view *w, int64_t s, int64_t kv, const real *from, int64_t Dp,
+                     const tensor *to)
+{
+    const int64_t n = attention_keys(w, s);
+
+    for (int64_t j = 0; to && j < n; j++) {
+        real *RESTRICT row = (real *)to->v + (attention_key_row(w, s, j) * w->Hk + kv) * w->D;
+        for (int64_t d = 0; d < w->D; d++)
+            row[d] += from[j * Dp + d];
+    }
+}
+
+/* One key head of one sequence: its gradients are summed by one thread, group after group. */
+static void backward_head(const attention_job *j, int64_t s, int64_t kv)
+{
+    const int64_t groups = groups_of(&j->w, s), n = attention_keys(&j->w, s);
+    gradients     b;
+
+    open_gradients(&b, j->a, &j->w);
+    memset(b.dk, 0, (size_t)(n * b.Dp) * sizeof *b.dk);
+    memset(b.dv, 0, (size_t)(n * b.Dp) * sizeof *b.dv);
+    for (int64_t i = 0; i < groups; i++) {
+        group g;
+        open_group(&g, j->a, &j->w, s, kv, i);
+        backward_group(&g, &b);
+    }
+    add_keys(&j->w, s, kv, b.dk, b.Dp, j->a->gin[1]);
+    add_keys(&j->w, s, kv, b.dv, b.Dp, j->a->gin[2]);
+}
+
+static void backward_piece(void *context, int64_t piece)
+{
+    const attention_job *j = context;
+
+    if (!j->w.blocks) {
+        backward_head(j, piece / j->w.Hk, piece % j->w.Hk);
+        return;
+    }
+    for (int64_t s = 0; s < j->w.S; s++) /* sequences may share pages */
+        backward_head(j, s, piece);
+}
+
+void op_attention_bwd_cpu(const op_args *a)
+{
+    attention_job j = {.a = a};
+
+    j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
+    threads_run(j.w.blocks ? j.w.Hk : j.w.S * j.w.Hk, backward_piece, &j);
+}

@@ -1,0 +1,161 @@
+/* cross_entropy_head: cross_entropy of the logits x w^T + b, which are never stored
+ * (aux: largest logit and log of the sum of exp(logit - largest), by row)
+ *
+ * With g = (dsum + deach) (softmax - onehot): dx += g w, dw += g^T x, db += column sums of g.
+ *
+ * The vocabulary goes by in chunks of LOSS_WORDS words, for HEAD_ROWS rows at a time: one buffer of 4 MB
+ * (f32), made in the first run, whatever T and V are. Backward makes each chunk's logits again. */
+#include "autograd/ops/cross_entropy.h"
+
+enum { HEAD_ROWS = 512 };
+
+status op_cross_entropy_head_shape(const op_args *a, shape *out, int64_t *n_aux)
+{
+    const tensor *x = a->in[0], *w = a->in[1], *b = a->in[2];
+
+    TRY(op_want_matrix("cross_entropy_head", "x", x));
+    TRY(op_want_weight("cross_entropy_head", "w", w, -1, x->s.d[1]));
+    if (b)
+        TRY(op_want_real("cross_entropy_head", "b", b, shape_1(w->s.d[0])));
+    TRY(op_want_ints("cross_entropy_head", "targets", a->in[3], shape_1(x->s.d[0])));
+    out[0] = shape_1(1);
+    out[1] = shape_1(x->s.d[0]);
+    *n_aux = 2 * out[1].d[0];
+    return STATUS_OK;
+}
+
+/* One chunk: rows first .. first + n_rows - 1, words word .. word + n_words - 1. */
+typedef struct chunk {
+    const op_args *a;
+    int64_t        C, V, T;
+    const uint8_t *w; /* the chunk's rows of the weight */
+    dtype          type;
+    real          *logits; /* [n_rows, n_words]; in backward then their gradient */
+    loss_row      *rows;   /* forward only, [T] */
+    int64_t        first, n_rows, word, n_words;
+} chunk;
+
+static chunk open_chunks(const op_args *a, bool rows)
+{
+    chunk         c = {.a = a, .C = a->in[0]->s.d[1], .V = a->in[1]->s.d[0],
+                       .T = loss_rows(a->in[0], a->in[3])};
+    const int64_t capacity = a->in[0]->s.d[0], most = capacity < HEAD_ROWS ? capacity : HEAD_ROWS;
+    const int64_t words = c.V < LOSS_WORDS ? c.V : LOSS_WORDS;
+    const size_t  bytes = (size_t)capacity * sizeof *c.rows + (size_t)(most * words) * sizeof(real);
+
+    c.rows = threads_scratch(SLOT_SHARED, bytes + 64);
+    c.logits = (real *)(c.rows + capacity);
+    for (int64_t t = 0; rows && t < c.T; t++)
+        c.rows[t] = loss_start();
+    return c;
+}
+
+static void chunk_logits(chunk *c, const void *w)
+{
+    const real *x = (const real *)c->a->in[0]->v + c->first * c->C;
+    const real *b = op_value(c->a->in[2]);
+
+    c->w = (const uint8_t *)w + c->word * dtype_row_bytes(c->type, c->C);
+    op_matmul(&(matmul){.m = c->n_rows, .n = c->n_words, .k = c->C, .a = x, .type_a = REAL_TYPE,
+                        .lda = c->C, .b = c->w, .type_b = c->type, .ldb = c->C, .b_turned = true,
+                        .c = c->logits, .type_c = REAL_TYPE, .ldc = c->n_words, .alpha = 1,
+                        .bias = (const void *)(b ? b + c->word : NULL)});
+}
+
+/* run(c) for every chunk, with its logits */
+static void over_chunks(chunk *c, void (*run)(chunk *c))
+{
+    const void *w = op_weight(c->a->in[1], &c->type);
+
+    for (c->first = 0; c->first < c->T; c->first += HEAD_ROWS)
+        for (c->word = 0; c->word < c->V; c->word += LOSS_WORDS) {
+            c->n_rows = c->T - c->first < HEAD_ROWS ? c->T - c->first : HEAD_ROWS;
+            c->n_words = c->V - c->word < LOSS_WORDS ? c->V - c->word : LOSS_WORDS;
+            chunk_logits(c, w);
+            run(c);
+        }
+}
+
+static int64_t target_in_chunk(const chunk *c, int64_t t)
+{
+    const int32_t target = ((const int32_t *)c->a->in[3]->v)[t];
+
+    CHECK(target >= 0 && target < c->V);
+    return target - c->word;
+}
+
+static void forward_row(void *context, int64_t i)
+{
+    const chunk  *c = context;
+    const int64_t t = c->first + i, target = target_in_chunk(c, t);
+    const real   *x = c->logits + i * c->n_words;
+
+    loss_take(&c->rows[t], x, c->n_words);
+    if (target >= 0 && target < c->n_words)
+        c->rows[t].target = x[target];
+}
+
+static void forward_chunk(chunk *c)
+{
+    threads_run(c->n_rows, forward_row, c);
+}
+
+void op_cross_entropy_head_fwd_cpu(const op_args *a)
+{
+    chunk c = open_chunks(a, true);
+
+    over_chunks(&c, forward_chunk);
+    loss_write(a, c.rows, c.T);
+}
+
+static void gradient_row(void *context, int64_t i)
+{
+    const chunk  *c = context;
+    const int64_t t = c->first + i;
+    const real   *aux = c->a->aux;
+
+    loss_gradient(c->logits + i * c->n_words, c->n_words, target_in_chunk(c, t), aux[2 * t],
+                  aux[2 * t + 1], loss_upstream(c->a, t));
+}
+
+static void bias_piece(void *context, int64_t piece)
+{
+    const chunk  *c = context;
+    const int64_t from = piece * PIECE_COLUMNS, to = from + PIECE_COLUMNS;
+
+    op_add_column_sums(c->logits, c->n_rows, c->n_words, from, to < c->n_words ? to : c->n_words,
+                       (real *)c->a->gin[2]->v + c->word);
+}
+
+static void backward_chunk(chunk *c)
+{
+    const op_args *a = c->a;
+    const real    *x = (const real *)a->in[0]->v + c->first * c->C;
+    matmul         p = {.m = c->n_rows, .n = c->C, .k = c->n_words, .a = c->logits, .type_a = REAL_TYPE,
+                        .lda = c->n_words, .b = c->w, .type_b = c->type, .ldb = c->C,
+                        .type_c = REAL_TYPE, .ldc = c->C, .alpha = 1, .accumulate = true};
+
+    threads_run(c->n_rows, gradient_row, c);
+    if (a->gin[0]) {
+        p.c = (real *)a->gin[0]->v + c->first * c->C;
+        op_matmul(&p);
+    }
+    if (a->gin[1]) {
+        p.m = c->n_words;
+        p.k = c->n_rows;
+        p.a_turned = true;
+        p.b = x;
+        p.type_b = REAL_TYPE;
+        p.c = (real *)a->gin[1]->v + c->word * c->C;
+        op_matmul(&p);
+    }
+    if (a->gin[2])
+        threads_run((c->n_words + PIECE_COLUMNS - 1) / PIECE_COLUMNS, bias_piece, c);
+}
+
+void op_cross_entropy_head_bwd_cpu(const op_args *a)
+{
+    chunk c = open_chunks(a, false);
+
+    over_chunks(&c, backward_chunk);
+}

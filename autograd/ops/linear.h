@@ -1,0 +1,152 @@
+/* linear: the products of linear, lora and linear_lora */
+#ifndef AUTOGRAD_OPS_LINEAR_H
+#define AUTOGRAD_OPS_LINEAR_H
+
+#include "autograd/ops/kernel.h"
+
+/* c[m,n] (+)= alpha a[m,k] b[n,k]^T */
+static inline matmul product(const real *x, const void *w, dtype type, int64_t m, int64_t n,
+                             int64_t k)
+{
+    return (matmul){.m = m, .n = n, .k = k, .a = x, .type_a = REAL_TYPE, .lda = k, .b = w,
+                    .type_b = type, .ldb = k, .b_turned = true, .type_c = REAL_TYPE, .ldc = n,
+                    .alpha = 1};
+}
+
+/* y[N,M] (+)= alpha x[N,K] w[M,K]^T */
+static inline void product_turned(const real *x, const tensor *w, int64_t N, real *y, double alpha,
+                                  bool accumulate)
+{
+    dtype       type;
+    const void *v = op_weight(w, &type);
+    matmul      p = product(x, v, type, N, w->s.d[0], w->s.d[1]);
+
+    p.c = y;
+    p.alpha = alpha;
+    p.accumulate = accumulate;
+    op_matmul(&p);
+}
+
+/* dx[N,K] (+)= alpha dy[N,M] w[M,K] */
+static inline void product_plain(const real *dy, const tensor *w, int64_t N, real *dx, double alpha,
+                                 bool accumulate)
+{
+    dtype       type;
+    const void *v = op_weight(w, &type);
+    matmul      p = product(dy, v, type, N, w->s.d[1], w->s.d[0]);
+
+    p.b_turned = false;
+    p.ldb = w->s.d[1];
+    p.c = dx;
+    p.alpha = alpha;
+    p.accumulate = accumulate;
+    op_matmul(&p);
+}
+
+/* dw[M,K] += alpha dy[N,M]^T x[N,K] */
+static inline void product_rows(const real *dy, const real *x, int64_t N, int64_t M, int64_t K,
+                                real *dw, double alpha)
+{
+    matmul p = product(dy, x, REAL_TYPE, M, K, N);
+
+    p.a_turned = true;
+    p.lda = M;
+    p.b_turned = false;
+    p.ldb = K;
+    p.c = dw;
+    p.alpha = alpha;
+    p.accumulate = true;
+    op_matmul(&p);
+}
+
+/* Inputs x [N,K], w [M,K], b [M] or NULL. */
+static inline status linear_shape(const char *op, const op_args *a, shape *out)
+{
+    const tensor *x = a->in[0], *w = a->in[1], *b = a->in[2];
+
+    TRY(op_want_matrix(op, "x", x));
+    TRY(op_want_weight(op, "w", w, -1, x->s.d[1]));
+    if (b)
+        TRY(op_want_real(op, "b", b, shape_1(w->s.d[0])));
+    *out = shape_2(x->s.d[0], w->s.d[0]);
+    return STATUS_OK;
+}
+
+static inline void linear_forward(const op_args *a)
+{
+    dtype         type;
+    const tensor *w = a->in[1];
+    const void   *v = op_weight(w, &type);
+    matmul        p = product(a->in[0]->v, v, type, op_rows(a->in[0]), w->s.d[0], w->s.d[1]);
+
+    p.bias = a->in[2] ? a->in[2]->v : NULL;
+    p.c = a->out[0]->v;
+    op_matmul(&p);
+}
+
+static inline void linear_bias_backward(const op_args *a, int64_t from, int64_t to)
+{
+    op_add_column_sums(a->gout[0]->v, op_rows(a->gout[0]), a->gout[0]->s.d[1], from, to,
+                       a->gin[2]->v);
+}
+
+static inline void linear_backward(const op_args *a)
+{
+    const tensor *dy = a->gout[0];
+    const int64_t N = op_rows(dy), M = dy->s.d[1], K = a->in[0]->s.d[1];
+
+    if (a->gin[0])
+        product_plain(dy->v, a->in[1], N, a->gin[0]->v, 1, true);
+    if (a->gin[1])
+        product_rows(dy->v, a->in[0]->v, N, M, K, a->gin[1]->v, 1);
+    if (a->gin[2])
+        op_over(a, M, PIECE_COLUMNS, linear_bias_backward);
+}
+
+/* ---- low rank ----------------------------------------------------------------------------------- */
+
+/* A low-rank part of an operation: x [N,K], a [R,K], b [M,R], h = x a^T [N,R]. */
+typedef struct low_rank {
+    const tensor *x, *a, *b;
+    tensor       *dx, *da, *db;
+    real         *h;
+    double        factor;
+} low_rank;
+
+static inline status low_rank_shape(const char *op, const tensor *x, const tensor *a, const tensor *b,
+                                    int64_t M, int64_t *n_aux)
+{
+    TRY(op_want_matrix(op, "x", x));
+    TRY(op_want_weight(op, "a", a, -1, x->s.d[1]));
+    TRY(op_want_weight(op, "b", b, M, a->s.d[0]));
+    *n_aux = x->s.d[0] * a->s.d[0];
+    return STATUS_OK;
+}
+
+/* y += factor h b^T */
+static inline void low_rank_forward(const low_rank *l, real *y)
+{
+    const int64_t N = op_rows(l->x);
+
+    product_turned(l->x->v, l->a, N, l->h, 1, false);
+    product_turned(l->h, l->b, N, y, l->factor, true);
+}
+
+/* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */
+static inline void low_rank_backward(const low_rank *l, const tensor *dy)
+{
+    const int64_t N = op_rows(dy), M = dy->s.d[1], K = l->x->s.d[1], R = l->a->s.d[0];
+
+    if (l->db)
+        product_rows(dy->v, l->h, N, M, R, l->db->v, l->factor);
+    if (!l->da && !l->dx)
+        return;
+    real *dh = threads_scratch(SLOT_SHARED, (size_t)(N * R) * sizeof *dh);
+    product_plain(dy->v, l->b, N, dh, l->factor, false);
+    if (l->da)
+        product_rows(dh, l->x->v, N, R, K, l->da->v, 1);
+    if (l->dx)
+        product_plain(dh, l->a, N, l->dx->v, 1, true);
+}
+
+#endif

@@ -1,0 +1,44 @@
+/* silu: y = x * s, s = 1 / (1 + exp(-x))
+ *
+ * dx += dy * s * (1 + x * (1 - s)) */
+#include "autograd/ops/kernel.h"
+#include "autograd/ops/vector_math.h"
+
+status op_silu_shape(const op_args *a, shape *out, int64_t *n_aux)
+{
+    TRY(op_want_real("silu", "x", a->in[0], a->in[0]->s));
+    *out = a->in[0]->s;
+    *n_aux = 0;
+    return STATUS_OK;
+}
+
+static void forward(const op_args *a, int64_t from, int64_t to)
+{
+    const real    *x = a->in[0]->v;
+    real *RESTRICT y = a->out[0]->v;
+
+    for (int64_t i = from; i < to; i++)
+        y[i] = x[i] * real_sigmoid(x[i]);
+}
+
+void op_silu_fwd_cpu(const op_args *a)
+{
+    op_over(a, op_values(a->out[0]), PIECE_VALUES, forward);
+}
+
+static void backward(const op_args *a, int64_t from, int64_t to)
+{
+    const real    *x = a->in[0]->v, *dy = a->gout[0]->v;
+    real *RESTRICT dx = a->gin[0]->v;
+
+    for (int64_t i = from; i < to; i++) {
+        const real s = real_sigmoid(x[i]);
+        dx[i] += dy[i] * (s * (1 + x[i] * (1 - s)));
+    }
+}
+
+void op_silu_bwd_cpu(const op_args *a)
+{
+    if (a->gin[0])
+        op_over(a, op_values(a->gout[0]), PIECE_VALUES, backward);
+}

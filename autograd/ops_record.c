@@ -1,0 +1,172 @@
+/* ops_record: the operations as functions on a tape */
+#include "autograd/ops.h"
+
+static var *apply(tape *t, op_code op, int n, var *a, var *b, var *c)
+{
+    var *in[] = {a, b, c};
+
+    return tape_apply(t, op, n, in, NULL);
+}
+
+var *ag_embed(tape *t, var *table, var *ids)
+{
+    return apply(t, OP_embed, 2, table, ids, NULL);
+}
+
+var *ag_gather_rows(tape *t, var *x, var *rows)
+{
+    return apply(t, OP_gather_rows, 2, x, rows, NULL);
+}
+
+var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots)
+{
+    return apply(t, OP_scatter_rows, 3, cache, x, slots);
+}
+
+var *ag_linear(tape *t, var *x, var *w, var *b)
+{
+    return apply(t, OP_linear, 3, x, w, b);
+}
+
+var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor)
+{
+    var          *in[] = {y, x, a, b};
+    const op_attr attr = {.lora = {factor}};
+
+    return tape_apply(t, OP_lora, 4, in, &attr);
+}
+
+var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor)
+{
+    var          *in[] = {x, w, bias, a, b};
+    const op_attr attr = {.lora = {factor}};
+
+    return tape_apply(t, OP_linear_lora, 5, in, &attr);
+}
+
+var *ag_add(tape *t, var *a, var *b)
+{
+    return apply(t, OP_add, 2, a, b, NULL);
+}
+
+var *ag_mul(tape *t, var *a, var *b)
+{
+    return apply(t, OP_mul, 2, a, b, NULL);
+}
+
+var *ag_scale(tape *t, var *x, double factor)
+{
+    const op_attr attr = {.scale = {factor}};
+
+    return tape_apply(t, OP_scale, 1, &x, &attr);
+}
+
+var *ag_silu(tape *t, var *x)
+{
+    return apply(t, OP_silu, 1, x, NULL, NULL);
+}
+
+var *ag_swiglu(tape *t, var *gate, var *up)
+{
+    return apply(t, OP_swiglu, 2, gate, up, NULL);
+}
+
+var *ag_dropout(tape *t, var *x, var *samples, var *positions, double p, uint32_t site)
+{
+    var          *in[] = {x, samples, positions};
+    const op_attr attr = {.dropout = {p, site}};
+
+    return tape_apply(t, OP_dropout, 3, in, &attr);
+}
+
+var *ag_rmsnorm(tape *t, var *x, var *w, double eps)
+{
+    var          *in[] = {x, w};
+    const op_attr attr = {.rmsnorm = {eps}};
+
+    return tape_apply(t, OP_rmsnorm, 2, in, &attr);
+}
+
+var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum)
+{
+    var          *in[] = {x, r, w};
+    const op_attr attr = {.rmsnorm = {eps}};
+
+    *sum = tape_apply(t, OP_rmsnorm_add, 3, in, &attr);
+    return tape_output(t, *sum, 1);
+}
+
+var *ag_rope_table(tape *t, var *positions, var *frequencies)
+{
+    return apply(t, OP_rope_table, 2, positions, frequencies, NULL);
+}
+
+var *ag_rope(tape *t, var *x, var *table)
+{
+    return apply(t, OP_rope, 2, x, table, NULL);
+}
+
+static op_attr attention_attr(const attention_options *o)
+{
+    return (op_attr){.attention = {.heads = o->heads, .kv_heads = o->kv_heads, .causal = o->causal,
+                                   .window = o->window, .scale = o->scale, .softcap = o->softcap}};
+}
+
+var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offsets, var *q_start,
+                  var *blocks, const attention_options *o, var **lse)
+{
+    var          *in[] = {q, k, v, q_offsets, k_offsets, q_start, blocks};
+    const op_attr attr = attention_attr(o);
+    var          *y = tape_apply(t, OP_attention, 7, in, &attr);
+
+    if (lse)
+        *lse = tape_output(t, y, 1);
+    return y;
+}
+
+var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,
+                         const attention_options *o)
+{
+    var          *in[] = {q, k, q_offsets, k_offsets, q_start};
+    const op_attr attr = attention_attr(o);
+
+    return tape_apply(t, OP_attention_scores, 5, in, &attr);
+}
+
+var *ag_softmax(tape *t, var *x)
+{
+    return apply(t, OP_softmax, 1, x, NULL, NULL);
+}
+
+var *ag_attention_mix(tape *t, var *p, var *v, var *q_offsets, var *k_offsets,
+                      const attention_options *o)
+{
+    var          *in[] = {p, v, q_offsets, k_offsets};
+    const op_attr attr = attention_attr(o);
+
+    return tape_apply(t, OP_attention_mix, 4, in, &attr);
+}
+
+var *ag_cross_entropy(tape *t, var *logits, var *targets, var **each)
+{
+    var *sum = apply(t, OP_cross_entropy, 2, logits, targets, NULL);
+
+    if (each)
+        *each = tape_output(t, sum, 1);
+    return sum;
+}
+
+var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, var **each)
+{
+    var *in[] = {x, w, b, targets};
+    var *sum = tape_apply(t, OP_cross_entropy_head, 4, in, NULL);
+
+    if (each)
+        *each = tape_output(t, sum, 1);
+    return sum;
+}
+
+var *ag_sum(tape *t, var *x)
+{
+    return apply(t, OP_sum, 1, x, NULL, NULL);
+}
