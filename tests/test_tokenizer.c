@@ -440,6 +440,8 @@ START_TEST(small_tokenizer_by_hand)
     ck_assert_int_eq(tokenizer_eos(t), 1);
     ck_assert_int_eq(tokenizer_id(t, "<x>"), 9);
     ck_assert_int_eq(tokenizer_id(t, "zz"), -1);
+    ck_assert_str_eq(tokenizer_token(t, 2, &n), "ab");
+    ck_assert_ptr_null(tokenizer_token(t, 7, &n));
     ck_assert_str_eq(tokenizer_chat_template(t), "{{ 1 }}");
 
     /* <x> eats the blanks on both sides; zz is one unknown; b<x> is inside a word, so no token */
