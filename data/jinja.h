@@ -204,7 +204,8 @@ typedef status (*jfunction_body)(jinja *j, const jvalue *self, const jargs *args
 typedef struct jfunction {
     const char *name;
     jfunction_body body;
-    int least, most; /* arguments by place or keyword */
+    int least, most;   /* arguments by place or keyword */
+    const char *names; /* "width,first,": keywords that are known; NULL: none */
 } jfunction;
 
 /* Fails at the node at work: "chat template:3:14: ...". */
@@ -234,6 +235,9 @@ const jfunction *jinja_find_test(const char *name, size_t n);
 status jinja_method(jinja *j, const jvalue *self, const char *name, size_t n, const jargs *args,
                     jvalue *out);
 status jinja_function(jinja *j, const jvalue *function, const jargs *args, jvalue *out);
+
+/* The filter title (the method of that name begins words behind everything but letters). */
+status jinja_title(jinja *j, const jvalue *text, jvalue *out);
 
 /* A called filter or test: the number of arguments is checked. */
 status jinja_apply(jinja *j, const jfunction *f, const char *kind, const jvalue *self,
@@ -265,8 +269,14 @@ status jvalue_length(jinja *j, const jvalue *v, size_t *n);
 /* The items that a for loop sees: of a string its characters, of a dict its keys. */
 status jvalue_items(jinja *j, const jvalue *v, jvalue *list);
 
-/* str(v): into a string value. tojson: as json.dumps(ensure_ascii=False), indent < 0: on one line.
- */
+/* How JSON is written: on one line when indent < 0; between items and behind keys ", " and ": "
+ * unless given. */
+typedef struct jjson_style {
+    int64_t indent;
+    const jvalue *item, *key;
+} jjson_style;
+
+/* str(v) and json.dumps(v, ensure_ascii=False) as string values. */
 status jvalue_text(jinja *j, const jvalue *v, jvalue *out);
-status jvalue_json(jinja *j, const jvalue *v, int64_t indent, jvalue *out);
+status jvalue_json(jinja *j, const jvalue *v, const jjson_style *style, jvalue *out);
 #endif

@@ -48,7 +48,10 @@ FILTER(lower)
 
 FILTER(title)
 {
-    return as_method(j, "title", self, args, out);
+    jvalue text;
+
+    TRY(jvalue_text(j, self, &text));
+    return jinja_title(j, &text, out);
 }
 
 FILTER(capitalize)
@@ -81,14 +84,29 @@ FILTER(length)
     return STATUS_OK;
 }
 
+/* transformers' own tojson: what is not ASCII and HTML's characters stay as they are. */
 FILTER(tojson)
 {
-    const jvalue *indent = jargs_get(args, 0, "indent");
+    const jvalue *ascii = jargs_get(args, 0, "ensure_ascii"),
+                 *sort = jargs_get(args, 3, "sort_keys");
+    const jvalue *indent = jargs_get(args, 1, "indent"), *marks = jargs_get(args, 2, "separators");
+    jjson_style style = {.indent = -1};
 
-    if (indent && indent->kind != JV_NONE &&
-        (indent->kind != JV_INT || indent->i < 0 || indent->i > 64))
-        return jinja_fail(j, "tojson: indent must be 0..64");
-    return jvalue_json(j, self, indent && indent->kind == JV_INT ? indent->i : -1, out);
+    if ((ascii && jvalue_true(ascii)) || (sort && jvalue_true(sort)))
+        return jinja_fail(j, "tojson: ensure_ascii and sort_keys must be false");
+    if (indent && indent->kind != JV_NONE) {
+        if (indent->kind != JV_INT || indent->i < 0 || indent->i > 64)
+            return jinja_fail(j, "tojson: indent must be 0..64");
+        style.indent = indent->i;
+    }
+    if (marks && marks->kind != JV_NONE) {
+        if (marks->kind != JV_LIST || marks->list->n != 2 || marks->list->v[0].kind != JV_STRING ||
+            marks->list->v[1].kind != JV_STRING)
+            return jinja_fail(j, "tojson: separators must be two texts");
+        style.item = &marks->list->v[0];
+        style.key = &marks->list->v[1];
+    }
+    return jvalue_json(j, self, &style, out);
 }
 
 FILTER(default)
@@ -453,37 +471,38 @@ FILTER(rejectattr)
 
 /* ---- by name ---- */
 
-static const jfunction filters[] = {{"trim", filter_trim, 0, 1},
-                                    {"upper", filter_upper, 0, 0},
-                                    {"lower", filter_lower, 0, 0},
-                                    {"title", filter_title, 0, 0},
-                                    {"capitalize", filter_capitalize, 0, 0},
-                                    {"replace", filter_replace, 2, 3},
-                                    {"string", filter_string, 0, 0},
-                                    {"safe", filter_safe, 0, 0},
-                                    {"length", filter_length, 0, 0},
-                                    {"count", filter_length, 0, 0},
-                                    {"tojson", filter_tojson, 0, 1},
-                                    {"default", filter_default, 0, 2},
-                                    {"d", filter_default, 0, 2},
-                                    {"join", filter_join, 0, 2},
-                                    {"first", filter_first, 0, 0},
-                                    {"last", filter_last, 0, 0},
-                                    {"list", filter_list, 0, 0},
-                                    {"reverse", filter_reverse, 0, 0},
-                                    {"unique", filter_unique, 0, 0},
-                                    {"sort", filter_sort, 0, 1},
-                                    {"items", filter_items, 0, 0},
-                                    {"dictsort", filter_dictsort, 0, 0},
-                                    {"abs", filter_abs, 0, 0},
-                                    {"int", filter_int, 0, 1},
-                                    {"float", filter_float, 0, 1},
-                                    {"indent", filter_indent, 0, 3},
-                                    {"map", filter_map, 1, 8},
-                                    {"select", filter_select, 0, 8},
-                                    {"reject", filter_reject, 0, 8},
-                                    {"selectattr", filter_selectattr, 1, 8},
-                                    {"rejectattr", filter_rejectattr, 1, 8}};
+static const jfunction filters[] = {
+    {"trim", filter_trim, 0, 1, "chars,"},
+    {"upper", filter_upper, 0, 0, NULL},
+    {"lower", filter_lower, 0, 0, NULL},
+    {"title", filter_title, 0, 0, NULL},
+    {"capitalize", filter_capitalize, 0, 0, NULL},
+    {"replace", filter_replace, 2, 3, "old,new,count,"},
+    {"string", filter_string, 0, 0, NULL},
+    {"safe", filter_safe, 0, 0, NULL},
+    {"length", filter_length, 0, 0, NULL},
+    {"count", filter_length, 0, 0, NULL},
+    {"tojson", filter_tojson, 0, 4, "ensure_ascii,indent,separators,sort_keys,"},
+    {"default", filter_default, 0, 2, "default_value,boolean,"},
+    {"d", filter_default, 0, 2, "default_value,boolean,"},
+    {"join", filter_join, 0, 2, "d,attribute,"},
+    {"first", filter_first, 0, 0, NULL},
+    {"last", filter_last, 0, 0, NULL},
+    {"list", filter_list, 0, 0, NULL},
+    {"reverse", filter_reverse, 0, 0, NULL},
+    {"unique", filter_unique, 0, 0, NULL},
+    {"sort", filter_sort, 0, 1, "reverse,"},
+    {"items", filter_items, 0, 0, NULL},
+    {"dictsort", filter_dictsort, 0, 0, NULL},
+    {"abs", filter_abs, 0, 0, NULL},
+    {"int", filter_int, 0, 1, "default,"},
+    {"float", filter_float, 0, 1, "default,"},
+    {"indent", filter_indent, 0, 3, "width,first,blank,"},
+    {"map", filter_map, 1, 8, "attribute,default,"},
+    {"select", filter_select, 0, 8, NULL},
+    {"reject", filter_reject, 0, 8, NULL},
+    {"selectattr", filter_selectattr, 1, 8, NULL},
+    {"rejectattr", filter_rejectattr, 1, 8, NULL}};
 
 const jfunction *jinja_find(const jfunction *v, size_t count, const char *name, size_t n)
 {
@@ -498,6 +517,23 @@ const jfunction *jinja_find_filter(const char *name, size_t n)
     return jinja_find(filters, COUNT_OF(filters), name, n);
 }
 
+/* The first keyword that is not among names, or NULL. */
+static const char *unknown_keyword(const jargs *args, const char *names, size_t *n)
+{
+    for (int i = 0; i < args->n_named; i++) {
+        bool known = false;
+        for (const char *at = names ? names : ""; *at && !known;) {
+            const size_t size = strcspn(at, ",");
+            known = size == args->named[i].n && memcmp(at, args->named[i].name, size) == 0;
+            at += size + 1;
+        }
+        *n = args->named[i].n;
+        if (!known)
+            return args->named[i].name;
+    }
+    return NULL;
+}
+
 status jinja_apply(jinja *j, const jfunction *f, const char *kind, const jvalue *self,
                    const jargs *args, jvalue *out)
 {
@@ -506,5 +542,9 @@ status jinja_apply(jinja *j, const jfunction *f, const char *kind, const jvalue 
     if (n < f->least || n > f->most)
         return jinja_fail(j, "%s %s has %d arguments, must have %d..%d", kind, f->name, n, f->least,
                           f->most);
+    size_t size;
+    const char *keyword = unknown_keyword(args, f->names, &size);
+    if (keyword)
+        return jinja_fail(j, "%s %s has no argument \"%.*s\"", kind, f->name, (int)size, keyword);
     return f->body(j, self, args, out);
 }

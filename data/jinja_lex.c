@@ -86,13 +86,20 @@ static int hex(const char *text, size_t n)
 /* The escape behind a backslash at text[*at]; writes what it means. */
 static status unescape(lexer *l, size_t end, size_t *at, char **to)
 {
-    static const char from[] = "ntr0abfv\\'\"", into[] = "\n\t\r\0\a\b\f\v\\'\"";
+    static const char from[] = "ntrabfv\\'\"", into[] = "\n\t\r\a\b\f\v\\'\"";
     const char c = l->text[*at];
     const char *known = memchr(from, c, sizeof from - 1);
 
     if (known) {
         *(*to)++ = into[known - from];
         ++*at;
+        return STATUS_OK;
+    }
+    if (c >= '0' && c <= '7') { /* up to three octal digits */
+        uint32_t code = 0;
+        for (int i = 0; i < 3 && *at < end && l->text[*at] >= '0' && l->text[*at] <= '7'; i++)
+            code = code * 8 + (uint32_t)(l->text[(*at)++] - '0');
+        *to += utf8_put(code, *to);
         return STATUS_OK;
     }
     const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 0;

@@ -58,7 +58,16 @@ static status strip(jinja *j, const jvalue *self, const jargs *args, bool left, 
     return STATUS_OK;
 }
 
-typedef enum casing { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL } casing;
+/* Words of str.title() begin behind anything that is not a letter, those of the filter title behind
+ * white space and opening brackets. */
+typedef enum casing { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_WORDS, CASE_CAPITAL } casing;
+
+static bool is_letter(uint32_t code)
+{
+    const utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)code);
+
+    return c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LL || c == UTF8PROC_CATEGORY_LT;
+}
 
 static status change_case(jinja *j, const jvalue *self, casing how, jvalue *out)
 {
@@ -82,12 +91,20 @@ static status change_case(jinja *j, const jvalue *self, casing how, jvalue *out)
         } else
             to += (size_t)utf8_put((uint32_t)(upper ? utf8proc_toupper(c) : utf8proc_tolower(c)),
                                    v + to);
-        first = how == CASE_TITLE &&
-                (unicode_is_space(code) || (code < 0x80 && code && strchr("-({[<", (int)code)));
+        if (how == CASE_TITLE)
+            first = !is_letter(code);
+        else
+            first = how == CASE_WORDS &&
+                    (unicode_is_space(code) || (code < 0x80 && code && strchr("-({[<", (int)code)));
         at += (size_t)n;
     }
     *out = jvalue_string(v, to);
     return STATUS_OK;
+}
+
+status jinja_title(jinja *j, const jvalue *text, jvalue *out)
+{
+    return change_case(j, text, CASE_WORDS, out);
 }
 
 /* Start of `what` in text at or behind `from`; SIZE_MAX: not there. */

@@ -331,7 +331,7 @@ typedef struct writer {
     jinja *j;
     char *v;
     size_t n, room;
-    int64_t indent; /* below 0: one line */
+    jjson_style style;
     bool json;
     status error;
 } writer;
@@ -426,30 +426,35 @@ static void put_value(writer *w, const jvalue *v, int depth);
 static void put_line(writer *w, int depth)
 {
     static const char blanks[] = "                                ";
-    size_t n = (size_t)w->indent * (size_t)depth;
+    size_t n = (size_t)w->style.indent * (size_t)depth;
 
     puts_text(w, "\n");
     for (; n > 0 && w->error == STATUS_OK; n -= n < 32 ? n : 32)
         put(w, blanks, n < 32 ? n : 32);
 }
 
+static void put_mark(writer *w, const jvalue *given, const char *usual)
+{
+    put(w, given ? given->text : usual, given ? given->n : strlen(usual));
+}
+
 static void put_items(writer *w, const jvalue *v, int depth)
 {
     const bool dict = v->kind != JV_LIST;
     const size_t n = dict ? v->dict->n : v->list->n;
-    const bool lines = w->json && w->indent >= 0 && n > 0;
+    const bool lines = w->json && w->style.indent >= 0 && n > 0;
 
     const bool tuple = !dict && v->list->tuple && !w->json;
 
     puts_text(w, dict ? "{" : tuple ? "(" : "[");
     for (size_t i = 0; i < n && w->error == STATUS_OK; i++) {
         if (i > 0)
-            puts_text(w, lines ? "," : ", ");
+            put_mark(w, w->style.item, lines ? "," : ", ");
         if (lines)
             put_line(w, depth + 1);
         if (dict) {
             put_value(w, &v->dict->v[i].key, depth + 1);
-            puts_text(w, ": ");
+            put_mark(w, w->style.key, ": ");
         }
         put_value(w, dict ? &v->dict->v[i].value : &v->list->v[i], depth + 1);
     }
@@ -504,7 +509,7 @@ static status finish(writer *w, jvalue *out)
 
 status jvalue_text(jinja *j, const jvalue *v, jvalue *out)
 {
-    writer w = {.j = j, .indent = -1};
+    writer w = {.j = j, .style.indent = -1};
 
     if (v->kind == JV_STRING) {
         *out = *v;
@@ -515,9 +520,9 @@ status jvalue_text(jinja *j, const jvalue *v, jvalue *out)
     return finish(&w, out);
 }
 
-status jvalue_json(jinja *j, const jvalue *v, int64_t indent, jvalue *out)
+status jvalue_json(jinja *j, const jvalue *v, const jjson_style *style, jvalue *out)
 {
-    writer w = {.j = j, .indent = indent, .json = true};
+    writer w = {.j = j, .style = *style, .json = true};
 
     put_value(&w, v, 0);
     return finish(&w, out);

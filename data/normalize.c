@@ -29,6 +29,33 @@ bool normalize_is_plain(const char *text, size_t n)
     return true;
 }
 
+/* Characters with a class or a decomposition that came after Unicode 9. The reference's tables end
+ * there, so checkpoints know them as characters that stay where and what they are. */
+static const uint32_t later[][2] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
+    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
+    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+    {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+
+static bool is_later(uint32_t code)
+{
+    size_t lo = 0, hi = COUNT_OF(later);
+
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        if (code > later[mid][1])
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < COUNT_OF(later) && code >= later[lo][0];
+}
+
 /* Stable sort of each run of characters with a class other than 0: insertion for short runs,
  * counting by class for long ones. */
 static status order(nchar *v, size_t n)
@@ -67,6 +94,10 @@ static bool compose_pair(utf8proc_int32_t a, utf8proc_int32_t b, utf8proc_int32_
 {
     utf8proc_int32_t pair[2] = {a, b};
 
+    if (is_later((uint32_t)a) || is_later((uint32_t)b))
+        return false;
+    if (b == 0x11A7) /* no trailing consonant, but utf8proc takes it for one */
+        return false;
     if (utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1)
         return false;
     *out = pair[0];
@@ -115,17 +146,19 @@ static status put(aligned_text *out, const char *bytes, size_t n, size_t from, s
 static status write_run(aligned_text *out, const nchar *v, size_t n, const char *text, size_t at,
                         size_t end, size_t base)
 {
-    size_t from = at, to = at; /* the last given character that was used */
+    size_t last = at, behind = at; /* the given character that was used last */
 
     for (size_t i = 0; i < n; i++) {
         char bytes[4];
+        size_t from = last, to = behind;
         for (int32_t k = v[i].change; k <= 0 && at < end; k++) {
-            const size_t begin = at++;
+            last = at++;
             while (at < end && ((uint8_t)text[at] & 0xC0) == 0x80)
                 at++;
+            behind = at;
             if (k == v[i].change) {
-                from = begin;
-                to = at;
+                from = last;
+                to = behind;
             }
         }
         const int size = utf8_put((uint32_t)v[i].code, bytes);
@@ -144,14 +177,18 @@ static status run(tokenizer_work *w, const char *text, size_t begin, size_t end,
         utf8proc_int32_t parts[DECOMPOSED_MAX];
         int ignored = 0;
         at += (size_t)utf8_next(text, end, at, &code);
+        const bool keep = is_later(code);
+        parts[0] = (utf8proc_int32_t)code;
         const utf8proc_ssize_t k =
-            utf8proc_decompose_char((utf8proc_int32_t)code, parts, DECOMPOSED_MAX,
-                                    UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &ignored);
+            keep ? 1
+                 : utf8proc_decompose_char((utf8proc_int32_t)code, parts, DECOMPOSED_MAX,
+                                           UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &ignored);
         CHECK(k >= 1 && k <= DECOMPOSED_MAX);
         TRY(grow(&w->scratch[0], &w->room_scratch[0], n + (size_t)k, sizeof(nchar)));
         nchar *v = w->scratch[0];
         for (utf8proc_ssize_t i = 0; i < k; i++)
-            v[n++] = (nchar){parts[i], i > 0, utf8proc_get_property(parts[i])->combining_class};
+            v[n++] = (nchar){parts[i], i > 0,
+                             keep ? 0 : utf8proc_get_property(parts[i])->combining_class};
     }
     TRY(order(w->scratch[0], n));
     n = compose(w->scratch[0], n);

@@ -65,7 +65,8 @@ int32_t tokenizer_size(const tokenizer *t);
 /* Id of a token by its text in the file ("<|im_end|>"), -1 when there is none. */
 int32_t tokenizer_id(const tokenizer *t, const char *token);
 
-/* Text of an id as it stands in the file (length in *length), NULL when there is none. */
+/* Text of an id as it stands in the file (length in *length, a NUL behind it), NULL when there is
+ * none. */
 const char *tokenizer_token(const tokenizer *t, int32_t id, size_t *length);
 
 /* True for added tokens that are special: decoding leaves them out on request. */

@@ -60,8 +60,8 @@ static status read_tokens(arena *a, const gguf *g, tokenizer *t, int64_t *n)
         return fail(STATUS_FORMAT, "%s: %lld tokens, must be 1..16777215", t->what, (long long)*n);
     for (int64_t i = 0; i < *n; i++)
         bytes += tokens[i].n;
-    if (bytes >= UINT32_MAX)
-        return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 4 GB", t->what, bytes);
+    if (bytes >= UINT32_MAX / 2)
+        return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 2 GB", t->what, bytes);
     TRY(vocabulary_open(a, (size_t)*n, bytes, &t->words));
     for (int64_t i = 0; i < *n; i++)
         TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, true, t->what));

@@ -22,7 +22,7 @@ typedef struct vocabulary_slot {
 typedef struct vocabulary {
     int32_t capacity; /* ids are below it */
     int32_t n_ids;    /* largest id + 1 */
-    char *bytes;      /* all texts, one behind the other */
+    char *bytes;      /* all texts, each with a NUL behind it */
     size_t used, room;
     uint32_t *at, *length; /* [capacity]; length UINT32_MAX: no such token */
     vocabulary_slot *slots;

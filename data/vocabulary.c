@@ -25,12 +25,13 @@ status vocabulary_open(arena *a, size_t tokens, size_t bytes, vocabulary *v)
 {
     size_t slots = 16;
 
-    CHECK(tokens < (size_t)1 << 28 && bytes < UINT32_MAX);
+    CHECK(tokens < (size_t)1 << 28 && bytes < UINT32_MAX - tokens);
     while (slots < 2 * tokens)
         slots *= 2;
-    *v = (vocabulary){
-        .capacity = (int32_t)tokens + TOKEN_ID_SLACK, .room = bytes, .mask = (uint32_t)slots - 1};
-    TRY_TAKE(v->bytes, a, bytes);
+    *v = (vocabulary){.capacity = (int32_t)tokens + TOKEN_ID_SLACK,
+                      .room = bytes + tokens,
+                      .mask = (uint32_t)slots - 1};
+    TRY_TAKE(v->bytes, a, v->room);
     TRY_TAKE(v->at, a, v->capacity);
     TRY_TAKE(v->length, a, v->capacity);
     TRY_TAKE(v->slots, a, slots);
@@ -54,7 +55,7 @@ status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, boo
         return fail(STATUS_FORMAT, "%s: tokens \"%.*s\" and \"%.*s\" both have id %lld", what,
                     other, v->bytes + v->at[id], shown, text, (long long)id);
     }
-    CHECK(n <= v->room - v->used);
+    CHECK(n < v->room - v->used);
     if (findable) {
         const uint32_t h = hash(text, n);
         uint32_t at = h & v->mask;
@@ -70,7 +71,8 @@ status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, boo
     memcpy(v->bytes + v->used, text, n);
     v->at[id] = (uint32_t)v->used;
     v->length[id] = (uint32_t)n;
-    v->used += n;
+    v->bytes[v->used + n] = '\0';
+    v->used += n + 1;
     if (id >= v->n_ids)
         v->n_ids = (int32_t)id + 1;
     return STATUS_OK;

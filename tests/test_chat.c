@@ -146,6 +146,9 @@ static const struct {
     {"{{ messages[2] | tojson }}",
      "{\"role\": \"assistant\", \"content\": \"Hello\", \"n\": 3, \"t\": [1, null, true, 1.5]}"},
     {"{{ {'a': [1], 'b': {}} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}"},
+    {"{{ {'a': [1, 2]} | tojson(separators=(',', ':'), ensure_ascii=false) }}", "{\"a\":[1,2]}"},
+    {"{{ 'a.b c-d' | title }} {{ 'a.b c-d'.title() }}{{ '\\101\\0' | length }}",
+     "A.b C-D A.B C-D2"},
     {"{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list }}",
      "[' Hi ', 'Bye']"},
     {"{{ messages[0].get('x', 'y') }} {{ messages[0].role is string }} {{ 3 is divisibleby 3 }}",
@@ -188,6 +191,7 @@ static const struct {
     {"{{ messages.append(1) }}", "has no method \"append\""},
     {"{% for a, b in [[1]] %}{% endfor %}", "2 names are given 1 values"},
     {"{% break %}", "must be inside a loop"},
+    {"{{ 'a' | indent(withd=2) }}", "filter indent has no argument \"withd\""},
     {"{# never", "a comment does not end"},
     /* bounds */
     {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than"},
