@@ -271,7 +271,7 @@ void op_attention_fwd_cpu(const op_args *a)
         CHECK(attention_queries(&j.w, s) >= 0 && attention_keys(&j.w, s) >= 0);
         j.starts[s + 1] = j.starts[s] + groups_of(&j.w, s);
     }
-    CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= op_rows(a->in[0]));
+    CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= rows_in_use(a->in[0]));
     threads_run(j.starts[j.w.S] * j.w.Hk, forward_piece, &j);
 }
 

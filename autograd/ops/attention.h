@@ -22,7 +22,7 @@ static inline attention_view attention_view_of(const op_args *a, int offsets, in
     attention_view w = {.H = a->attr->attention.heads, .Hk = a->attr->attention.kv_heads, .D = D};
 
     w.G = w.H / w.Hk;
-    w.S = op_rows(a->in[offsets]) - 1;
+    w.S = rows_in_use(a->in[offsets]) - 1;
     w.q_offsets = a->in[offsets]->v;
     w.k_offsets = a->in[offsets + 1]->v;
     w.q_start = start ? a->in[offsets + 2]->v : NULL;

@@ -55,7 +55,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_attention_scores_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[0]), ROW_BLOCK, forward);
+    op_over(a, rows_in_use(a->in[0]), ROW_BLOCK, forward);
 }
 
 /* Key heads from .. to-1 */

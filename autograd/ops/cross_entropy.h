@@ -74,7 +74,7 @@ static inline real loss_upstream(const op_args *a, int64_t t)
 /* Rows in use: of the first input and of the targets. */
 static inline int64_t loss_rows(const tensor *x, const tensor *targets)
 {
-    const int64_t n = op_rows(x), m = op_rows(targets);
+    const int64_t n = rows_in_use(x), m = rows_in_use(targets);
 
     return n < m ? n : m;
 }

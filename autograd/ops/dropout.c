@@ -67,7 +67,7 @@ static void copy(const op_args *a, int64_t from, int64_t to)
 void op_dropout_fwd_cpu(const op_args *a)
 {
     if (is_on(a) || a->out[0]->v != a->in[0]->v)
-        op_over(a, op_rows(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), is_on(a) ? forward : copy);
+        op_over(a, rows_in_use(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), is_on(a) ? forward : copy);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)
@@ -92,5 +92,5 @@ static void backward(const op_args *a, int64_t from, int64_t to)
 void op_dropout_bwd_cpu(const op_args *a)
 {
     if (a->gin[0])
-        op_over(a, op_rows(a->gout[0]), op_piece_rows(a->gout[0]->s.d[1]), backward);
+        op_over(a, rows_in_use(a->gout[0]), op_piece_rows(a->gout[0]->s.d[1]), backward);
 }

@@ -41,13 +41,13 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_embed_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[1]), op_piece_rows(shape_last(a->out[0]->s)), forward);
+    op_over(a, rows_in_use(a->in[1]), op_piece_rows(shape_last(a->out[0]->s)), forward);
 }
 
 /* Columns from .. to-1: rows are added in their order, whatever the number of threads. */
 static void backward(const op_args *a, int64_t from, int64_t to)
 {
-    const int64_t  C = shape_last(a->gout[0]->s), N = op_rows(a->in[1]);
+    const int64_t  C = shape_last(a->gout[0]->s), N = rows_in_use(a->in[1]);
     const int32_t *ids = a->in[1]->v;
     const real    *dy = a->gout[0]->v;
     real *RESTRICT dtable = a->gin[0]->v;

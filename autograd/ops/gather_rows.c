@@ -16,7 +16,7 @@ status op_gather_rows_shape(const op_args *a, shape *out, int64_t *n_aux)
 
 static void forward(const op_args *a, int64_t from, int64_t to)
 {
-    const int64_t  N = op_rows(a->in[0]), C = a->in[0]->s.d[1];
+    const int64_t  N = rows_in_use(a->in[0]), C = a->in[0]->s.d[1];
     const int32_t *rows = a->in[1]->v;
     const real    *x = a->in[0]->v;
     real          *y = a->out[0]->v;
@@ -29,12 +29,12 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_gather_rows_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[1]), op_piece_rows(a->in[0]->s.d[1]), forward);
+    op_over(a, rows_in_use(a->in[1]), op_piece_rows(a->in[0]->s.d[1]), forward);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)
 {
-    const int64_t  C = shape_last(a->gout[0]->s), T = op_rows(a->in[1]);
+    const int64_t  C = shape_last(a->gout[0]->s), T = rows_in_use(a->in[1]);
     const int32_t *rows = a->in[1]->v;
     const real    *dy = a->gout[0]->v;
     real *RESTRICT dx = a->gin[0]->v;

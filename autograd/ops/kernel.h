@@ -30,7 +30,7 @@ typedef VECTOR(real, LANE_BYTES) lanes;
 #define STORE(to, from) memcpy((to), &(from), sizeof(lanes))
 
 /* Leading rows in use. */
-static inline int64_t op_rows(const tensor *t)
+static inline int64_t rows_in_use(const tensor *t)
 {
     const int64_t capacity = t->s.n ? t->s.d[0] : 1;
 
@@ -41,9 +41,9 @@ static inline int64_t op_rows(const tensor *t)
 }
 
 /* Values in use. */
-static inline int64_t op_values(const tensor *t)
+static inline int64_t values_in_use(const tensor *t)
 {
-    int64_t n = op_rows(t);
+    int64_t n = rows_in_use(t);
 
     for (int i = 1; i < t->s.n; i++)
         n *= t->s.d[i];
@@ -51,11 +51,11 @@ static inline int64_t op_values(const tensor *t)
 }
 
 /* Rows of the last size in use. */
-static inline int64_t op_vectors(const tensor *t)
+static inline int64_t vectors_in_use(const tensor *t)
 {
     const int64_t last = shape_last(t->s);
 
-    return last ? op_values(t) / last : 0;
+    return last ? values_in_use(t) / last : 0;
 }
 
 static inline real *op_value(const tensor *t)

@@ -77,7 +77,7 @@ static inline void linear_forward(const op_args *a)
     dtype         type;
     const tensor *w = a->in[1];
     const void   *v = op_weight(w, &type);
-    matmul        p = product(a->in[0]->v, v, type, op_rows(a->in[0]), w->s.d[0], w->s.d[1]);
+    matmul        p = product(a->in[0]->v, v, type, rows_in_use(a->in[0]), w->s.d[0], w->s.d[1]);
 
     p.bias = a->in[2] ? a->in[2]->v : NULL;
     p.c = a->out[0]->v;
@@ -86,14 +86,14 @@ static inline void linear_forward(const op_args *a)
 
 static inline void linear_bias_backward(const op_args *a, int64_t from, int64_t to)
 {
-    op_add_column_sums(a->gout[0]->v, op_rows(a->gout[0]), a->gout[0]->s.d[1], from, to,
+    op_add_column_sums(a->gout[0]->v, rows_in_use(a->gout[0]), a->gout[0]->s.d[1], from, to,
                        a->gin[2]->v);
 }
 
 static inline void linear_backward(const op_args *a)
 {
     const tensor *dy = a->gout[0];
-    const int64_t N = op_rows(dy), M = dy->s.d[1], K = a->in[0]->s.d[1];
+    const int64_t N = rows_in_use(dy), M = dy->s.d[1], K = a->in[0]->s.d[1];
 
     if (a->gin[0])
         product_plain(dy->v, a->in[1], N, a->gin[0]->v, 1, true);
@@ -126,7 +126,7 @@ static inline status low_rank_shape(const char *op, const tensor *x, const tenso
 /* y += factor h b^T */
 static inline void low_rank_forward(const low_rank *l, real *y)
 {
-    const int64_t N = op_rows(l->x);
+    const int64_t N = rows_in_use(l->x);
 
     product_turned(l->x->v, l->a, N, l->h, 1, false);
     product_turned(l->h, l->b, N, y, l->factor, true);
@@ -135,7 +135,7 @@ static inline void low_rank_forward(const low_rank *l, real *y)
 /* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */
 static inline void low_rank_backward(const low_rank *l, const tensor *dy)
 {
-    const int64_t N = op_rows(dy), M = dy->s.d[1], K = l->x->s.d[1], R = l->a->s.d[0];
+    const int64_t N = rows_in_use(dy), M = dy->s.d[1], K = l->x->s.d[1], R = l->a->s.d[0];
 
     if (l->db)
         product_rows(dy->v, l->h, N, M, R, l->db->v, l->factor);

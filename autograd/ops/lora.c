@@ -33,7 +33,7 @@ void op_lora_fwd_cpu(const op_args *a)
     const low_rank l = low_rank_of(a);
 
     if (a->out[0]->v != a->in[0]->v)
-        op_over(a, op_values(a->out[0]), PIECE_VALUES, copy);
+        op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
     low_rank_forward(&l, a->out[0]->v);
 }
 
@@ -52,5 +52,5 @@ void op_lora_bwd_cpu(const op_args *a)
 
     low_rank_backward(&l, a->gout[0]);
     if (a->gin[0])
-        op_over(a, op_values(a->gout[0]), PIECE_VALUES, add_upstream);
+        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, add_upstream);
 }

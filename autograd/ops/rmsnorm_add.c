@@ -30,7 +30,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_rmsnorm_add_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), forward);
+    op_over(a, rows_in_use(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), forward);
 }
 
 /* g[C]: the gradient of row n of s; u[C]: scratch */
@@ -69,7 +69,7 @@ static void backward_x(const op_args *a, int64_t from, int64_t to)
 
 static void backward_w(const op_args *a, int64_t from, int64_t to)
 {
-    rmsnorm_weight_backward(a->out[0]->v, a->gout[1]->v, a->aux, op_rows(a->in[0]),
+    rmsnorm_weight_backward(a->out[0]->v, a->gout[1]->v, a->aux, rows_in_use(a->in[0]),
                             a->in[0]->s.d[1], from, to, a->gin[2]->v);
 }
 
@@ -78,7 +78,7 @@ void op_rmsnorm_add_bwd_cpu(const op_args *a)
     const int64_t C = a->in[0]->s.d[1];
 
     if (a->gin[0] || a->gin[1])
-        op_over(a, op_rows(a->in[0]), op_piece_rows(C), backward_x);
+        op_over(a, rows_in_use(a->in[0]), op_piece_rows(C), backward_x);
     if (a->gin[2] && a->gout[1])
         op_over(a, C, PIECE_COLUMNS, backward_w);
 }

@@ -40,7 +40,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_rope_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), forward);
+    op_over(a, rows_in_use(a->in[0]), op_piece_rows(a->in[0]->s.d[1]), forward);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)
@@ -65,5 +65,5 @@ static void backward(const op_args *a, int64_t from, int64_t to)
 void op_rope_bwd_cpu(const op_args *a)
 {
     if (a->gin[0])
-        op_over(a, op_rows(a->gout[0]), op_piece_rows(a->gout[0]->s.d[1]), backward);
+        op_over(a, rows_in_use(a->gout[0]), op_piece_rows(a->gout[0]->s.d[1]), backward);
 }

@@ -37,7 +37,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_rope_table_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_rows(a->in[0]), ROW_BLOCK, forward);
+    op_over(a, rows_in_use(a->in[0]), ROW_BLOCK, forward);
 }
 
 void op_rope_table_bwd_cpu(const op_args *a)

@@ -24,7 +24,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_scale_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_values(a->out[0]), PIECE_VALUES, forward);
+    op_over(a, values_in_use(a->out[0]), PIECE_VALUES, forward);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)
@@ -40,5 +40,5 @@ static void backward(const op_args *a, int64_t from, int64_t to)
 void op_scale_bwd_cpu(const op_args *a)
 {
     if (a->gin[0])
-        op_over(a, op_values(a->gout[0]), PIECE_VALUES, backward);
+        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, backward);
 }

@@ -18,7 +18,7 @@ status op_scatter_rows_shape(const op_args *a, shape *out, int64_t *n_aux)
 
 void op_scatter_rows_fwd_cpu(const op_args *a)
 {
-    const int64_t  N = op_rows(a->in[1]), C = a->in[0]->s.d[1], P = a->in[0]->s.d[0];
+    const int64_t  N = rows_in_use(a->in[1]), C = a->in[0]->s.d[1], P = a->in[0]->s.d[0];
     const int32_t *slots = a->in[2]->v;
     const real    *x = a->in[1]->v;
     real          *cache = a->in[0]->v;

@@ -38,7 +38,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_softmax_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_vectors(a->in[0]), op_piece_rows(shape_last(a->in[0]->s)), forward);
+    op_over(a, vectors_in_use(a->in[0]), op_piece_rows(shape_last(a->in[0]->s)), forward);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)
@@ -58,5 +58,5 @@ static void backward(const op_args *a, int64_t from, int64_t to)
 void op_softmax_bwd_cpu(const op_args *a)
 {
     if (a->gin[0])
-        op_over(a, op_vectors(a->gout[0]), op_piece_rows(shape_last(a->gout[0]->s)), backward);
+        op_over(a, vectors_in_use(a->gout[0]), op_piece_rows(shape_last(a->gout[0]->s)), backward);
 }

@@ -37,7 +37,7 @@ static void part(void *context, int64_t piece)
 
 void op_sum_fwd_cpu(const op_args *a)
 {
-    const int64_t n = op_values(a->in[0]), pieces = (n + PIECE_VALUES - 1) / PIECE_VALUES;
+    const int64_t n = values_in_use(a->in[0]), pieces = (n + PIECE_VALUES - 1) / PIECE_VALUES;
     sum_job       j = {a->in[0]->v, n, threads_scratch(SLOT_SHARED, (size_t)(pieces + 1) * 8)};
     double        sum = 0;
 
@@ -59,5 +59,5 @@ static void backward(const op_args *a, int64_t from, int64_t to)
 void op_sum_bwd_cpu(const op_args *a)
 {
     if (a->gin[0])
-        op_over(a, op_values(a->in[0]), PIECE_VALUES, backward);
+        op_over(a, values_in_use(a->in[0]), PIECE_VALUES, backward);
 }

@@ -25,7 +25,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 
 void op_swiglu_fwd_cpu(const op_args *a)
 {
-    op_over(a, op_values(a->out[0]), PIECE_VALUES, forward);
+    op_over(a, values_in_use(a->out[0]), PIECE_VALUES, forward);
 }
 
 static void gate_backward(const op_args *a, int64_t from, int64_t to)
@@ -72,5 +72,5 @@ void op_swiglu_bwd_cpu(const op_args *a)
 {
     const bool both = a->gin[0] && a->gin[1] && a->gin[0]->v != a->gin[1]->v;
 
-    op_over(a, op_values(a->gout[0]), PIECE_VALUES, both ? both_backward : apart);
+    op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, both ? both_backward : apart);
 }
