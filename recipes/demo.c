@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Four words by which three sentences are made. */
+/* What is learnt; each fact is put in two ways. */
 static const struct {
     const char *animal, *says, *young, *home;
 } facts[] = {
@@ -20,6 +20,13 @@ static const struct {
     {"frog", "croak", "tadpole", "marsh"}, {"bee", "buzz", "larva", "hive"},
     {"lion", "roar", "cub", "savanna"},    {"wolf", "howl", "whelp", "den"},
     {"goat", "bleat", "kid", "shed"},      {"snake", "hiss", "snakelet", "burrow"},
+};
+
+static const struct {
+    const char *before, *after;
+} asked[] = {
+    {"What does a", "say?"},      {"The sound of a", "is"},    {"A young", "is a"},
+    {"The child of a", "is a"}, {"Where does a", "live?"}, {"The home of a", "is a"},
 };
 
 static const char trunk[] = "{\n"
@@ -34,6 +41,7 @@ static const char trunk[] = "{\n"
                             "  \"max_position_embeddings\": 256,\n"
                             "  \"rms_norm_eps\": 1e-5,\n"
                             "  \"rope_theta\": 10000.0,\n"
+                            "  \"initializer_range\": 0.2,\n"
                             "  \"hidden_act\": \"silu\",\n"
                             "  \"tie_word_embeddings\": true,\n"
                             "  \"bos_token_id\": 1,\n"
@@ -41,13 +49,6 @@ static const char trunk[] = "{\n"
                             "}\n";
 
 /* ---- files --------------------------------------------------------------------------------------------- */
-
-static void write_line(file_writer *w, const char *asked, const char *animal, const char *target)
-{
-    file_printf(w, "{\"prompt\": \"");
-    file_printf(w, asked, animal);
-    file_printf(w, "\", \"target\": \"%s\"}\n", target);
-}
 
 /* Every fifth sentence is for testing. */
 static status write_texts(const char *path, bool test)
@@ -57,12 +58,11 @@ static status write_texts(const char *path, bool test)
 
     TRY(file_writer_open(&w, path));
     for (size_t i = 0; i < COUNT_OF(facts); i++) {
-        if ((number++ % 5 == 4) == test)
-            write_line(&w, "What does a %s say?", facts[i].animal, facts[i].says);
-        if ((number++ % 5 == 4) == test)
-            write_line(&w, "A young %s is a", facts[i].animal, facts[i].young);
-        if ((number++ % 5 == 4) == test)
-            write_line(&w, "Where does a %s live?", facts[i].animal, facts[i].home);
+        const char *const targets[3] = {facts[i].says, facts[i].young, facts[i].home};
+        for (size_t k = 0; k < COUNT_OF(asked); k++, number++)
+            if ((number % 5 == 4) == test)
+                file_printf(&w, "{\"prompt\": \"%s %s %s\", \"target\": \"%s\"}\n", asked[k].before,
+                            facts[i].animal, asked[k].after, targets[k / 2]);
     }
     return file_writer_close(&w, true);
 }
@@ -128,7 +128,7 @@ status demo_overrides(arena *a, bool resume, const key_texts *more, key_texts *o
                           "template: {prompt: \"{prompt}\", target: \" {target}\"}, length: 64, pack: 256}",
                           train, test);
     v[n++] = "optim.lr=1e-2";
-    v[n++] = "train={steps: 60, batch_tokens: 512, eval_every: 20, save_every: 30, keep: 2}";
+    v[n++] = "train={steps: 40, batch_tokens: 512, eval_every: 20, save_every: 20, keep: 2}";
     for (int i = 0; i < n; i++)
         if (!v[i])
             return STATUS_MEMORY;
@@ -143,13 +143,14 @@ status demo_overrides(arena *a, bool resume, const key_texts *more, key_texts *o
 void demo_announce(const recipe *r)
 {
     log_info("This is the offline demonstration, not %s itself: modules and optimizer are the recipe's,\n"
-             "but the trunk is small and random, and it learns a few sentences about animals. Run folder: %s",
-             r->file, r->out ? r->out : "runs/offline-demo");
+             "but the trunk is small and random, and it learns a few sentences about animals.",
+             r->file);
 }
 
 status demo_conclude(arena *a, const recipe *r)
 {
-    char  *path = arena_printf(a, "%s/metrics.jsonl", r->out), *text, *next;
+    char  *folder = r->out ? arena_printf(a, "%s", r->out) : arena_printf(a, "runs/%s", r->name);
+    char  *path = folder ? path_join(a, folder, "metrics.jsonl") : NULL, *text, *next;
     size_t length;
     double first = NAN, last = NAN;
 

@@ -179,7 +179,7 @@ static status dump(training *t)
 static status run(training *t)
 {
     TRY(open_run(t));
-    log_info("%s: %lld values trained of %lld modules' tensors, %lld samples, %lld steps",
+    log_info("%s: trains %lld values in %lld tensors, on %lld samples, in %lld steps",
              t->r->name, (long long)t->in.s.p->trained, (long long)t->in.s.p->n_tuned,
              (long long)t->in.train.n, (long long)t->in.steps);
     if (t->o->batches)
