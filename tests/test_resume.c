@@ -14,12 +14,12 @@ static const char program[] = BUILD_FOLDER "/cambium";
 
 typedef struct running {
     pid_t pid;
-    char  out[80], log[96];
+    char  out[128], log[160];
 } running;
 
 static void start(running *r, bool resume)
 {
-    char out[96];
+    char out[160];
 
     snprintf(out, sizeof out, "out=%s", r->out);
     r->pid = fork();

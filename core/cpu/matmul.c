@@ -1,0 +1,266 @@
+/* matmul: the driver of the packed product
+ *
+ * Columns are cut into groups (one or several panels), groups are packed by the thread that uses them
+ * and meet all rows of a, tile by tile. k is cut into blocks whose borders depend on k alone; a thread
+ * goes through them in order. What remains after every thread had the same number of groups is cut
+ * along the rows too, so that no thread waits. Rows of a are read where they lie, unless they are
+ * turned over, not f32, or so far apart (whole pages) that they would push each other out of the cache:
+ * then they are first copied, a slab at a time. */
+#include "core/cpu/matmul.h"
+
+#include "core/cpu/path.h"
+#include "core/quant.h"
+#include "core/threads.h"
+
+#include <string.h>
+
+enum {
+    SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
+    BLOCK_K = 1536,                /* rows of a panel at most: 384 KB of a 64-column panel */
+    SLAB = 1 << 20,                /* values of a that are copied at once */
+    ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
+};
+
+typedef struct product {
+    const matmul   *p;
+    const tile_set *s;
+    const float    *a;      /* row-major f32 rows of this slab */
+    int64_t         lda;
+    int64_t         m0, m;  /* rows of c in this slab */
+    int64_t         group;  /* columns of a group */
+    int64_t         kc, n_k;
+    int64_t         whole;  /* groups that are one piece each */
+    int64_t         cuts;   /* pieces of each of the other groups */
+} product;
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* ---- c: what is not a plain tile ----------------------------------------------------------------- */
+
+static float *c_at(const matmul *p, int64_t i, int64_t j)
+{
+    return (float *)p->c + i * p->ldc + j;
+}
+
+/* c = (c or 0) + bias + tile, n columns of it; the tile's rows are ld apart */
+static void put(const matmul *p, const float *tile, int64_t ld, int64_t i0, int64_t m, int64_t j0,
+                int64_t n, bool add, bool bias)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float v = tile[i * ld + j];
+            if (bias)
+                v += p->bias[j0 + j];
+            if (p->type_c == TYPE_BF16) {
+                uint16_t *c = (uint16_t *)p->c + (i0 + i) * p->ldc + j0 + j;
+                *c = f32_to_bf16(add ? bf16_to_f32(*c) + v : v);
+            } else {
+                float *c = c_at(p, i0 + i, j0 + j);
+                *c = add ? *c + v : v;
+            }
+        }
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------ */
+
+/* The first tile of `vectors` vectors; further rows follow it. */
+static const tile_row *tiles_of(const tile_set *s, int64_t vectors)
+{
+    const tile_row *r = s->rows;
+
+    while (r->vectors != vectors)
+        r++;
+    return r;
+}
+
+/* Rows from .. to-1 of the slab times one panel. */
+static void run_panel(const product *x, const float *panel, int64_t k0, int64_t kc, int64_t j0,
+                      int64_t n, int64_t from, int64_t to)
+{
+    const matmul   *p = x->p;
+    const int64_t   w = panel_width(x->s, n);
+    const tile_row *r = tiles_of(x->s, w / x->s->lanes);
+    const bool      add = p->accumulate || k0 > 0, bias = p->bias && k0 == 0;
+    const bool      direct = n == w && p->type_c == TYPE_F32 && !bias;
+    float ALIGNED(64) buffer[TILE_ROWS_MAX * TILE_COLUMNS_MAX];
+
+    for (int64_t i = from; i < to;) {
+        while (r->rows > to - i)
+            r++;
+        const tile_args t = {.k = kc, .a = x->a + i * x->lda + k0, .lda = x->lda, .b = panel,
+                             .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
+                             .ldc = direct ? p->ldc : w, .alpha = (float)p->alpha,
+                             .add = direct && add};
+        r->run(&t);
+        if (!direct)
+            put(p, buffer, w, x->m0 + i, r->rows, j0, n, add, bias);
+        i += r->rows;
+    }
+}
+
+/* Rows from .. to-1 of the slab times the columns of one group. */
+static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
+{
+    const matmul *p = x->p;
+    const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0);
+    float        *panels = threads_scratch(
+        SLOT_PANEL, (size_t)(x->kc * divide_up(x->group, x->s->width) * x->s->width + PACK_SCRATCH) *
+                        sizeof *panels);
+    pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
+                          .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
+
+    for (int64_t b = 0; b < x->n_k; b++) {
+        pack.k0 = b * x->kc;
+        pack.k = smaller(x->kc, p->k - pack.k0);
+        x->s->pack(&pack);
+        const float *panel = pack.out;
+        for (int64_t j = 0; j < n; j += x->s->width) {
+            const int64_t columns = smaller(x->s->width, n - j);
+            run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, from, to);
+            panel += pack.k * panel_width(x->s, columns);
+        }
+    }
+}
+
+static void run_piece(void *context, int64_t i)
+{
+    const product *x = context;
+
+    if (i < x->whole) {
+        run_group(x, i, 0, x->m);
+        return;
+    }
+    const int64_t g = x->whole + (i - x->whole) / x->cuts, cut = (i - x->whole) % x->cuts;
+    const int64_t tile = TILE_ROWS_MAX * 3, rows = divide_up(divide_up(x->m, x->cuts), tile) * tile;
+    const int64_t from = cut * rows, to = smaller(x->m, from + rows);
+    if (from < to)
+        run_group(x, g, from, to);
+}
+
+static int64_t common(int64_t a, int64_t b)
+{
+    return b ? common(b, a % b) : a;
+}
+
+static void run_slab(product *x)
+{
+    const int64_t groups = divide_up(x->p->n, x->group), threads = threads_count();
+    const int64_t rest = groups % threads;
+    int64_t       cuts = rest ? threads / common(rest, threads) : 1;
+
+    cuts = smaller(cuts, divide_up(x->m, ROWS_MIN));
+    x->whole = groups - rest;
+    x->cuts = cuts;
+    threads_run(x->whole + rest * cuts, run_piece, x);
+}
+
+/* ---- rows of a ---------------------------------------------------------------------------------------- */
+
+/* Rows that are a multiple of 4 KB apart share the sets of the first-level cache. */
+static bool must_copy(const matmul *p)
+{
+    return p->a_turned || p->type_a != TYPE_F32 || (p->lda * 4 % 4096 == 0 && p->n > 64 && p->m > 4);
+}
+
+typedef struct copying {
+    const product *x;
+    float         *out;
+} copying;
+
+static void copy_piece(void *context, int64_t i)
+{
+    const copying *c = context;
+    const product *x = c->x;
+    const matmul  *p = x->p;
+    const int64_t  from = x->m0 + i * ROWS_MIN, to = smaller(x->m0 + x->m, from + ROWS_MIN);
+    const int64_t  offset = p->a_turned ? from : from * p->lda;
+
+    x->s->pack_rows((const char *)p->a + offset * dtype_block_bytes(p->type_a), p->type_a, p->lda,
+                    p->a_turned, to - from, p->k, c->out + (from - x->m0) * x->lda, x->lda);
+}
+
+static void copy_rows(product *x, float *out)
+{
+    copying       c = {x, out};
+    const int64_t pieces = divide_up(x->m, ROWS_MIN);
+
+    x->a = out;
+    if (x->m * x->p->k > 1 << 15)
+        threads_run(pieces, copy_piece, &c);
+    else
+        for (int64_t i = 0; i < pieces; i++)
+            copy_piece(&c, i);
+}
+
+static void run_copied(product *x)
+{
+    const matmul *p = x->p;
+
+    x->lda = divide_up(p->k, 16) * 16 + 16;
+    if (x->lda % 1024 == 0)
+        x->lda += 16;
+    const int64_t rows = divide_up(smaller(p->m, SLAB / x->lda + 1), ROWS_MIN) * ROWS_MIN;
+    float        *out = threads_scratch(SLOT_ROWS, (size_t)(smaller(rows, p->m) * x->lda) * sizeof *out);
+    for (x->m0 = 0; x->m0 < p->m; x->m0 += rows) {
+        x->m = smaller(rows, p->m - x->m0);
+        copy_rows(x, out);
+        run_slab(x);
+    }
+}
+
+/* ---- the product --------------------------------------------------------------------------------------- */
+
+/* k = 0: c = bias, or as it was. */
+static void run_empty(const matmul *p)
+{
+    const float zero = 0;
+
+    if (p->accumulate && !p->bias)
+        return;
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < p->n; j++)
+            put(p, &zero, 1, i, 1, j, 1, p->accumulate, p->bias != NULL);
+}
+
+/* Blocks of k: of equal size, whole blocks of b's type; a bf16 c is rounded once, after all of k. */
+static void cut_k(product *x)
+{
+    const matmul *p = x->p;
+    const int64_t block = dtype_block(p->type_b);
+    const int64_t n = p->type_c == TYPE_BF16 ? 1 : divide_up(p->k, BLOCK_K);
+
+    x->kc = divide_up(p->k, n);
+    if (n > 1)
+        x->kc = divide_up(x->kc, block > 16 ? block : 16) * (block > 16 ? block : 16);
+    x->n_k = divide_up(p->k, x->kc);
+}
+
+void matmul_run(const matmul *p)
+{
+    product x = {.p = p, .s = path_tiles(), .a = p->a, .lda = p->lda, .m = p->m};
+
+    CHECK(p->type_a == TYPE_F32 || p->type_a == TYPE_BF16);
+    CHECK(p->type_c == TYPE_F32 || p->type_c == TYPE_BF16);
+    if (p->m <= 0 || p->n <= 0)
+        return;
+    if (p->k <= 0) {
+        run_empty(p);
+        return;
+    }
+    cut_k(&x);
+    x.group = TILE_COLUMNS_MAX;
+    if (!p->b_turned && dtype_block(p->type_b) > x.group)
+        x.group = dtype_block(p->type_b);
+    if (must_copy(p))
+        run_copied(&x);
+    else
+        run_slab(&x);
+}
