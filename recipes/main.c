@@ -57,7 +57,7 @@ static const cli_option train_rows[] = {
     FLAG("resume", train.resume, "go on from the newest good checkpoint"),
     FLAG("dry-run", train.dry_run, "everything except the steps; writes no run folder"),
     TEXT("batches", train.batches, "FILE", "write all micro-batches to FILE, test data to FILE.test"),
-    TEXT("profile", train.profile, "FILE", "write a trace of one step to FILE"),
+    TEXT("profile", train.profile, "FILE", "write what one step spends its time on, as a trace for browsers"),
     FLAG("offline-demo", offline_demo, "a small random trunk and built-in texts: needs no network"),
 };
 static const cli_option eval_rows[] = {ADAPTER, FORCE, JSON};
@@ -101,6 +101,11 @@ static const cli_option json_rows[] = {JSON};
 
 /* ---- the commands -------------------------------------------------------------------------------------- */
 
+static status find_recipe(const char *path)
+{
+    return path_exists(path) ? STATUS_OK : fail(STATUS_USAGE, "%s: there is no such recipe", path);
+}
+
 static key_texts overrides_of(const call *c)
 {
     return (key_texts){.n = c->rest.n - 1, .v = c->rest.v + 1};
@@ -112,6 +117,7 @@ static status run_train(call *c, FILE *out)
     recipe   *r;
 
     (void)out;
+    TRY(find_recipe(c->rest.v[0]));
     if (c->o.offline_demo)
         TRY(demo_overrides(c->a, c->o.train.resume, &overrides, &overrides));
     TRY(recipe_load(c->a, c->rest.v[0], &overrides, registry(), &r));
@@ -130,6 +136,8 @@ static status run_eval(call *c, FILE *out)
 {
     const key_texts overrides = overrides_of(c);
 
+    if (!path_exists(c->rest.v[0]))
+        return fail(STATUS_USAGE, "%s: there is no such recipe or run folder", c->rest.v[0]);
     return command_eval(c->rest.v[0], &overrides, c->o.adapter, c->o.force, c->o.json, out);
 }
 
@@ -167,6 +175,7 @@ static status run_plan(call *c, FILE *out)
     const key_texts overrides = overrides_of(c);
     recipe         *r;
 
+    TRY(find_recipe(c->rest.v[0]));
     TRY(recipe_load(c->a, c->rest.v[0], &overrides, registry(), &r));
     return command_plan(r, c->o.json, out);
 }
