@@ -16,8 +16,10 @@
 
 enum {
     SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
-    BLOCK_K = 1536,                /* rows of a panel at most: 384 KB of a 64-column panel */
+    BLOCK_K = 1024,                /* rows of a panel at most */
+    GROUP = 96 << 10,              /* values of a group's panels: 384 KB, less than a second-level cache */
     SLAB = 1 << 20,                /* values of a that are copied at once */
+    STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
 };
 
@@ -121,11 +123,13 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
         pack.k0 = b * x->kc;
         pack.k = smaller(x->kc, p->k - pack.k0);
         x->s->pack(&pack);
-        const float *panel = pack.out;
-        for (int64_t j = 0; j < n; j += x->s->width) {
-            const int64_t columns = smaller(x->s->width, n - j);
-            run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, from, to);
-            panel += pack.k * panel_width(x->s, columns);
+        for (int64_t i = from; i < to; i += STRIP) {
+            const float *panel = pack.out;
+            for (int64_t j = 0; j < n; j += x->s->width) {
+                const int64_t columns = smaller(x->s->width, n - j);
+                run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, i, smaller(to, i + STRIP));
+                panel += pack.k * panel_width(x->s, columns);
+            }
         }
     }
 }
@@ -243,6 +247,16 @@ static void cut_k(product *x)
     x->n_k = divide_up(p->k, x->kc);
 }
 
+/* As many columns as the cache holds panels of: a tile's rows of a meet them all while they are near.
+ * Whole blocks of b's type, when b is not turned. */
+static int64_t group_columns(const matmul *p, int64_t kc)
+{
+    const int64_t n = GROUP / kc / TILE_COLUMNS_MAX, least = n > 1 ? n * TILE_COLUMNS_MAX : TILE_COLUMNS_MAX;
+    const int64_t step = p->b_turned ? 1 : dtype_block(p->type_b);
+
+    return least < 4 * TILE_COLUMNS_MAX && step <= TILE_COLUMNS_MAX ? least : 4 * TILE_COLUMNS_MAX;
+}
+
 void matmul_run(const matmul *p)
 {
     product x = {.p = p, .s = path_tiles(), .a = p->a, .lda = p->lda, .m = p->m};
@@ -256,9 +270,7 @@ void matmul_run(const matmul *p)
         return;
     }
     cut_k(&x);
-    x.group = TILE_COLUMNS_MAX;
-    if (!p->b_turned && dtype_block(p->type_b) > x.group)
-        x.group = dtype_block(p->type_b);
+    x.group = group_columns(p, x.kc);
     if (must_copy(p))
         run_copied(&x);
     else
