@@ -40,6 +40,12 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* At least `usual` values, so that products of other sizes later find what they need. */
+static float *scratch(int slot, int64_t values, int64_t usual)
+{
+    return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
+}
+
 static int64_t divide_up(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
@@ -113,9 +119,7 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
 {
     const matmul *p = x->p;
     const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0);
-    float        *panels = threads_scratch(
-        SLOT_PANEL, (size_t)(x->kc * divide_up(x->group, x->s->width) * x->s->width + PACK_SCRATCH) *
-                        sizeof *panels);
+    float        *panels = scratch(SLOT_PANEL, x->kc * x->group + PACK_SCRATCH, GROUP + PACK_SCRATCH);
     pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
                           .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
 
@@ -211,8 +215,8 @@ static void run_copied(product *x)
     x->lda = divide_up(p->k, 16) * 16 + 16;
     if (x->lda % 1024 == 0)
         x->lda += 16;
-    const int64_t rows = divide_up(smaller(p->m, SLAB / x->lda + 1), ROWS_MIN) * ROWS_MIN;
-    float        *out = threads_scratch(SLOT_ROWS, (size_t)(smaller(rows, p->m) * x->lda) * sizeof *out);
+    const int64_t most = SLAB / x->lda / ROWS_MIN * ROWS_MIN, rows = most > 0 ? most : ROWS_MIN;
+    float        *out = scratch(SLOT_ROWS, smaller(rows, p->m) * x->lda, SLAB);
     for (x->m0 = 0; x->m0 < p->m; x->m0 += rows) {
         x->m = smaller(rows, p->m - x->m0);
         copy_rows(x, out);
