@@ -6,6 +6,9 @@ endif()
 set(isa_flags_base "")
 set(isa_flags_avx2 -mavx2 -mfma -mf16c)
 set(isa_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+# products may be contracted into fused multiply-adds; a file's option comes after the target's
+set_source_files_properties(core/cpu/isa/tiles.c core/cpu/isa/ceiling.c PROPERTIES
+  COMPILE_OPTIONS "-ffp-contract=fast")
 foreach(isa ${isa_names})
   add_library(isa_${isa} OBJECT core/cpu/isa/pack.c core/quant.c)
   add_library(tiles_${isa} OBJECT core/cpu/isa/tiles.c core/cpu/isa/ceiling.c)
@@ -15,7 +18,6 @@ foreach(isa ${isa_names})
     target_compile_options(${target} PRIVATE ${isa_flags_${isa}} $<$<CONFIG:Release>:-O3>)
     target_sources(cambium_core PRIVATE $<TARGET_OBJECTS:${target}>)
   endforeach()
-  target_compile_options(tiles_${isa} PRIVATE -ffp-contract=fast)
   # the copy of core/quant.c has its own symbols
   foreach(symbol quant_expand quant_is_real f32_to_bf16 bf16_to_f32 f32_to_f16 f16_to_f32)
     target_compile_definitions(isa_${isa} PRIVATE ${symbol}=${symbol}_${isa})

@@ -16,8 +16,10 @@
 
 enum {
     SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
-    BLOCK_K = 1536,                /* rows of a panel at most: 384 KB of a 64-column panel */
+    BLOCK_K = 1024,                /* rows of a panel at most */
+    GROUP = 96 << 10,              /* values of a group's panels: 384 KB, less than a second-level cache */
     SLAB = 1 << 20,                /* values of a that are copied at once */
+    STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
 };
 
@@ -36,6 +38,12 @@ typedef struct product {
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* At least `usual` values, so that products of other sizes later find what they need. */
+static float *scratch(int slot, int64_t values, int64_t usual)
+{
+    return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
 }
 
 static int64_t divide_up(int64_t a, int64_t b)
@@ -111,9 +119,7 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
 {
     const matmul *p = x->p;
     const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0);
-    float        *panels = threads_scratch(
-        SLOT_PANEL, (size_t)(x->kc * divide_up(x->group, x->s->width) * x->s->width + PACK_SCRATCH) *
-                        sizeof *panels);
+    float        *panels = scratch(SLOT_PANEL, x->kc * x->group + PACK_SCRATCH, GROUP + PACK_SCRATCH);
     pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
                           .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
 
@@ -121,11 +127,13 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
         pack.k0 = b * x->kc;
         pack.k = smaller(x->kc, p->k - pack.k0);
         x->s->pack(&pack);
-        const float *panel = pack.out;
-        for (int64_t j = 0; j < n; j += x->s->width) {
-            const int64_t columns = smaller(x->s->width, n - j);
-            run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, from, to);
-            panel += pack.k * panel_width(x->s, columns);
+        for (int64_t i = from; i < to; i += STRIP) {
+            const float *panel = pack.out;
+            for (int64_t j = 0; j < n; j += x->s->width) {
+                const int64_t columns = smaller(x->s->width, n - j);
+                run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, i, smaller(to, i + STRIP));
+                panel += pack.k * panel_width(x->s, columns);
+            }
         }
     }
 }
@@ -207,8 +215,8 @@ static void run_copied(product *x)
     x->lda = divide_up(p->k, 16) * 16 + 16;
     if (x->lda % 1024 == 0)
         x->lda += 16;
-    const int64_t rows = divide_up(smaller(p->m, SLAB / x->lda + 1), ROWS_MIN) * ROWS_MIN;
-    float        *out = threads_scratch(SLOT_ROWS, (size_t)(smaller(rows, p->m) * x->lda) * sizeof *out);
+    const int64_t most = SLAB / x->lda / ROWS_MIN * ROWS_MIN, rows = most > 0 ? most : ROWS_MIN;
+    float        *out = scratch(SLOT_ROWS, smaller(rows, p->m) * x->lda, SLAB);
     for (x->m0 = 0; x->m0 < p->m; x->m0 += rows) {
         x->m = smaller(rows, p->m - x->m0);
         copy_rows(x, out);
@@ -243,6 +251,16 @@ static void cut_k(product *x)
     x->n_k = divide_up(p->k, x->kc);
 }
 
+/* As many columns as the cache holds panels of: a tile's rows of a meet them all while they are near.
+ * Whole blocks of b's type, when b is not turned. */
+static int64_t group_columns(const matmul *p, int64_t kc)
+{
+    const int64_t n = GROUP / kc / TILE_COLUMNS_MAX, least = n > 1 ? n * TILE_COLUMNS_MAX : TILE_COLUMNS_MAX;
+    const int64_t step = p->b_turned ? 1 : dtype_block(p->type_b);
+
+    return least < 4 * TILE_COLUMNS_MAX && step <= TILE_COLUMNS_MAX ? least : 4 * TILE_COLUMNS_MAX;
+}
+
 void matmul_run(const matmul *p)
 {
     product x = {.p = p, .s = path_tiles(), .a = p->a, .lda = p->lda, .m = p->m};
@@ -256,9 +274,7 @@ void matmul_run(const matmul *p)
         return;
     }
     cut_k(&x);
-    x.group = TILE_COLUMNS_MAX;
-    if (!p->b_turned && dtype_block(p->type_b) > x.group)
-        x.group = dtype_block(p->type_b);
+    x.group = group_columns(p, x.kc);
     if (must_copy(p))
         run_copied(&x);
     else
