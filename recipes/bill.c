@@ -62,7 +62,7 @@ status bill_check(const session *s, const trainer *x, size_t *total)
 
     *total = b.total;
     if (have == 0 || b.total <= have) {
-        log_info("memory: %.0f MB in all (activations %.0f, trunk %.0f, gradients %.0f, optimizer %.0f)",
+        log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)",
                  (double)b.total / 1e6, (double)b.step / 1e6, (double)b.trunk / 1e6,
                  (double)b.gradients / 1e6, (double)b.optimizer / 1e6);
         return STATUS_OK;

@@ -339,7 +339,7 @@ static status dispatch(call *c, const cli_command *command, FILE *out)
 {
     if (c->o.version)
         fprintf(out, "cambium %s\n", CAMBIUM_VERSION);
-    else if (c->o.help && strcmp(command->name, "help") != 0)
+    else if (c->o.help)
         cli_help_command(&program, command, out);
     else {
         log_set_level(c->o.verbose ? LOG_DEBUG : c->o.quiet ? LOG_WARN : LOG_INFO);
@@ -363,6 +363,8 @@ static status run(call *c, int argc, char **argv, FILE *out)
         if (i != at)
             arguments[n++] = argv[i];
     TRY(cli_read(c->a, &program, command, n, arguments, &c->o, &c->o.help, &c->rest));
+    if (at < 0)
+        c->o.help = false; /* `--help` alone is the command `help` */
     return dispatch(c, command, out);
 }
 

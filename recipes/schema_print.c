@@ -5,6 +5,7 @@
 #include "recipes/keys_read.h"
 #include "recipes/recipe_keys.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -320,5 +321,5 @@ status schema_json(const option_registry *registry, FILE *out)
     fputs(text, out);
     putc('\n', out);
     free(text);
-    return ferror(out) ? fail(STATUS_IO, "schema: cannot be written") : STATUS_OK;
+    return ferror(out) ? fail(STATUS_IO, "schema: cannot be written: %s", strerror(errno)) : STATUS_OK;
 }

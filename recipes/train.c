@@ -45,6 +45,8 @@ static status open_run(training *t)
         TRY(run_folder_open(&t->folder, out, t->o->resume));
     TRY(opening_load(&t->in, false));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, true));
+    log_info("%s: trains %lld values in %d tensors, on %lld samples, in %lld steps", r->name,
+             (long long)s->p->trained, s->p->n_tuned, (long long)t->in.train.n, (long long)t->in.steps);
     TRY(bill_check(s, &t->x, &t->log.planned));
     trainer_close(&t->x);
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
@@ -196,9 +198,6 @@ static status dump(training *t)
 static status run(training *t)
 {
     TRY(open_run(t));
-    log_info("%s: trains %lld values in %lld tensors, on %lld samples, in %lld steps",
-             t->r->name, (long long)t->in.s.p->trained, (long long)t->in.s.p->n_tuned,
-             (long long)t->in.train.n, (long long)t->in.steps);
     if (t->o->batches)
         TRY(dump(t));
     if (t->o->dry_run)

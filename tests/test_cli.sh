@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # cli: the program as a user calls it: help, wrong usage, exit codes, and a run from its recipe to a merged
-# model. The program is the one in CAMBIUM_BUILD, else build/; without one the test is skipped.
+# model. The program is the one that tests/run has built; without one the test is skipped.
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
-program=${CAMBIUM_BUILD:-build}/cambium
+root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+build=${CAMBIUM_BUILD:-$root/build}
+[[ $build == /* ]] || build=$PWD/$build
+[[ ${CAMBIUM_PRESET:-release} == release ]] || build+=-$CAMBIUM_PRESET
+program=$build/cambium
+cd -- "$root"
 if [[ ! -x $program ]]; then
     echo "SKIP cli: $program is not there"
     echo 'cli: 1 passed, 0 failed'
@@ -136,7 +140,7 @@ code=0
 "$program" train recipes/tiny.yaml out="$work/stopped" train.steps=100000 --quiet 2>"$work/err" &
 pid=$!
 for ((i = 0; i < 600; i++)); do
-    [[ $(wc -l <"$work/stopped/metrics.jsonl" 2>/dev/null || echo 0) -gt 3 ]] && break
+    [[ -e $work/stopped/metrics.jsonl && $(wc -l <"$work/stopped/metrics.jsonl") -gt 3 ]] && break
     sleep 0.1
 done
 kill -TERM "$pid"
