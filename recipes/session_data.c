@@ -160,6 +160,25 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
 
 /* ---- questions --------------------------------------------------------------------------------------- */
 
+/* Without what ends the answer: the end of a turn, and space. */
+static size_t truth_length(const session *s, const char *truth, size_t n)
+{
+    int32_t   ends[4];
+    const int n_ends = s->words ? session_ends(s, ends) : 0;
+
+    for (int i = -1; i < n_ends; i++) {
+        size_t      length = 0;
+        const char *end = i >= 0 ? tokenizer_token(s->words, ends[i], &length) : NULL;
+        if (length > 0 && n >= length && memcmp(truth + n - length, end, length) == 0) {
+            n -= length;
+            i = -1;
+        }
+        while (n > 0 && strchr(" \t\r\n", truth[n - 1]))
+            n--;
+    }
+    return n;
+}
+
 /* The pieces before the first target are the prompt; the targets are the answer. */
 static status make_question(session *s, words *w, const record *x, int64_t length, question *q)
 {
@@ -180,7 +199,7 @@ static status make_question(session *s, words *w, const record *x, int64_t lengt
         int64_t           count;
         if (p->target) {
             q->truth = p->text;
-            q->truth_length = p->length;
+            q->truth_length = truth_length(s, p->text, p->length);
             break;
         }
         TRY(session_encode(s, &s->setup, p->text, p->length, false, &more, &count));

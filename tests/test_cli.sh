@@ -157,6 +157,35 @@ HF_ENDPOINT=http://127.0.0.1:9 call train recipes/tiny.yaml base=hf:nobody/nothi
 equal 'no network: exit' "$code" 1
 contains 'no network: remedy' "$err" 'train recipes/tiny.yaml --offline-demo'
 
+# a trunk with a chat template: the end of a turn is no part of the true answer
+mkdir "$work/chat"
+cp tests/data/tiny_llama.json "$work/chat/config.json"
+vocabulary=
+n=0
+for word in {a..z} Ġ Ċ; do
+    vocabulary+="${vocabulary:+, }\"$word\": $n"
+    n=$((n + 1))
+done
+special='"single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true'
+cat >"$work/chat/tokenizer.json" <<END
+{"version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+ "added_tokens": [{"id": 28, "content": "<|im_start|>", $special}, {"id": 29, "content": "<|im_end|>", $special}],
+ "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+ "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+ "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": {$vocabulary}, "merges": []}}
+END
+cat >"$work/chat/tokenizer_config.json" <<'END'
+{"eos_token": "<|im_end|>", "chat_template": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"}
+END
+printf '{"prompt": "say cow", "target": "moo"}\n%.0s' 1 2 3 4 >"$work/chat/data.jsonl"
+call train recipes/tiny.yaml base="random:$work/chat/config.json" data.template=chat \
+    data.train.path="$work/chat/data.jsonl" data.test.path="$work/chat/data.jsonl" train.steps=1 \
+    train.answers=1 optim.warmup=0 out="$work/chat/run"
+equal 'chat: exit' "$code" 0
+contains 'chat: answers are shown' "$err" $'\n  before '
+equal 'chat: the true answer' "$(grep '^  truth' <<<"$err")" '  truth   moo'
+
 # --- what comes out -----------------------------------------------------------------------------------
 call eval "$work/run"
 equal 'eval: exit' "$code" 0
