@@ -1,6 +1,7 @@
 /* bill: adding up what a run will hold */
 #include "recipes/bill.h"
 
+#include "core/log.h"
 #include "core/threads.h"
 
 #include <stdio.h>
@@ -60,8 +61,12 @@ status bill_check(const session *s, const trainer *x, size_t *total)
     const size_t have = free_memory();
 
     *total = b.total;
-    if (have == 0 || b.total <= have)
+    if (have == 0 || b.total <= have) {
+        log_info("memory: %.0f MB in all (activations %.0f, trunk %.0f, gradients %.0f, optimizer %.0f)",
+                 (double)b.total / 1e6, (double)b.step / 1e6, (double)b.trunk / 1e6,
+                 (double)b.gradients / 1e6, (double)b.optimizer / 1e6);
         return STATUS_OK;
+    }
     return fail(STATUS_MEMORY,
                 "this run needs %.0f MB (activations %.0f, trunk %.0f, gradients %.0f, optimizer %.0f), "
                 "%.0f MB are free; use a smaller data.pack, or train.recompute: block",

@@ -16,7 +16,7 @@ typedef struct bill {
 
 bill bill_of(const session *s, const trainer *x);
 
-/* Refuses a run that does not fit into the memory that is free now, before anything is taken. */
+/* Says what a run takes, or refuses one that does not fit into the memory that is free now, before anything is taken. */
 status bill_check(const session *s, const trainer *x, size_t *total);
 
 /* A table with a line an item. */

@@ -91,6 +91,21 @@ static status add_weight(merge *m, const weight *w)
     return STATUS_OK;
 }
 
+/* The weights of the trunk's files, or those that a random trunk has made. */
+static status add_weights(merge *m)
+{
+    const bool made = m->s.w.random;
+    const int  n = made ? m->s.m.n_tensors : m->s.w.n;
+
+    TRY_TAKE(m->items, &m->s.setup, n);
+    for (int i = 0; i < n; i++) {
+        const model_weight *from = &m->s.m.tensors[i];
+        const weight        w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        TRY_IN(add_weight(m, &w), "in %s", w.name);
+    }
+    return STATUS_OK;
+}
+
 static status copy_file(arena *a, const char *from, const char *to, const char *name)
 {
     char    *source = path_join(a, from, name), *target = path_join(a, to, name);
@@ -144,9 +159,7 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
-    TRY_TAKE(m->items, &m->s.setup, m->s.w.n);
-    for (int i = 0; i < m->s.w.n; i++)
-        TRY_IN(add_weight(m, &m->s.w.w[i]), "in %s", m->s.w.w[i].name);
+    TRY(add_weights(m));
     TRY(write_folder(m, folder));
     if (m->loss > 0)
         fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",

@@ -83,10 +83,12 @@ static status check_train(arena *a, const recipe *r)
 {
     const recipe_train *t = &r->train;
     const int sizes = (t->batch_tokens > 0) + (t->batch_samples > 0) + (t->accumulate > 0);
+    yaml_node *steps = NULL; /* 0 steps are a length too */
 
-    if ((t->steps > 0) + (t->epochs > 0) != 1)
+    TRY(recipe_tree_find(a, r->tree, "train.steps", &steps));
+    if ((steps != NULL) + (t->epochs > 0) != 1)
         return fail_at(at(a, r, "train"), "train needs one of steps and epochs, has %s",
-                       t->steps ? "both" : "none");
+                       steps ? "both" : "none");
     if (sizes != 1)
         return fail_at(at(a, r, "train"),
                        "train needs one of batch_tokens, batch_samples and accumulate, has %s",

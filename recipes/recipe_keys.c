@@ -100,8 +100,8 @@ static const key group_rows[] = {
 };
 
 static const key train_rows[] = {
-    {.name = "steps", .kind = KEY_INT, AT(recipe_train, steps), RANGE(1, STEPS_MAX),
-     .unit = "steps", .help = "Length of the training; or epochs."},
+    {.name = "steps", .kind = KEY_INT, AT(recipe_train, steps), RANGE(0, STEPS_MAX),
+     .unit = "steps", .help = "Length of the training; or epochs. 0 writes the start as an adapter."},
     {.name = "epochs", .kind = KEY_INT, AT(recipe_train, epochs), RANGE(1, 1e9), .unit = "epochs",
      .help = "Passes over the training data; or steps."},
     {.name = "batch_tokens", .kind = KEY_INT, AT(recipe_train, batch_tokens), RANGE(1, 1e12),

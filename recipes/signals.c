@@ -35,6 +35,16 @@ void signals_install(void)
     sigaction(SIGXFSZ, &ignore, NULL);
 }
 
+void signals_end_at_once(void)
+{
+    struct sigaction plain;
+
+    memset(&plain, 0, sizeof plain);
+    plain.sa_handler = SIG_DFL;
+    sigaction(SIGTERM, &plain, NULL);
+    sigaction(SIGINT, &plain, NULL);
+}
+
 bool signals_stop_requested(void)
 {
     return asked != 0;

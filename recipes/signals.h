@@ -14,6 +14,9 @@ extern "C" {
 /* Installs the handlers; once, at the start of the program. */
 void signals_install(void);
 
+/* Lets SIGTERM and SIGINT end the program again, for commands that have nothing to save. */
+void signals_end_at_once(void);
+
 /* True after SIGTERM or SIGINT. */
 bool signals_stop_requested(void);
 

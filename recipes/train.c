@@ -8,6 +8,7 @@
 #include "recipes/bill.h"
 #include "recipes/dump.h"
 #include "recipes/opening.h"
+#include "recipes/profile.h"
 #include "recipes/report.h"
 #include "recipes/signals.h"
 
@@ -22,6 +23,7 @@ typedef struct training {
     run_folder           folder;
     run_state            st;
     report               log;
+    profile              trace;
     answer              *before;
     double               rouge_before;
     bool                 stopped;
@@ -46,6 +48,7 @@ static status open_run(training *t)
     TRY(bill_check(s, &t->x, &t->log.planned));
     trainer_close(&t->x);
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
+    TRY(profile_open(&t->trace, &s->setup, t->o->profile));
     t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,
                         .best = INFINITY};
     return STATUS_OK;
@@ -86,13 +89,27 @@ static bool due(int64_t step, int64_t every, int64_t last)
     return (every > 0 && step % every == 0) || step == last;
 }
 
+/* --profile: the run's second step, which takes no memory any more. */
+static status step(training *t, step_report *r)
+{
+    const int64_t second = t->log.first_step + (t->in.steps - t->log.first_step > 1);
+
+    if (!t->trace.path || t->st.step != second)
+        return trainer_step(&t->x, &t->in.data, t->st.step, r);
+    profile_begin(&t->trace, t->x.t);
+    TRY(trainer_step(&t->x, &t->in.data, t->st.step, r));
+    return profile_end(&t->trace, t->x.t, t->st.step + 1);
+}
+
 static status loop(training *t)
 {
     const recipe_train *o = &t->r->train;
 
+    if (t->trace.path && t->st.step >= t->in.steps)
+        return fail(STATUS_USAGE, "--profile: there is no step left to trace");
     while (t->st.step < t->in.steps) {
         step_report r;
-        TRY(trainer_step(&t->x, &t->in.data, t->st.step, &r));
+        TRY(step(t, &r));
         if (r.leaves == 0)
             break;
         t->st.step++;
@@ -179,7 +196,7 @@ static status dump(training *t)
 static status run(training *t)
 {
     TRY(open_run(t));
-    log_info("%s: %lld values trained of %lld modules' tensors, %lld samples, %lld steps",
+    log_info("%s: trains %lld values in %lld tensors, on %lld samples, in %lld steps",
              t->r->name, (long long)t->in.s.p->trained, (long long)t->in.s.p->n_tuned,
              (long long)t->in.train.n, (long long)t->in.steps);
     if (t->o->batches)
@@ -196,6 +213,8 @@ status train_run(recipe *r, const train_options *o)
     training t = {.r = r, .o = o};
     status   s;
 
+    if (o->dry_run && o->profile)
+        return fail(STATUS_USAGE, "--profile needs a step to trace, and --dry-run makes none");
     TRY(opening_begin(&t.in, r));
     s = run(&t);
     log_live(NULL);

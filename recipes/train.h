@@ -8,7 +8,7 @@ typedef struct train_options {
     bool        resume;  /* go on from the newest good checkpoint */
     bool        dry_run; /* everything except the steps */
     const char *batches; /* file that gets every micro-batch as lines of the `ids` source, or NULL */
-    const char *profile; /* file that gets a trace of one step, or NULL */
+    const char *profile; /* file that gets a trace of one step (recipes/profile.h), or NULL */
 } train_options;
 
 /* Trains. STATUS_STOPPED after a signal, when the state was saved. */

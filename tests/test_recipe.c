@@ -127,6 +127,9 @@ START_TEST(test_quickstart)
     ck_assert_int_eq(r->train.save_every, 16);
     ck_assert_int_eq(r->train.keep, 2);
     ck_assert_str_eq(r->train.recompute, "none");
+    const fake_answers *answers = recipe_options(r, "+train", "answers");
+    ck_assert_ptr_nonnull(answers);
+    ck_assert(answers->answers == 40 && answers->show == 5);
     ck_assert_int_eq(recipe_warmup(r, 32), 2); /* 1.6 rounded up */
     teardown();
 }
@@ -310,6 +313,8 @@ START_TEST(test_bad_overrides)
         {"data.template={target: x}", "data.template needs the key 'prompt'"},
         {"train.steps=", "one of steps and epochs, has none"},
         {"train.epochs=2", "one of steps and epochs, has both"},
+        {"train={steps: 0, epochs: 2, batch_samples: 1}", "one of steps and epochs, has both"},
+        {"train.steps=-1", "train.steps is '-1', must be a whole number in 0.."},
         {"train.batch_tokens=512", "one of batch_tokens, batch_samples and accumulate, has more"},
         {"train.batch_samples=", "one of batch_tokens, batch_samples and accumulate, has none"},
         {"train.keep=1", "train.keep is '1', must be a whole number in 2.."},
@@ -327,6 +332,8 @@ START_TEST(test_bad_overrides)
     MUST(recipe_load(&a, path, NULL, &fake_registry, &r));
     for (size_t i = 0; i < COUNT_OF(cases); i++)
         MUST_FAIL(LOAD(path, &r, cases[i].override), cases[i].text);
+    MUST(LOAD(path, &r, "train.steps=0")); /* writes the start as an adapter */
+    ck_assert(r->train.steps == 0 && r->train.epochs == 0);
     MUST_FAIL(LOAD(path, &r, "train.batch_samples=", "train.batch_tokens=1000"),
               "train.batch_tokens is 1000, must be a multiple of data.pack, which is 512: 512 or 1024");
     MUST_FAIL(LOAD(path, &r, "train.batch_samples=", "train.batch_tokens=100"), "512 or 1024");

@@ -51,6 +51,13 @@ static const key average_rows[] = {
      .lo = 0, .hi = 1e12, .help = "The general key again."},
 };
 
+static const key answer_rows[] = {
+    {.name = "answers", .kind = KEY_INT, .offset = offsetof(fake_answers, answers), .preset = "0",
+     .lo = 0, .hi = 1e6, .help = "Prompts that are answered."},
+    {.name = "show", .kind = KEY_INT, .offset = offsetof(fake_answers, show), .preset = "5", .lo = 0,
+     .hi = 1e6, .help = "Answers that are printed."},
+};
+
 static const key classify_rows[] = {
     {.name = "classes", .kind = KEY_INT, .offset = offsetof(fake_classify, classes),
      .preset = "!", .lo = 2, .hi = 1e6, .help = "Number of classes."},
@@ -61,6 +68,7 @@ static const key_table debian = KEY_TABLE("debian", debian_rows, fake_debian);
 static const key_table jsonl = {.what = "jsonl", .keys = jsonl_rows, .n = 1, .size = sizeof(char *)};
 static const key_table adamw = KEY_TABLE("adamw", adamw_rows, fake_adamw);
 static const key_table average = KEY_TABLE("average", average_rows, fake_average);
+static const key_table answers = KEY_TABLE("train", answer_rows, fake_answers);
 static const key_table classify = KEY_TABLE("classify", classify_rows, fake_classify);
 
 static const option_set sets[] = {
@@ -74,6 +82,7 @@ static const option_set sets[] = {
     {.group = "objective", .name = "classify", .table = &classify, .help = "One of n classes."},
     {.group = "router", .name = "mean", .help = "All, averaged."},
     {.group = "+optim", .name = "average", .table = &average, .help = "Average of the values."},
+    {.group = "+train", .name = "answers", .table = &answers, .help = "Answers to test prompts."},
 };
 
 const option_registry fake_registry = {.v = sets, .n = sizeof sets / sizeof sets[0]};

@@ -23,6 +23,10 @@ typedef struct fake_adamw {
     key_texts betas;
 } fake_adamw;
 
+typedef struct fake_answers {
+    int64_t answers, show;
+} fake_answers;
+
 typedef struct fake_average {
     const char *average;
     double      warmup; /* a key that the general table has, too */

@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# cli: the program as a user calls it: help, wrong usage, exit codes, and a run from its recipe to a merged
+# model. The program is the one in CAMBIUM_BUILD, else build/; without one the test is skipped.
+# shellcheck source-path=SCRIPTDIR
+set -euo pipefail
+
+# shellcheck source=with_asserts.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+program=${CAMBIUM_BUILD:-build}/cambium
+if [[ ! -x $program ]]; then
+    echo "SKIP cli: $program is not there"
+    echo 'cli: 1 passed, 0 failed'
+    exit
+fi
+work=$(mktemp -d /tmp/cambium-test-XXXXXX)
+trap 'rm -rf -- "$work"' EXIT
+export CAMBIUM_CACHE=$work/cache
+base=random:tests/data/tiny_llama.json
+commands=(train eval generate trace plan inspect tokenize merge fetch methods schema doctor help)
+
+# Sets out, err and code; standard input is $input.
+input=
+call() {
+    code=0
+    out=$("$program" "$@" 2>"$work/err" <<<"$input") || code=$?
+    err=$(<"$work/err")
+}
+# Wrong usage: exit 2, nothing on stdout, one failure that holds TEXT.
+wrong() { # TEXT ARGUMENT...
+    call "${@:2}"
+    equal "${*:2}: exit" "$code" 2
+    equal "${*:2}: stdout" "$out" ''
+    equal "${*:2}: said once" "$(grep -c '^cambium: ' <<<"$err")" 1
+    contains "${*:2}" "$err" "$1"
+}
+json() { # WHAT: $out is JSON
+    if ! type -P python3 >/dev/null; then return; fi
+    if python3 -m json.tool >/dev/null 2>&1 <<<"$out"; then passes; else fails "$1" "'$out' is not JSON"; fi
+}
+
+# --- help -------------------------------------------------------------------------------------------
+call --help
+equal 'help: exit' "$code" 0
+equal 'help: stderr' "$err" ''
+whole=$out
+for command in "${commands[@]}"; do
+    contains 'help names all commands' "$whole" $'\n  '"$command "
+    call "$command" --help
+    equal "$command --help: exit" "$code" 0
+    equal "$command --help: stderr" "$err" ''
+    contains "$command --help: usage" "$out" "usage: ./cambium $command"
+    contains "$command --help: examples" "$out" $'\nexamples\n  '
+    lacks "$command --help: width" "$(grep -E '.{101}' <<<"$out" || true)" ' '
+    [[ $command == help ]] || help=$out
+    [[ $command == help ]] || call help "$command"
+    [[ $command == help ]] || equal "help $command" "$out" "$help"
+done
+call
+equal 'no arguments: help' "$out" "$whole"
+call train -h
+contains '-h' "$out" 'usage: ./cambium train'
+call --version
+equal 'version: exit' "$code" 0
+contains 'version' "$out" 'cambium 0.'
+
+# --- wrong usage --------------------------------------------------------------------------------------
+wrong "did you mean 'train'?" trian
+wrong 'valid: train, eval, generate' nonsense
+wrong "did you mean 'train'?" help trian
+wrong "did you mean '--resume'?" train --resum recipes/tiny.yaml
+wrong "did you mean '--max-tokens'?" generate "$base" --max-token 5
+wrong "did you mean '--verbose'?" train --verbos recipes/tiny.yaml
+wrong "there is no option '-x'" train -x
+wrong 'must be: ./cambium train RECIPE' train
+wrong 'must be: ./cambium merge BASE ADAPTER OUT' merge "$base" adapter
+wrong "'x' is one argument too many" schema x
+wrong '--ids FILE is missing' trace --base "$base" --out "$work/t"
+wrong '--adapter needs a value' eval recipes/tiny.yaml --adapter
+wrong "'--json' looks like an option" eval recipes/tiny.yaml --adapter --json
+wrong '--adapter is empty' eval recipes/tiny.yaml --adapter=
+wrong '--adapter is given twice' eval recipes/tiny.yaml --adapter=a --adapter b
+wrong '--json takes no value' eval recipes/tiny.yaml --json=yes
+wrong "--max-tokens is '0', must be a whole number in 1..1000000" generate "$base" --max-tokens 0
+wrong "--max-tokens is '5x'" generate "$base" --max-tokens 5x
+wrong "--temperature is 'nan', must be a number" generate "$base" --temperature nan
+wrong "--seed is '99999999999999999999'" generate "$base" --seed 99999999999999999999
+wrong 'no prompt: give --prompt' generate "$base"
+wrong '--type is int8, must be f32, f16 or bf16' merge "$base" "$work" "$work/m" --type int8
+wrong 'there is no such recipe' train recipes/tiny.yml
+wrong 'there is no such recipe' plan recipes/tiny.yml
+wrong 'there is no such recipe or run folder' eval runs/nothing
+wrong "must be key=value" train recipes/tiny.yaml optim.lr
+wrong "did you mean 'optim'?" train recipes/tiny.yaml optm.lr=1
+wrong "did you mean 'lora'?" methods lra
+wrong 'there is no such file or folder' fetch "$work/nothing"
+wrong 'makes none' train recipes/tiny.yaml --dry-run --profile "$work/p" out="$work/none"
+equal 'wrong usage makes no run folder' "$(ls "$work")" err
+
+# --- training -----------------------------------------------------------------------------------------
+call train recipes/tiny.yaml out="$work/run" --profile "$work/profile.json"
+equal 'train: exit' "$code" 0
+equal 'train: nothing on stdout' "$out" ''
+contains 'train: the bill' "$err" 'memory: '
+contains 'train: steps' "$err" 'step 20/20  loss '
+contains 'train: what next' "$err" "./cambium eval $work/run"
+lacks 'train: no warnings' "$err" 'warning'
+for file in recipe.yaml metrics.jsonl timing.jsonl adapter/adapter_config.json \
+    adapter/adapter_model.safetensors checkpoints/step-000020/MANIFEST.json; do
+    equal "the run holds $file" "$([[ -s $work/run/$file ]] && echo yes)" yes
+done
+out=$(<"$work/profile.json")
+json 'the profile'
+contains 'the profile' "$out" '"cat": "backward"'
+
+adapter_sum() { sha256sum "$1/adapter/adapter_model.safetensors" | cut -d ' ' -f 1; }
+sum=$(adapter_sum "$work/run")
+wrong 'go on with --resume' train recipes/tiny.yaml out="$work/run"
+call train --resume recipes/tiny.yaml out="$work/run"
+equal 'resume of a finished run: exit' "$code" 0
+equal 'resume of a finished run: the same adapter' "$(adapter_sum "$work/run")" "$sum"
+call train recipes/tiny.yaml out="$work/again" --quiet
+equal 'quiet' "$code:$err" 0:
+equal 'the same recipe: the same adapter' "$(adapter_sum "$work/again")" "$sum"
+
+call train recipes/tiny.yaml out="$work/dry" --dry-run --batches "$work/batches.jsonl"
+equal 'dry run: exit' "$code" 0
+equal 'dry run: no run folder' "$([[ -e $work/dry ]] && echo there)" ''
+equal 'batches: steps' "$(grep -o '"step": [0-9]*' "$work/batches.jsonl" | sort -u | wc -l)" 20
+equal 'batches: test data' "$(wc -l <"$work/batches.jsonl.test")" 60
+call train recipes/tiny.yaml out="$work/zero" train.steps=0
+equal 'no steps: exit' "$code" 0
+equal 'no steps: the start as an adapter' "$([[ -s $work/zero/adapter/adapter_model.safetensors ]] && echo yes)" yes
+
+code=0
+"$program" train recipes/tiny.yaml out="$work/stopped" train.steps=100000 --quiet 2>"$work/err" &
+pid=$!
+for ((i = 0; i < 600; i++)); do
+    [[ $(wc -l <"$work/stopped/metrics.jsonl" 2>/dev/null || echo 0) -gt 3 ]] && break
+    sleep 0.1
+done
+kill -TERM "$pid"
+wait "$pid" || code=$?
+equal 'SIGTERM: exit' "$code" 3
+contains 'SIGTERM: text' "$(<"$work/err")" 'stopped by SIGTERM after step'
+
+call train recipes/quickstart.yaml --offline-demo out="$work/demo"
+equal 'demonstration: exit' "$code" 0
+contains 'demonstration: says what it is' "$err" 'not recipes/quickstart.yaml itself'
+contains 'demonstration: the loss falls' "$err" 'Training works here: the loss on sentences that it has not seen fell'
+
+HF_ENDPOINT=http://127.0.0.1:9 call train recipes/tiny.yaml base=hf:nobody/nothing out="$work/none"
+equal 'no network: exit' "$code" 1
+contains 'no network: remedy' "$err" 'train recipes/tiny.yaml --offline-demo'
+
+# --- what comes out -----------------------------------------------------------------------------------
+call eval "$work/run"
+equal 'eval: exit' "$code" 0
+contains 'eval' "$out" 'loss        5.'
+tuned=$out
+call eval recipes/tiny.yaml --adapter="$work/run/adapter"
+equal 'eval of a recipe with an adapter' "$out" "$tuned"
+call eval recipes/tiny.yaml
+lacks 'eval of the bare trunk differs' "$out" "$tuned"
+call eval "$work/run" data.length=32 --json
+json 'eval --json'
+
+call merge "$base" "$work/run/adapter" "$work/merged"
+equal 'merge: exit' "$code" 0
+wrong 'exists already' merge "$base" "$work/run/adapter" "$work/merged"
+call eval recipes/tiny.yaml base="$work/merged"
+equal 'the merged trunk is as good as trunk and adapter' "$out" "$tuned"
+
+call generate "$base" --adapter "$work/run/adapter" --prompt 'Say cow' --prompt='Say cat' --max-tokens 6 --json
+equal 'generate: exit' "$code" 0
+equal 'generate: a line each' "$(wc -l <<<"$out")" 2
+answers=$out
+while read -r out; do json 'generate --json'; done <<<"$answers"
+input=$'Say cow\nSay cat' call generate "$base" --adapter "$work/run/adapter" --max-tokens 6
+lines=$out
+call generate "$work/merged" --prompt 'Say cow' --prompt 'Say cat' --max-tokens 6
+equal 'generate: merged, and prompts from stdin' "$out" "$lines"
+
+printf '[{"ids": [1, 70, 80, 90], "labels": [1, 70, 80, 90]}]' >"$work/case.json"
+call trace --base "$base" --ids "$work/case.json" --out "$work/trace.safetensors" --hidden --json
+equal 'trace: exit' "$code" 0
+json 'trace --json'
+call inspect "$work/trace.safetensors"
+contains 'inspect: tensors' "$out" 'seq0.logits'
+
+input='a small cow' call tokenize "$base"
+equal 'tokenize' "$out" '{"ids": [97, 32, 115, 109, 97, 108, 108, 32, 99, 111, 119]}'
+input=$out call tokenize "$base" --decode
+equal 'tokenize --decode' "$out" 'a small cow'
+
+for what in run run/adapter run/checkpoints/step-000020 merged trace.safetensors; do
+    call inspect "$work/$what" --json
+    equal "inspect $what: exit" "$code" 0
+    json "inspect $what --json"
+done
+call inspect "$work/nothing"
+equal 'inspect nothing: exit' "$code" 1
+call plan recipes/tiny.yaml optim.lr=5e-4
+contains 'plan: origins' "$out" 'lr: 5e-4  # command line'
+call plan recipes/tiny.yaml --json
+json 'plan --json'
+call schema
+json schema
+call methods
+contains methods "$out" lora
+call methods lora
+contains 'methods lora' "$out" rank
+call fetch "$work/merged"
+equal fetch "$out" "$work/merged"
+
+# --- stdout that cannot be written ----------------------------------------------------------------------
+for arguments in --help schema methods 'plan recipes/tiny.yaml' "inspect $work/run"; do
+    code=0
+    # shellcheck disable=SC2086
+    "$program" $arguments >/dev/full 2>"$work/err" || code=$?
+    equal "$arguments: full disk" "$code" 1
+    contains "$arguments: full disk" "$(<"$work/err")" 'cambium: '
+done
+code=0
+"$program" schema >&- 2>"$work/err" || code=$?
+equal 'closed stdout' "$code" 1
+
+report cli
