@@ -5,6 +5,7 @@
 
 #include <omp.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 static int chosen; /* 0: not chosen yet */
@@ -51,20 +52,50 @@ void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), voi
         body(context, i);
 }
 
+/* ---- scratch ---------------------------------------------------------------------------------------- */
+
+enum { SLOTS = 4 };
+
+typedef struct scratch_slot {
+    void  *v;
+    size_t bytes;
+} scratch_slot;
+
+static THREAD_LOCAL scratch_slot mine[SLOTS];
+static size_t                    largest[SLOTS]; /* of all threads */
+static int                       grown;          /* since the last threads_scratch_level */
+
+static void note_size(int slot, size_t bytes)
+{
+    size_t seen = __atomic_load_n(&largest[slot], __ATOMIC_RELAXED);
+
+    while (seen < bytes && !__atomic_compare_exchange_n(&largest[slot], &seen, bytes, true,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    __atomic_store_n(&grown, 1, __ATOMIC_RELAXED);
+}
+
 void *threads_scratch(int slot, size_t bytes)
 {
-    static THREAD_LOCAL struct {
-        void  *v;
-        size_t bytes;
-    } slots[4];
-
-    CHECK(slot >= 0 && slot < (int)COUNT_OF(slots));
-    if (slots[slot].bytes < bytes) {
+    CHECK(slot >= 0 && slot < SLOTS);
+    scratch_slot *s = &mine[slot];
+    if (s->bytes < bytes) {
         const size_t rounded = (bytes + 4095) & ~(size_t)4095;
-        free(slots[slot].v);
-        slots[slot].v = aligned_alloc(64, rounded);
-        slots[slot].bytes = rounded;
-        CHECK(slots[slot].v != NULL);
+        free(s->v);
+        s->v = aligned_alloc(64, rounded);
+        s->bytes = rounded;
+        CHECK(s->v != NULL);
+        note_size(slot, rounded);
     }
-    return slots[slot].v;
+    return s->v;
+}
+
+void threads_scratch_level(void)
+{
+    if (!__atomic_exchange_n(&grown, 0, __ATOMIC_RELAXED))
+        return;
+#pragma omp parallel num_threads(threads_count())
+    for (int i = 0; i < SLOTS; i++)
+        threads_scratch(i, __atomic_load_n(&largest[i], __ATOMIC_RELAXED));
+    __atomic_store_n(&grown, 0, __ATOMIC_RELAXED);
 }

@@ -27,6 +27,11 @@ void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), voi
  * allocation: kernels ask for the same sizes every step, so it happens in the first step only. */
 void *threads_scratch(int slot, size_t bytes);
 
+/* Gives every thread's slots the largest size that any thread has asked for, so that which thread takes
+ * which piece does not matter later. To be called when no scratch is in use; costs nothing when no slot
+ * has grown since the last call. */
+void threads_scratch_level(void);
+
 #ifdef __cplusplus
 }
 #endif

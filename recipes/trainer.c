@@ -2,6 +2,7 @@
 #include "recipes/trainer.h"
 
 #include "core/text.h"
+#include "core/threads.h"
 
 #include <math.h>
 #include <string.h>
@@ -165,6 +166,7 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
     optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
+    threads_scratch_level();
 
     r->loss = loss / (double)plan.n_targets;
     r->lr = x->groups[x->o.n_groups].lr;

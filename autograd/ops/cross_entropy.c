@@ -36,7 +36,8 @@ static void forward_row(void *context, int64_t t)
 void op_cross_entropy_fwd_cpu(const op_args *a)
 {
     const int64_t T = loss_rows(a->in[0], a->in[1]);
-    loss_job      j = {a, threads_scratch(SLOT_SHARED, (size_t)(T + 1) * sizeof *j.rows)};
+    loss_job      j = {a, threads_scratch(SLOT_SHARED,
+                                        (size_t)(a->in[0]->s.d[0] + 1) * sizeof *j.rows)};
 
     threads_run(T, forward_row, &j);
     loss_write(a, j.rows, T);

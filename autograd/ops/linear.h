@@ -141,7 +141,7 @@ static inline void low_rank_backward(const low_rank *l, const tensor *dy)
         product_rows(dy->v, l->h, N, M, R, l->db->v, l->factor);
     if (!l->da && !l->dx)
         return;
-    real *dh = threads_scratch(SLOT_SHARED, (size_t)(N * R) * sizeof *dh);
+    real *dh = threads_scratch(SLOT_SHARED, (size_t)(dy->s.d[0] * R) * sizeof *dh);
     product_plain(dy->v, l->b, N, dh, l->factor, false);
     if (l->da)
         product_rows(dh, l->x->v, N, R, K, l->da->v, 1);

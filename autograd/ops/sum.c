@@ -38,7 +38,8 @@ static void part(void *context, int64_t piece)
 void op_sum_fwd_cpu(const op_args *a)
 {
     const int64_t n = values_in_use(a->in[0]), pieces = (n + PIECE_VALUES - 1) / PIECE_VALUES;
-    sum_job       j = {a->in[0]->v, n, threads_scratch(SLOT_SHARED, (size_t)(pieces + 1) * 8)};
+    const int64_t most = shape_count(a->in[0]->s) / PIECE_VALUES + 2;
+    sum_job       j = {a->in[0]->v, n, threads_scratch(SLOT_SHARED, (size_t)most * 8)};
     double        sum = 0;
 
     threads_run(pieces, part, &j);
