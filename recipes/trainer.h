@@ -18,7 +18,7 @@ typedef struct trainer_group {
 } trainer_group;
 
 typedef struct trainer_options {
-    const optimizer     *optimizer;
+    const struct optimizer *optimizer;
     const void          *optimizer_options; /* begins with optim_common */
     schedule_options     schedule;
     clip_options         clip;
