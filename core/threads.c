@@ -1,29 +1,61 @@
-/* threads: a thin layer over OpenMP */
+/* threads: a pool of workers that wait awake, but politely
+ *
+ * A job is published by one 64-bit word, the ticket: its number in the high half, the next piece in the
+ * low half. Whoever takes a piece does so by compare-and-swap on that word, so a worker that comes late
+ * finds the job gone and harms nothing; the caller takes pieces too and waits for the pieces, not for
+ * the workers. A worker without work spins for some microseconds, then offers its core to others
+ * (sched_yield) while it keeps looking, and falls asleep after a few milliseconds. */
 #include "core/threads.h"
 
 #include "core/status.h"
 
-#include <omp.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
-static int chosen; /* 0: not chosen yet */
+enum { THREADS_MAX = 256, SPINS = 1 << 9, CALM = 64 };
+static const int64_t AWAKE_NS = 5000000;
+
+typedef void piece_function(void *context, int64_t piece);
+
+static struct {
+    _Atomic uint64_t          ticket; /* job << 32 | next piece */
+    _Atomic(piece_function *) body;
+    _Atomic(void *)           context;
+    _Atomic int64_t           pieces, left;
+    _Atomic int               limit;    /* workers 1 .. limit-1 may take pieces */
+    _Atomic uint32_t          doorbell; /* what sleepers sleep on */
+    _Atomic int               sleepers;
+    int                       workers;  /* that exist */
+    bool                      busy, watched;
+} pool;
+
+static int                chosen; /* 0: not chosen yet */
+static THREAD_LOCAL int   my_index;
+
+/* ---- how many ---------------------------------------------------------------------------------------- */
 
 static int default_count(void)
 {
     const char *names[] = {"CAMBIUM_THREADS", "OMP_NUM_THREADS"};
+    cpu_set_t   set;
 
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         const char *text = getenv(names[i]);
         const int   n = text ? atoi(text) : 0;
         if (n > 0)
-            return n;
+            return n < THREADS_MAX ? n : THREADS_MAX;
     }
-    cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set);
-    return omp_get_num_procs();
+        return CPU_COUNT(&set) < THREADS_MAX ? CPU_COUNT(&set) : THREADS_MAX;
+    return 1;
 }
 
 int threads_count(void)
@@ -35,67 +67,211 @@ int threads_count(void)
 
 void threads_set(int n)
 {
-    chosen = n < 1 ? default_count() : n;
+    chosen = n < 1 ? default_count() : n < THREADS_MAX ? n : THREADS_MAX;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+static inline void pause_core(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void sleep_on(uint32_t seen)
+{
+    syscall(SYS_futex, &pool.doorbell, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void wake_all(void)
+{
+    syscall(SYS_futex, &pool.doorbell, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* ---- pieces -------------------------------------------------------------------------------------------- */
+
+/* Takes pieces of the job that the ticket names until there are none. */
+static void take_pieces(uint64_t ticket)
+{
+    const uint64_t job = ticket >> 32;
+
+    while (ticket >> 32 == job) {
+        const int64_t   piece = (int64_t)(ticket & 0xFFFFFFFFu);
+        piece_function *body = atomic_load_explicit(&pool.body, memory_order_relaxed);
+        void           *context = atomic_load_explicit(&pool.context, memory_order_relaxed);
+        if (piece >= atomic_load_explicit(&pool.pieces, memory_order_relaxed))
+            return;
+        if (atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, ticket + 1, memory_order_acq_rel,
+                                                  memory_order_acquire)) {
+            body(context, piece);
+            atomic_fetch_sub_explicit(&pool.left, 1, memory_order_acq_rel);
+            ticket++;
+        }
+    }
+}
+
+/* Waits for a job after `last`; returns its ticket. */
+static uint64_t await_job(uint64_t last)
+{
+    int64_t started = 0;
+
+    for (int64_t round = 0;; round++) {
+        const uint32_t bell = atomic_load_explicit(&pool.doorbell, memory_order_acquire);
+        const uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
+        if (ticket >> 32 != last && my_index < atomic_load_explicit(&pool.limit, memory_order_relaxed))
+            return ticket;
+        if (round < SPINS) {
+            pause_core();
+            continue;
+        }
+        if (started == 0)
+            started = now_ns();
+        if (round % CALM || now_ns() - started < AWAKE_NS) {
+            sched_yield();
+            continue;
+        }
+        atomic_fetch_add_explicit(&pool.sleepers, 1, memory_order_seq_cst);
+        if (atomic_load_explicit(&pool.ticket, memory_order_seq_cst) >> 32 == ticket >> 32)
+            sleep_on(bell);
+        atomic_fetch_sub_explicit(&pool.sleepers, 1, memory_order_relaxed);
+        round = 0;
+        started = 0;
+    }
+}
+
+static void *work(void *index)
+{
+    uint64_t last = 0;
+
+    my_index = (int)(intptr_t)index;
+    for (;;) {
+        const uint64_t ticket = await_job(last);
+        last = ticket >> 32;
+        take_pieces(ticket);
+    }
+    return NULL;
+}
+
+/* ---- the pool ------------------------------------------------------------------------------------------ */
+
+/* A forked child has the memory of the workers but not the workers. */
+static void forget_workers(void)
+{
+    pool.workers = 0;
+    pool.busy = false;
+    atomic_store(&pool.sleepers, 0);
+}
+
+static void start_workers(int n)
+{
+    pthread_attr_t detached;
+    pthread_t      thread;
+
+    if (!pool.watched)
+        pool.watched = pthread_atfork(NULL, NULL, forget_workers) == 0;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    while (pool.workers < n - 1 &&
+           pthread_create(&thread, &detached, work, (void *)(intptr_t)(pool.workers + 1)) == 0)
+        pool.workers++;
+    pthread_attr_destroy(&detached);
+}
+
+static uint64_t publish(int64_t pieces, piece_function *body, void *context)
+{
+    const uint64_t job = atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 32;
+    const uint64_t next = job == UINT32_MAX ? 1 : job + 1;
+
+    /* the old job closes first, so that nobody takes a piece of it while its fields change */
+    atomic_store_explicit(&pool.ticket, job << 32 | UINT32_MAX, memory_order_seq_cst);
+    atomic_store_explicit(&pool.body, body, memory_order_relaxed);
+    atomic_store_explicit(&pool.context, context, memory_order_relaxed);
+    atomic_store_explicit(&pool.pieces, pieces, memory_order_relaxed);
+    atomic_store_explicit(&pool.left, pieces, memory_order_relaxed);
+    atomic_store_explicit(&pool.limit, threads_count(), memory_order_relaxed);
+    atomic_store_explicit(&pool.ticket, next << 32, memory_order_seq_cst);
+    if (atomic_load_explicit(&pool.sleepers, memory_order_seq_cst) > 0) {
+        atomic_fetch_add_explicit(&pool.doorbell, 1, memory_order_release);
+        wake_all();
+    }
+    return next << 32;
+}
+
+static void await_pieces(void)
+{
+    for (int64_t round = 0; atomic_load_explicit(&pool.left, memory_order_acquire) > 0; round++) {
+        if (round < SPINS)
+            pause_core();
+        else
+            sched_yield();
+    }
 }
 
 void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), void *context)
 {
     const int n = pieces < threads_count() ? (int)pieces : threads_count();
 
-    if (n <= 1) {
+    if (n <= 1 || my_index > 0 || pool.busy) { /* a piece that is itself cut runs its pieces in order */
         for (int64_t i = 0; i < pieces; i++)
             body(context, i);
         return;
     }
-#pragma omp parallel for num_threads(n) schedule(dynamic, 1)
-    for (int64_t i = 0; i < pieces; i++)
-        body(context, i);
+    CHECK(pieces < UINT32_MAX);
+    pool.busy = true;
+    if (pool.workers < threads_count() - 1)
+        start_workers(threads_count());
+    take_pieces(publish(pieces, body, context));
+    await_pieces();
+    pool.busy = false;
 }
 
-/* ---- scratch ---------------------------------------------------------------------------------------- */
+/* ---- scratch ------------------------------------------------------------------------------------------- */
 
 enum { SLOTS = 4 };
 
-typedef struct scratch_slot {
+static struct {
     void  *v;
     size_t bytes;
-} scratch_slot;
+} scratch[THREADS_MAX][SLOTS];
 
-static THREAD_LOCAL scratch_slot mine[SLOTS];
-static size_t                    largest[SLOTS]; /* of all threads */
-static int                       grown;          /* since the last threads_scratch_level */
-
-static void note_size(int slot, size_t bytes)
+static void scratch_grow(int thread, int slot, size_t bytes)
 {
-    size_t seen = __atomic_load_n(&largest[slot], __ATOMIC_RELAXED);
+    const size_t rounded = (bytes + 4095) & ~(size_t)4095;
 
-    while (seen < bytes && !__atomic_compare_exchange_n(&largest[slot], &seen, bytes, true,
-                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
-    __atomic_store_n(&grown, 1, __ATOMIC_RELAXED);
+    if (scratch[thread][slot].bytes >= bytes)
+        return;
+    free(scratch[thread][slot].v);
+    scratch[thread][slot].v = aligned_alloc(64, rounded);
+    scratch[thread][slot].bytes = rounded;
+    CHECK(scratch[thread][slot].v != NULL);
 }
 
 void *threads_scratch(int slot, size_t bytes)
 {
     CHECK(slot >= 0 && slot < SLOTS);
-    scratch_slot *s = &mine[slot];
-    if (s->bytes < bytes) {
-        const size_t rounded = (bytes + 4095) & ~(size_t)4095;
-        free(s->v);
-        s->v = aligned_alloc(64, rounded);
-        s->bytes = rounded;
-        CHECK(s->v != NULL);
-        note_size(slot, rounded);
-    }
-    return s->v;
+    scratch_grow(my_index, slot, bytes);
+    return scratch[my_index][slot].v;
 }
 
 void threads_scratch_level(void)
 {
-    if (!__atomic_exchange_n(&grown, 0, __ATOMIC_RELAXED))
-        return;
-#pragma omp parallel num_threads(threads_count())
-    for (int i = 0; i < SLOTS; i++)
-        threads_scratch(i, __atomic_load_n(&largest[i], __ATOMIC_RELAXED));
-    __atomic_store_n(&grown, 0, __ATOMIC_RELAXED);
+    CHECK(my_index == 0 && !pool.busy);
+    for (int slot = 0; slot < SLOTS; slot++) {
+        size_t most = 0;
+        for (int i = 0; i < threads_count(); i++)
+            most = scratch[i][slot].bytes > most ? scratch[i][slot].bytes : most;
+        for (int i = 0; i < threads_count(); i++)
+            scratch_grow(i, slot, most);
+    }
 }

@@ -1,8 +1,8 @@
-/* threads: OpenMP, with the rules that keep results independent of the number of threads.
+/* threads: a pool of workers, with the rules that keep results independent of how many there are.
  *
  * Work is split into pieces whose borders do not depend on the number of threads; a piece is summed
- * by one thread, and pieces are joined in a fixed order. An operation opens at most one parallel
- * region. */
+ * by one thread, and pieces are joined in a fixed order. Workers stay awake between the operations of a
+ * step, but give their core to whoever else wants it: a busy machine slows a run by what it takes. */
 #ifndef CORE_THREADS_H
 #define CORE_THREADS_H
 
@@ -19,7 +19,8 @@ int  threads_count(void);
 void threads_set(int n);
 
 /* Runs body(context, piece) for piece = 0 .. pieces-1, any order, all threads; returns when all are
- * done. Pieces below a single thread's worth should be merged by the caller. */
+ * done. Pieces below a single thread's worth should be merged by the caller. Called from within a piece
+ * it runs all pieces itself. For the thread that opened the program's work, one at a time. */
 void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), void *context);
 
 /* Scratch of the calling thread, at least `bytes` at a 64-byte boundary, kept between calls and

@@ -2,13 +2,14 @@
 #include "core/cpu/probe.h"
 
 #include "core/cpu/path.h"
+#include "core/threads.h"
 
-#include <omp.h>
-#include <stdlib.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
-enum { TRIALS = 5, ROUNDS = 1 << 17 };
+enum { TRIALS = 5, ROUNDS = 1 << 17, READ_PIECE = 1 << 20 };
 
 float ceiling_fma_base(int64_t rounds);
 #if defined(__x86_64__)
@@ -19,25 +20,44 @@ float ceiling_pairs(int64_t rounds);
 
 typedef float ceiling(int64_t rounds);
 
-/* Multiply-adds a second of all threads; the trial in which they were fastest together. */
+typedef struct trial_job {
+    ceiling     *run;
+    int64_t      rounds;
+    const char  *memory;
+    _Atomic int  done;
+} trial_job;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void compute(void *context, int64_t piece)
+{
+    trial_job *j = context;
+
+    (void)piece;
+    j->done += j->run(j->rounds) > 0;
+}
+
+/* Rounds a second of all threads together, in the best of a few trials. */
 static double trial(ceiling *run, int64_t rounds, int threads)
 {
-    double best = 0;
+    const int before = threads_count();
+    trial_job j = {.run = run, .rounds = rounds};
+    double    best = 0;
 
-    run(rounds / 8); /* wakes the wide units */
+    threads_set(threads);
     for (int i = 0; i < TRIALS; i++) {
-        double started = 0;
-        float  sum = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : sum)
-        {
-#pragma omp barrier
-#pragma omp master
-            started = omp_get_wtime();
-            sum += run(rounds);
-        }
-        const double rate = (double)rounds * threads / (omp_get_wtime() - started);
-        best = rate > best && sum > 0 ? rate : best;
+        const double started = now();
+        threads_run(threads, compute, &j);
+        const double rate = (double)rounds * threads / (now() - started);
+        best = rate > best && j.done ? rate : best;
     }
+    threads_set(before);
     return best;
 }
 
@@ -65,31 +85,40 @@ double probe_bf16(int threads)
     return 0;
 }
 
+/* Reads a piece of memory. */
+static void read_piece(void *context, int64_t piece)
+{
+    trial_job      *j = context;
+    const uint64_t *p = (const uint64_t *)(const void *)(j->memory + piece * READ_PIECE);
+    uint64_t        sum[8] = {0}, total = 0;
+
+    for (size_t k = 0; k < READ_PIECE / 8; k += 8)
+        for (int l = 0; l < 8; l++)
+            sum[l] += p[k + (size_t)l];
+    for (int l = 0; l < 8; l++)
+        total += sum[l];
+    j->done += total != 0;
+}
+
 double probe_bandwidth(int threads)
 {
-    const size_t bytes = (size_t)256 << 20, step = (size_t)1 << 20;
+    const size_t bytes = (size_t)256 << 20;
+    const int    before = threads_count();
     char        *v = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     double       best = 0;
 
     if (v == MAP_FAILED)
         return 0;
     memset(v, 1, bytes);
+    threads_set(threads);
     for (int i = 0; i < TRIALS; i++) {
-        const double started = omp_get_wtime();
-        uint64_t     total = 0;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : total)
-        for (size_t at = 0; at < bytes; at += step) {
-            const uint64_t *p = (const uint64_t *)(const void *)(v + at);
-            uint64_t        sum[8] = {0};
-            for (size_t k = 0; k < step / 8; k += 8)
-                for (int l = 0; l < 8; l++)
-                    sum[l] += p[k + (size_t)l];
-            for (int l = 0; l < 8; l++)
-                total += sum[l];
-        }
-        const double rate = (double)bytes / (omp_get_wtime() - started) * 1e-9;
-        best = rate > best && total ? rate : best;
+        trial_job    j = {.memory = v};
+        const double started = now();
+        threads_run((int64_t)(bytes / READ_PIECE), read_piece, &j);
+        const double rate = (double)bytes / (now() - started) * 1e-9;
+        best = rate > best && j.done ? rate : best;
     }
+    threads_set(before);
     munmap(v, bytes);
     return best;
 }
