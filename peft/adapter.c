@@ -7,9 +7,10 @@
 #include "core/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const char fingerprint_key[] = "cambium.base_sha256";
+static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step";
 
 static status check_finite(const tuned *x)
 {
@@ -27,9 +28,8 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
 {
     const size_t      mark = arena_mark(p->a);
     safetensors_item *items;
-    safetensors_pair  pairs[2] = {{.key = "format", .value = "pt"},
-                                  {.key = fingerprint_key, .value = info->fingerprint}};
-    int               n = 0;
+    safetensors_pair  pairs[3] = {{.key = "format", .value = "pt"}};
+    int               n = 0, n_pairs = 1;
 
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
@@ -43,7 +43,11 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     char *tensors = path_join(p->a, folder, "adapter_model.safetensors");
     if (!config || !tensors)
         return STATUS_MEMORY;
-    TRY(safetensors_write(tensors, items, n, pairs, info->fingerprint ? 2 : 1));
+    if (info->fingerprint)
+        pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
+    if (info->step)
+        pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
+    TRY(safetensors_write(tensors, items, n, pairs, n_pairs));
     TRY(adapter_write_config(p, number, config, info));
     arena_rewind(p->a, mark);
     return STATUS_OK;
@@ -138,4 +142,20 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     const status s = load_tensors(p, number, &f, path, info);
     safetensors_close(&f);
     return s;
+}
+
+status adapter_step(arena *a, const char *folder, int64_t *step)
+{
+    safetensors f;
+    char       *path = path_join(a, folder, "adapter_model.safetensors");
+
+    *step = -1;
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(safetensors_open(a, path, &f));
+    const char *text = safetensors_metadata(&f, step_key);
+    if (text && *text && strspn(text, "0123456789") == strlen(text) && strlen(text) < 18)
+        *step = strtoll(text, NULL, 10);
+    safetensors_close(&f);
+    return STATUS_OK;
 }

@@ -70,7 +70,7 @@ static status save(const char *run, int64_t step, int64_t n, int keep)
         checkpoint_abort(&c);
         return s;
     }
-    return checkpoint_commit(&c, &facts, keep);
+    return checkpoint_commit(&c, &facts, keep, -1);
 }
 
 /* The newest good one must be there and hold what its step says. */
