@@ -12,15 +12,15 @@
 
 static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step";
 
-static status check_finite(const tuned *x)
+static status check_finite(const tuned *x, const char *path, const char *so)
 {
     const float  *v = x->value.v;
     const int64_t n = shape_count(x->value.s);
 
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
-            return fail(STATUS_NUMERIC, "%s: value %lld is %g, must be finite; nothing was saved",
-                        x->name, (long long)i, (double)v[i]);
+            return fail(STATUS_NUMERIC, "%s: value %lld of tensor %s is %g, must be finite; %s", path,
+                        (long long)i, x->name, (double)v[i], so);
     return STATUS_OK;
 }
 
@@ -35,7 +35,7 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     for (int i = 0; i < p->n_tuned; i++) {
         if (p->tensors[i].module != number)
             continue;
-        TRY(check_finite(&p->tensors[i]));
+        TRY(check_finite(&p->tensors[i], folder, "nothing was saved"));
         items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
     }
 
@@ -66,7 +66,7 @@ static status load_tensor(const safetensors *f, const char *path, const tuned *x
         return fail(STATUS_SHAPE, "%s: tensor %s is %s, must be %s", path, x->name,
                     shape_text(e->t.s), shape_text(x->value.s));
     quant_expand(e->t.type, e->v, shape_count(e->t.s), x->value.v);
-    return STATUS_OK;
+    return check_finite(x, path, "the adapter is broken");
 }
 
 static status check_base(const safetensors *f, const char *path, const adapter_info *info)

@@ -198,7 +198,8 @@ status run_state_same_recipe(const recipe *r, const char *folder)
     if (!path_exists(path))
         return STATUS_OK;
     TRY(arena_open(&a, "recipe", (size_t)1 << 28));
-    status s = recipe_load(&a, path, NULL, registry(), &was);
+    status s = fail_in(recipe_load(&a, path, NULL, registry(), &was),
+                       "this is the recipe that the run was started with; it cannot go on without it");
     if (s == STATUS_OK)
         s = recipe_difference(&a, was, r, &difference);
     if (s == STATUS_OK && difference)
