@@ -136,7 +136,8 @@ static status add_module(session *s, const recipe_module *x)
         return add_folder(s, x->load, x->name, x->train);
     const peft_method *method = peft_find(x->method.name);
     CHECK(method);
-    return peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n, x->train);
+    const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n, x->train);
+    return done == STATUS_SHAPE ? STATUS_USAGE : done; /* the recipe asks for what does not fit */
 }
 
 status session_modules(session *s, const recipe *r, bool shapes_only)

@@ -89,9 +89,9 @@ model=$work/model
 new=out=$work/new
 refused 2 train "$tiny" "$new" modules.main.rank=0 -- "modules.0.rank is '0'" 1..65536 'command line'
 refused 2 train "$tiny" "$new" modules.main.rank=-3 -- "modules.0.rank is '-3'" 1..65536
-refused 1 train "$tiny" "$new" modules.main.rank=33 -- 'lora: rank is 33, must be 1..32' 'in block.0.attn.q' \
+refused 2 train "$tiny" "$new" modules.main.rank=33 -- 'lora: rank is 33, must be 1..32' 'in block.0.attn.q' \
     'in module main' 'at recipes/tiny.yaml:14'
-refused 1 plan "$tiny" modules.main.rank=33 -- 'must be 1..32' 'in block.0.attn.q' 'at recipes/tiny.yaml:14'
+refused 2 plan "$tiny" modules.main.rank=33 -- 'must be 1..32' 'in block.0.attn.q' 'at recipes/tiny.yaml:14'
 refused 2 train "$tiny" "$new" modules.main.at=q_prjo -- "'q_prjo' selects no site" "did you mean 'q_proj'?"
 refused 2 train "$tiny" "$new" modules.main.at=block.7.attn.q -- "'block.7.attn.q' selects no site" 'block.0.attn.q'
 refused 2 train "$tiny" "$new" train.metric=accuracy -- "train.metric is 'accuracy', must be loss"
@@ -185,6 +185,17 @@ overwrite "$work/cut/model.safetensors" model.layers.1.mlp.up_proj.weight "$nan"
 refused 1 merge "$work/cut" "$work/run/adapter" "$work/none" --force -- 'value 0 is nan, must be finite' \
     'model.layers.1.mlp.up_proj.weight'
 equal 'merge leaves nothing behind' "$(echo "$work"/none*)" "$work/none*"
+
+# a training that blows up: what was saved before stays whole
+far=(optim.lr=1e6 optim.clip=0 train.save_every=1 train.eval_every=1)
+refused 1 train "$tiny" out="$work/far" "${far[@]}" -- ' gives '
+[[ $err =~ cambium:\ [a-z0-9.]+:\ [a-z_]+\ gives\ (NaN|infinity) ]] || fails 'a NaN names layer and operation' "'$err'"
+equal 'blown up: no adapter' "$([[ -e $work/far/adapter ]] && echo there)" ''
+equal 'blown up: checkpoints' "$(find "$work/far/checkpoints" -name "step-*" | wc -l)" 2
+held=$(sums "$work/far/checkpoints")
+refused 1 train "$tiny" out="$work/far" "${far[@]}" --resume -- ' gives '
+contains 'blown up: resuming starts from the last good one' "$err" 'resuming after step'
+equal 'blown up: checkpoints stay' "$(sums "$work/far/checkpoints")" "$held"
 
 # a tokenizer with more words than the model
 cp -r "$model" "$work/words"
@@ -283,7 +294,7 @@ refuses_adapter "$work/adapter/$file"
 tab=$'\t'
 for change in "s/\"r\":${tab}4/\"r\": 40/=rank is 40, must be 1..32" "s/\"r\":${tab}4/\"r\": 5/=must be [5, 32]" \
     "s/\"r\":${tab}4/\"r\": -1/=r is -1" "s/\"LORA\"/\"FOO\"/=peft_type is 'FOO'" \
-    "s/\"lora_alpha\":${tab}8/\"lora_alpha\": \"x\"/=lora_alpha is text" '$d=not valid JSON' \
+    "s/\"lora_alpha\":${tab}8/\"lora_alpha\": \"x\"/=lora_alpha is text" "\$d=not valid JSON" \
     "s/q_proj/q_projj/=target_modules names 'q_projj'"; do
     adapter
     edited "$work/run/adapter/adapter_config.json" "$work/adapter/adapter_config.json" "${change%%=*}"
@@ -307,7 +318,7 @@ equal 'merge that cannot write leaves nothing' "$(echo "$work"/none*)" "$work/no
 refused 2 train "$tiny" out="$work/run" train.save_every=5 -- 'holds a run already' --resume out=
 refused 2 train "$tiny" out="$work/run" --resume optim.lr=0.5 -- "optim.lr is '0.5', was '0.01'"
 refused 2 train "$tiny" out="$work/run" --resume modules.main.rank=5 -- "modules.0.rank is '5', was '4'"
-refused 2 train "$tiny" out="$work/run" --resume data.train.limit=7 -- 'data.train'
+refused 2 train "$tiny" out="$work/run" --resume data.length=63 -- "data.length is '63', was '64'"
 equal 'none of these changed the run' "$(sums "$work/run")" "$before"
 same_results() { # FOLDER
     local name
