@@ -39,8 +39,8 @@ status checkpoint_begin(checkpoint *c, const char *run, int64_t step);
 
 /* Publishes c->path as step-NNNNNN (the same step again: replaced) and removes the older ones
  * beyond the newest `keep` (at least 2), except the step `best` (-1: none), and any of later steps,
- * which belong to a run that was cut back. On failure c->path is removed and everything older stays; an older one that cannot be
- * removed is only a warning. */
+ * which belong to a run that was cut back. On failure c->path is removed and everything older
+ * stays; an older one that cannot be removed is only a warning. */
 status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep, int64_t best);
 
 /* Removes c->path; after a failure of the caller's own. */

@@ -211,17 +211,19 @@ static status describe(arena *a, const char *was, const char *now, char **text)
 
     while (next_meant(&at, &x)) {
         if (!find_meant(was, &x, &other))
-            *text = arena_printf(a, "%.*s is '%.*s', was not there", x.path_length, x.path, x.length, x.text);
+            *text = arena_printf(a, "%.*s is '%.*s', was not there", x.path_length, x.path, x.length,
+                                 x.text);
         else if (other.length != x.length || memcmp(other.text, x.text, (size_t)x.length) != 0)
-            *text = arena_printf(a, "%.*s is '%.*s', was '%.*s'", x.path_length, x.path, x.length, x.text,
-                                 other.length, other.text);
+            *text = arena_printf(a, "%.*s is '%.*s', was '%.*s'", x.path_length, x.path, x.length,
+                                 x.text, other.length, other.text);
         else
             continue;
         return *text ? STATUS_OK : STATUS_MEMORY;
     }
     for (at = was; next_meant(&at, &x);)
         if (!find_meant(now, &x, &other)) {
-            *text = arena_printf(a, "%.*s is not there, was '%.*s'", x.path_length, x.path, x.length, x.text);
+            *text = arena_printf(a, "%.*s is not there, was '%.*s'", x.path_length, x.path, x.length,
+                                 x.text);
             return *text ? STATUS_OK : STATUS_MEMORY;
         }
     return STATUS_OK;

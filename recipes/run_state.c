@@ -181,7 +181,8 @@ status run_state_take_best(run_state *st)
     checkpoint_found best;
 
     if (st->best_step < 0)
-        return fail(STATUS_FORMAT, "%s: no evaluation was made, so there is no best one", st->folder->path);
+        return fail(STATUS_FORMAT, "%s: no evaluation was made, so there is no best one",
+                    st->folder->path);
     TRY_IN(checkpoint_open(&st->s->setup, st->folder->path, st->best_step, &best),
            "the best evaluation is that of step %lld", (long long)st->best_step);
     return load_values(st, &best);
@@ -203,8 +204,9 @@ status run_state_same_recipe(const recipe *r, const char *folder)
     if (s == STATUS_OK)
         s = recipe_difference(&a, was, r, &difference);
     if (s == STATUS_OK && difference)
-        s = fail(STATUS_USAGE, "%s: a run that was started with another recipe cannot go on with this one: %s; "
-                 "resume with that, or choose another folder with out=", folder, difference);
+        s = fail(STATUS_USAGE,
+                 "%s: a run that was started with another recipe cannot go on with this one: %s; resume "
+                 "with that, or choose another folder with out=", folder, difference);
     arena_close(&a);
     return s;
 }
@@ -232,8 +234,9 @@ static status load_newest(run_state *st, checkpoint_found *found)
         bad += found->n_bad;
         if (!found->any && bad > 0)
             return fail(STATUS_FORMAT,
-                        "%s: none of its %d checkpoints is whole, so the run cannot go on; start again in "
-                        "another folder with out=, or remove %s/checkpoints and resume from the beginning",
+                        "%s: none of its %d checkpoints is whole, so the run cannot go on; start again "
+                        "in another folder with out=, or remove %s/checkpoints and resume from the "
+                        "beginning",
                         st->folder->path, bad, st->folder->path);
         if (!found->any)
             return STATUS_OK;

@@ -70,8 +70,8 @@ static status check_fits(const char *config)
     weights_close(&w);
     const size_t have = memory_free();
     if (s == STATUS_OK && have > 0 && bytes > have)
-        s = fail(STATUS_MEMORY, "%s: its weights take %.0f MB, %.0f MB are free; use a smaller model", config,
-                 (double)bytes / 1e6, (double)have / 1e6);
+        s = fail(STATUS_MEMORY, "%s: its weights take %.0f MB, %.0f MB are free; use a smaller model",
+                 config, (double)bytes / 1e6, (double)have / 1e6);
     return s;
 }
 
@@ -136,7 +136,8 @@ static status add_module(session *s, const recipe_module *x)
         return add_folder(s, x->load, x->name, x->train);
     const peft_method *method = peft_find(x->method.name);
     CHECK(method);
-    const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n, x->train);
+    const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n,
+                                 x->train);
     return done == STATUS_SHAPE ? STATUS_USAGE : done; /* the recipe asks for what does not fit */
 }
 

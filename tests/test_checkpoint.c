@@ -419,5 +419,5 @@ START_TEST(test_hdf5)
 }
 END_TEST
 
-TESTS(checkpoint, test_save_keep_load, test_the_best_is_kept, test_equal_bytes, test_flipped_bits, test_full_disk,
-      test_file_size_limit, test_kill, test_hdf5)
+TESTS(checkpoint, test_save_keep_load, test_the_best_is_kept, test_equal_bytes, test_flipped_bits,
+      test_full_disk, test_file_size_limit, test_kill, test_hdf5)

@@ -37,7 +37,8 @@ static void start(running *r, bool resume)
     if (chdir(SOURCE_FOLDER) != 0 || !freopen(r->log, "a", stderr) || !freopen("/dev/null", "w", stdout))
         _exit(99);
     execl(program, program, "train", "recipes/tiny.yaml", out, "train.steps=60", "train.save_every=2",
-          "modules.main.dropout=0.1", settings[0], settings[1], settings[2], settings[3], resume ? "--resume" : NULL, (char *)NULL);
+          "modules.main.dropout=0.1", settings[0], settings[1], settings[2], settings[3],
+          resume ? "--resume" : NULL, (char *)NULL);
     _exit(98);
 }
 
@@ -190,5 +191,5 @@ START_TEST(a_used_run_folder_is_refused)
 }
 END_TEST
 
-TESTS(resume, killed_and_resumed_gives_the_same_bytes, the_best_of_a_killed_run_is_the_same, sigterm_saves_and_exits_3,
-      a_used_run_folder_is_refused)
+TESTS(resume, killed_and_resumed_gives_the_same_bytes, the_best_of_a_killed_run_is_the_same,
+      sigterm_saves_and_exits_3, a_used_run_folder_is_refused)
