@@ -387,10 +387,12 @@ equal 'a limit on files: nothing half' "$(ls -A "$work/limit/checkpoints")" ''
 done_with train "$tiny" out="$work/limit" "${full[@]}" --resume
 same_results "$work/limit"
 refused 1 train "$tiny" out=/proc/none/run -- '/proc/none'
-code=0
-(ulimit -v 4000000 && exec "$program" train "$tiny" "$new") 2>"$work/err" || code=$?
-equal 'a limit on addresses: exit' "$code" 1
-contains 'a limit on addresses' "$(<"$work/err")" 'raise the limit on them (ulimit -v)'
+if [[ ${CAMBIUM_PRESET:-release} != *san ]]; then # sanitizers themselves reserve more
+    code=0
+    (ulimit -v 4000000 && exec "$program" train "$tiny" "$new") 2>"$work/err" || code=$?
+    equal 'a limit on addresses: exit' "$code" 1
+    contains 'a limit on addresses' "$(<"$work/err")" 'raise the limit on them (ulimit -v)'
+fi
 
 mkdir "$work/disk"
 if mount -t tmpfs -o size=400k tmpfs "$work/disk" 2>/dev/null; then
