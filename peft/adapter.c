@@ -76,7 +76,7 @@ static status check_base(const safetensors *f, const char *path, const adapter_i
     if (made_on && info && info->fingerprint && strcmp(made_on, info->fingerprint) != 0)
         return fail(STATUS_FORMAT,
                     "%s: was trained on another base model (SHA-256 %.12s..., this one is %.12s...); "
-                    "use that base, or --force",
+                    "use that base (generate, eval and merge also take --force)",
                     path, made_on, info->fingerprint);
     return STATUS_OK;
 }

@@ -330,6 +330,19 @@ same_results() { # FOLDER
         if cmp -s "$work/run/$name" "$1/$name"; then passes; else fails "$1" "$name differs"; fi
     done
 }
+# the recipe is the same, and what it names is not
+cp -r "$model" "$work/changed"
+head -n 30 tests/data/tiny.jsonl >"$work/changed.jsonl"
+changing=(out="$work/change" base="$work/changed" data.train.path="$work/changed.jsonl")
+done_with train "$tiny" "${changing[@]}"
+held=$(sums "$work/change")
+head -n 29 tests/data/tiny.jsonl >"$work/changed.jsonl"
+refused 2 train "$tiny" "${changing[@]}" --resume -- 'the data is not the one that this run was started with' out=
+head -n 30 tests/data/tiny.jsonl >"$work/changed.jsonl"
+overwrite "$work/changed/model.safetensors" model.norm.weight '\x00\x00\x00\x40'
+refused 2 train "$tiny" "${changing[@]}" --resume -- 'the base is not the one that this run was started with' out=
+equal 'another base or other data: nothing is touched' "$(sums "$work/change")" "$held"
+
 cp -r "$work/run" "$work/damaged"
 newest=$work/damaged/checkpoints/step-000020
 printf x | dd of="$newest/state.h5" bs=1 seek=3000 conv=notrunc status=none
