@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RANDOM_TENSORS_MAX = 1 << 16 };
+/* Tensors of a trunk without a file at most: of a block, and beside the blocks. */
+enum { BLOCK_TENSORS = 64, OTHER_TENSORS = 64 };
 
 #define MODEL(family) extern const model_family model_##family;
 #include "layers/models.def"
@@ -35,13 +36,27 @@ static status find_family(const char *type, const char *path, const model_family
     return fail(STATUS_UNSUPPORTED, "%s: model_type is '%s', must be one of: %s", path, type, known);
 }
 
+/* The number of blocks as the families' configs call it; what is wrong with it is said by the family. */
+static int config_blocks(const cJSON *config)
+{
+    const char *const names[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
+
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, names[i]);
+        if (cJSON_IsNumber(v) && v->valuedouble > 0 && v->valuedouble < 1e5)
+            return (int)v->valuedouble;
+    }
+    return 1;
+}
+
 status model_open(arena *a, const weights *w, dtype real_type, model *out)
 {
     const char *type = NULL;
 
     CHECK(real_type == TYPE_F32 || real_type == TYPE_F64);
-    *out = (model){.source = w, .real = real_type,
-                   .max_tensors = w->random ? RANDOM_TENSORS_MAX : w->n + 8};
+    *out = (model){.source = w, .real = real_type, .max_tensors = w->n + 8};
+    if (w->random)
+        out->max_tensors = OTHER_TENSORS + BLOCK_TENSORS * config_blocks(w->config);
     TRY_TAKE(out->tensors, a, out->max_tensors);
     TRY(json_string(w->config, "model_type", true, &type, w->path));
     TRY(find_family(type, w->path, &out->family));

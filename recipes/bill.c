@@ -7,9 +7,9 @@
 
 #include <stdio.h>
 
-/* Scratch of the kernels, a thread: packed panels of the products; and once the logits of a piece of the
- * vocabulary (autograd/ops/cross_entropy_head.c). */
-enum { PANEL_BYTES = 3 << 20, VOCABULARY_PIECE = 2048 };
+/* Scratch of the kernels: packed panels of a thread and rows that are turned over (core/cpu/matmul.c); the
+ * logits of some rows and words (autograd/ops/cross_entropy_head.c). */
+enum { PANEL_BYTES = 256 << 10, ROWS_BYTES = 4 << 20, HEAD_ROWS = 512, HEAD_WORDS = 2048 };
 
 static size_t trunk_bytes(const session *s)
 {
@@ -26,8 +26,8 @@ bill bill_of(const session *s, const trainer *x)
     bill               b = {.trunk = trunk_bytes(s), .values = t.values, .gradients = t.gradients,
                             .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup)};
 
-    b.scratch = (size_t)threads_count() * PANEL_BYTES +
-                (size_t)x->o.pack * VOCABULARY_PIECE * sizeof(float);
+    const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
+    b.scratch = (size_t)threads_count() * PANEL_BYTES + ROWS_BYTES + rows * HEAD_WORDS * sizeof(float);
     b.total = b.trunk + b.values + b.gradients + b.optimizer + b.step + b.scratch + b.data;
     return b;
 }

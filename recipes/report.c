@@ -39,7 +39,7 @@ static void print_step(report *p, const step_report *r, double rate, int64_t pea
                  100 * rate * p->flops_token / p->ceiling);
     snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s%s  %.0f of %.0f MB  %s left",
              (long long)r->step + 1, (long long)p->steps, r->loss, r->lr, rate, share,
-             (double)peak / 1e6, (double)p->planned / 1e6, time_left);
+             (double)(peak - p->idle) / 1e6, (double)p->planned / 1e6, time_left);
     if (isatty(STDERR_FILENO))
         log_live(line);
     else

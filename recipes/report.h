@@ -11,6 +11,7 @@ typedef struct report {
     double  flops_token;   /* needed FLOPs a token, 0: not known */
     double  ceiling;       /* FLOP/s of this machine, 0: not probed */
     size_t  planned;       /* bytes */
+    int64_t idle;          /* bytes of the process before the run */
 } report;
 
 double report_now(void);

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/log.h"
+#include "core/memory_use.h"
 #include "core/threads.h"
 #include "recipes/answers.h"
 #include "recipes/bill.h"
@@ -247,6 +248,7 @@ status train_run(recipe *r, const train_options *o)
 
     if (o->dry_run && o->profile)
         return fail(STATUS_USAGE, "--profile needs a step to trace, and --dry-run makes none");
+    memory_use(&t.log.idle, NULL);
     TRY(opening_begin(&t.in, r));
     s = run(&t);
     log_live(NULL);
