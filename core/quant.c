@@ -100,26 +100,44 @@ static ALWAYS_INLINE void block_f16(const uint8_t *b, float *out)
     *out = half_at(b);
 }
 
+typedef VECTOR(uint8_t, 16) bytes16;
+typedef VECTOR(int32_t, 64) ints16;
+typedef VECTOR(float, 64) floats16;
+
+/* The low and the high halves of 16 bytes as numbers. */
+static ALWAYS_INLINE void half_bytes(const uint8_t *q, floats16 *low, floats16 *high)
+{
+    bytes16 v;
+
+    memcpy(&v, q, sizeof v);
+    *low = __builtin_convertvector(__builtin_convertvector(v & 15, ints16), floats16);
+    *high = __builtin_convertvector(__builtin_convertvector(v >> 4, ints16), floats16);
+}
+
 /* q4_0: d, 16 bytes; (q - 8) * d */
 static ALWAYS_INLINE void block_q4_0(const uint8_t *b, float *out)
 {
     const float d = half_at(b);
+    floats16    low, high;
 
-    for (int i = 0; i < 16; i++) {
-        out[i] = (float)((b[2 + i] & 15) - 8) * d;
-        out[i + 16] = (float)((b[2 + i] >> 4) - 8) * d;
-    }
+    half_bytes(b + 2, &low, &high);
+    low = (low - 8) * d;
+    high = (high - 8) * d;
+    memcpy(out, &low, sizeof low);
+    memcpy(out + 16, &high, sizeof high);
 }
 
 /* q4_1: d, m, 16 bytes; q * d + m */
 static ALWAYS_INLINE void block_q4_1(const uint8_t *b, float *out)
 {
     const float d = half_at(b), m = half_at(b + 2);
+    floats16    low, high;
 
-    for (int i = 0; i < 16; i++) {
-        out[i] = (float)(b[4 + i] & 15) * d + m;
-        out[i + 16] = (float)(b[4 + i] >> 4) * d + m;
-    }
+    half_bytes(b + 4, &low, &high);
+    low = low * d + m;
+    high = high * d + m;
+    memcpy(out, &low, sizeof low);
+    memcpy(out + 16, &high, sizeof high);
 }
 
 static ALWAYS_INLINE uint32_t u32_at(const uint8_t *p)
