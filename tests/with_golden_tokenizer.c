@@ -243,13 +243,13 @@ static status open_tokenizer(golden *g, const char *folder, tokenizer **out)
     status s = unpack(g, folder, to);
     if (s == STATUS_OK)
         s = tokenizer_open(g->a, to, out);
-    const status removed = s == STATUS_OK ? folder_remove_tree(to) : STATUS_OK;
-    if (s != STATUS_OK) { /* the text of the failure is kept */
-        char *text = arena_string(g->a, status_text(), strlen(status_text()));
+    if (s != STATUS_OK) { /* what it says, without the folder that goes away */
+        const char *text = strstr(status_text(), to);
+        text = arena_printf(g->a, "%s", text ? text + strlen(to) + 1 : status_text());
         folder_remove_tree(to);
-        return fail(s, "%s", text ? text : "");
+        return fail(s, "%s: %s", golden_path(folder, "tokenizer.json.gz"), text ? text : "");
     }
-    return removed;
+    return folder_remove_tree(to);
 }
 
 bool golden_tokenizer(golden *g, const char *folder)
