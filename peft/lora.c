@@ -94,19 +94,6 @@ static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank
     return STATUS_OK;
 }
 
-static status tune_bias(const peft_attach *at, model_weight *bias, const char *suffix)
-{
-    tuned *x;
-
-    if (!bias || bias->grad)
-        return STATUS_OK;
-    TRY(peft_tuned(at, suffix, bias->value.s, INIT_COPY, arena_copy(at->p->a, &bias->value,
-                   sizeof bias->value), &x));
-    bias->value = x->value;
-    bias->grad = &x->grad;
-    return STATUS_OK;
-}
-
 static status lora_attach(const peft_attach *at, const void *options, void **state)
 {
     const lora_options *o = options;
@@ -118,9 +105,24 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
     TRY(rank_and_scale(o, at->s, &rank, &l->scale));
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), INIT_KAIMING, NULL, &l->a));
     TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), INIT_ZERO, NULL, &l->b));
-    if (strcmp(o->bias, "none") != 0)
-        TRY(tune_bias(at, at->s->bias, "base_layer.bias"));
+    if (strcmp(o->bias, "none") != 0 && at->s->bias)
+        TRY(peft_in_place(at, at->s->bias, "base_layer.bias"));
     *state = l;
+    return STATUS_OK;
+}
+
+/* bias: all trains the biases of the other sites too. */
+static status lora_beside(peft *p, int module, const void *options)
+{
+    const lora_options *o = options;
+
+    if (strcmp(o->bias, "all") != 0)
+        return STATUS_OK;
+    for (int i = 0; i < p->m->n_sites; i++) {
+        const peft_attach at = {.p = p, .module = module, .s = &p->m->sites[i]};
+        if (at.s->bias && !peft_sits(p, module, at.s))
+            TRY_IN(peft_in_place(&at, at.s->bias, "bias"), "in %s", at.s->name);
+    }
     return STATUS_OK;
 }
 
@@ -156,6 +158,17 @@ static int64_t lora_count(const site *s, const void *options)
     if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
     return rank * (s->in + s->out) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
+}
+
+static int64_t lora_count_beside(const peft *p, int module, const void *options)
+{
+    const lora_options *o = options;
+    int64_t             n = 0;
+
+    for (int i = 0; i < p->m->n_sites && strcmp(o->bias, "all") == 0; i++)
+        if (p->m->sites[i].bias && !peft_sits(p, module, &p->m->sites[i]))
+            n += p->m->sites[i].out;
+    return n;
 }
 
 static void add_map(cJSON *config, const char *name, const key_map *map)
@@ -268,9 +281,11 @@ const peft_method peft_lora = {
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,
+    .beside = lora_beside,
     .forward = lora_forward,
     .merge = lora_merge,
     .count = lora_count,
+    .count_beside = lora_count_beside,
     .write_config = lora_write_config,
     .read_config = lora_read_config,
 };

@@ -135,6 +135,9 @@ static void compare_logits(golden *g, const peft_case *c, const trace_result *r,
 static status compare_merged(golden *g, peft_case *c)
 {
     peft_detach(c->p);
+    for (int i = 0; i < c->p->n_tuned; i++)
+        if (c->p->tensors[i].place)
+            c->p->tensors[i].place->value = c->p->tensors[i].value;
     for (int i = 0; i < c->m.n_sites; i++) {
         site         *s = &c->m.sites[i];
         const int64_t n = s->in * s->out;
