@@ -297,13 +297,13 @@ static const char *schedule_of(const char *function)
     return NULL;
 }
 
-/* The reference's arguments: num_warmup_steps is our warmup, num_training_steps our number of steps. */
-static status schedule_arguments(golden *g, const cJSON *given, cJSON *ours, double *total)
+/* The reference's arguments: num_warmup_steps is our warmup, min_lr_rate our min_lr_ratio,
+ * num_training_steps our number of steps. */
+static status schedule_arguments(const cJSON *given, cJSON *ours, double *total)
 {
     const cJSON *item;
     double       stable = -1, warmup = 0, decay = 0;
 
-    (void)g;
     TRY(json_double(given, "num_training_steps", false, total, "options"));
     TRY(json_double(given, "num_stable_steps", false, &stable, "options"));
     TRY(json_double(given, "num_warmup_steps", false, &warmup, "options"));
@@ -312,9 +312,11 @@ static status schedule_arguments(golden *g, const cJSON *given, cJSON *ours, dou
         *total = warmup + stable + decay;
     cJSON_ArrayForEach(item, given)
     {
-        const bool warm = strcmp(item->string, "num_warmup_steps") == 0;
-        if (strcmp(item->string, "num_training_steps") != 0)
-            cJSON_AddItemToObject(ours, warm ? "warmup" : item->string, cJSON_Duplicate(item, true));
+        const char *name = strcmp(item->string, "num_warmup_steps") == 0 ? "warmup"
+                           : strcmp(item->string, "min_lr_rate") == 0    ? "min_lr_ratio"
+                                                                         : item->string;
+        if (strcmp(name, "num_training_steps") != 0)
+            cJSON_AddItemToObject(ours, name, cJSON_Duplicate(item, true));
     }
     return STATUS_OK;
 }
@@ -335,7 +337,7 @@ static status run_schedule(golden *g, const cJSON *entry, cJSON *ours)
     if (!name)
         return fail(STATUS_UNSUPPORTED, "the schedule %s is not in this version", function);
     total = cJSON_GetArraySize(lr);
-    TRY(schedule_arguments(g, given, ours, &total));
+    TRY(schedule_arguments(given, ours, &total));
     if (strcmp(name, "polynomial") == 0 && !cJSON_HasObjectItem(ours, "lr_end"))
         cJSON_AddNumberToObject(ours, "lr_end", 1e-7); /* transformers' default */
     TRY(options_from_json(g->a, &schedule_keys, ours, NULL, &options));
