@@ -2,6 +2,7 @@
  * must be read (golden/hostile/README.md). Each file is read by a process of its own, so that a crash is one
  * failed case. */
 #include "tests/with_golden_hostile.h"
+#include "tests/with_golden.h"
 
 #include "core/file.h"
 #include "core/gguf.h"
@@ -10,6 +11,7 @@
 #include "layers/model.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -166,8 +168,17 @@ typedef struct verdict {
     status s;
     double seconds; /* of the processor */
     size_t peak;    /* bytes of the arena */
+    long   grown;   /* kilobytes of the process, at most */
     char   text[1024];
 } verdict;
+
+static long resident(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_maxrss;
+}
 
 static void read_here(hostile_reader r, const char *path, verdict *v)
 {
@@ -175,11 +186,13 @@ static void read_here(hostile_reader r, const char *path, verdict *v)
     arena         a;
 
     memset(v, 0, sizeof *v);
+    v->grown = -resident();
     status_clear();
     v->s = arena_open(&a, "hostile", (size_t)1 << 30);
     if (v->s == STATUS_OK)
         v->s = r.read(&a, path);
     v->peak = a.peak;
+    v->grown += resident();
     v->seconds = (double)(clock() - began) / CLOCKS_PER_SEC;
     snprintf(v->text, sizeof v->text, "%s", status_text());
     arena_close(&a);
@@ -211,6 +224,10 @@ static status read_apart(hostile_reader r, const char *path, verdict *v)
 static void compare_cost(golden *g, hostile_reader r, const verdict *v)
 {
     golden_number(g, "bytes of memory", (double)v->peak, 0, (double)r.limit, false);
+#ifndef __SANITIZE_ADDRESS__
+    if ((size_t)v->grown << 10 > 2 * r.limit)
+        golden_wrong(g, "took %ld KB of memory", v->grown);
+#endif
     if (v->seconds >= 1)
         golden_wrong(g, "took %.3f s of the processor, must be below 1", v->seconds);
 }

@@ -2,7 +2,7 @@
 #ifndef TESTS_WITH_GOLDEN_HOSTILE_H
 #define TESTS_WITH_GOLDEN_HOSTILE_H
 
-#include "tests/with_golden.h"
+#include "core/arena.h"
 
 status hostile_gguf(arena *a, const char *path);
 status hostile_safetensors(arena *a, const char *path);
