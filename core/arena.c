@@ -93,3 +93,9 @@ void arena_rewind(arena *a, size_t mark)
     CHECK(mark <= a->used);
     a->used = mark;
 }
+
+void arena_vacate(arena *a)
+{
+    if (a->base)
+        madvise(a->base, a->limit, MADV_DONTNEED);
+}

@@ -44,6 +44,10 @@ char *arena_printf(arena *a, const char *format, ...) PRINTF_LIKE(2, 3);
 size_t arena_mark(const arena *a);
 void   arena_rewind(arena *a, size_t mark);
 
+/* Gives the memory back to the system and keeps the addresses; all contents are lost (zero). For memory
+ * that waits while something else needs its own, such as a step's while prompts are answered. */
+void arena_vacate(arena *a);
+
 /* Takes an array into `pointer`, or passes STATUS_MEMORY up. */
 #define TRY_TAKE(pointer, arena_, count)                                                           \
     do {                                                                                           \

@@ -363,7 +363,23 @@ static uint64_t hash_lists(uint64_t h, const debian_options *o, const debian_lis
     return h;
 }
 
-/* The records from the kept file, or from the lists and then kept. */
+/* Reads the lists and keeps the records, in memory that is given back: it is several times as much. */
+static status build_and_keep(const work *w, const debian_lists *l, const char *path, uint64_t stamp)
+{
+    arena   a;
+    work    aside = *w;
+    records all = {0};
+
+    TRY(arena_open(&a, "debian", (size_t)16 << 30));
+    aside.a = &a;
+    status s = build(&aside, l, &all);
+    if (s == STATUS_OK)
+        s = debian_keep(path, stamp, &all);
+    arena_close(&a);
+    return s;
+}
+
+/* The records from the kept file, which is made of the lists where it is missing or older than they. */
 static status load_kept(work *w, const debian_lists *l, records *out)
 {
     const uint64_t options = hash_options(w->o), stamp = hash_lists(options, w->o, l);
@@ -376,10 +392,12 @@ static status load_kept(work *w, const debian_lists *l, records *out)
     if (path_exists(path) && debian_kept(w->a, path, stamp, w->o->limit, out) == STATUS_OK)
         return STATUS_OK;
     *out = (records){0};
-    TRY(build(w, l, out));
-    if (debian_keep(path, stamp, out) != STATUS_OK)
-        log_warn("debian: the records could not be kept for the next run: %s", status_text());
-    return STATUS_OK;
+    if (build_and_keep(w, l, path, stamp) == STATUS_OK &&
+        debian_kept(w->a, path, stamp, w->o->limit, out) == STATUS_OK)
+        return STATUS_OK;
+    log_warn("debian: the records could not be kept for the next run: %s", status_text());
+    *out = (records){0};
+    return build(w, l, out);
 }
 
 static void set_wording(const work *w, records *out)

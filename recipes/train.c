@@ -78,6 +78,7 @@ static status ask(training *t, answer **answers, double *rouge)
 {
     if (t->in.n_questions == 0)
         return STATUS_OK;
+    arena_vacate(&t->x.memory);
     TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, t->in.ask->max_tokens, answers, rouge));
     log_info("step %lld  ROUGE-L of %lld greedy answers %.3f", (long long)t->st.step,
              (long long)t->in.n_questions, *rouge);

@@ -16,9 +16,10 @@
 
 enum {
     SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
-    BLOCK_K = 1024,                /* rows of a panel at most */
+    BLOCK_K = 512,                 /* rows of a panel at most; partial sums keep the rounding small */
     GROUP = 96 << 10,              /* values of a group's panels: 384 KB, less than a second-level cache */
     SLAB = 1 << 20,                /* values of a that are copied at once */
+    COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
 };
@@ -175,7 +176,7 @@ static void run_slab(product *x)
 /* Rows that are a multiple of 4 KB apart share the sets of the first-level cache. */
 static bool must_copy(const matmul *p)
 {
-    return p->a_turned || p->type_a != TYPE_F32 || (p->lda * 4 % 4096 == 0 && p->n > 64 && p->m > 4);
+    return p->a_turned || p->type_a != TYPE_F32 || (p->lda * 4 % 4096 == 0 && p->n > COLUMNS && p->m > 4);
 }
 
 typedef struct copying {
@@ -255,10 +256,11 @@ static void cut_k(product *x)
  * Whole blocks of b's type, when b is not turned. */
 static int64_t group_columns(const matmul *p, int64_t kc)
 {
-    const int64_t n = GROUP / kc / TILE_COLUMNS_MAX, least = n > 1 ? n * TILE_COLUMNS_MAX : TILE_COLUMNS_MAX;
-    const int64_t step = p->b_turned ? 1 : dtype_block(p->type_b);
+    const int64_t n = GROUP / kc / COLUMNS * COLUMNS;
 
-    return least < 4 * TILE_COLUMNS_MAX && step <= TILE_COLUMNS_MAX ? least : 4 * TILE_COLUMNS_MAX;
+    if (!p->b_turned && dtype_block(p->type_b) > 32)
+        return dtype_block(p->type_b);
+    return n < COLUMNS ? COLUMNS : n > 4 * COLUMNS ? 4 * COLUMNS : n;
 }
 
 void matmul_run(const matmul *p)

@@ -54,8 +54,8 @@ static bool has_avx512bf16(void)
 /* Best first. */
 static const path_row paths[] = {
 #if defined(__x86_64__)
-    {SET("avx512bf16", avx512, 16, 64), has_avx512bf16, true},
-    {SET("avx512", avx512, 16, 64), has_avx512, false},
+    {SET("avx512bf16", avx512, 16, 48), has_avx512bf16, true},
+    {SET("avx512", avx512, 16, 48), has_avx512, false},
     {SET("avx2", avx2, 8, 16), has_avx2, false},
     {SET("sse2", base, 4, 8), always, false},
 #else

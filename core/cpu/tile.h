@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-enum { TILE_ROWS_MAX = 16, TILE_COLUMNS_MAX = 64, PACK_STEP = 256 };
+enum { TILE_ROWS_MAX = 16, TILE_COLUMNS_MAX = 48, PACK_STEP = 256 };
 
 /* c[rows, w] = alpha a[rows, k] panel[k, w], added to c when `add`. */
 typedef struct tile_args {

@@ -7,10 +7,13 @@
 
 #if defined(__AVX512F__)
 #define TILE_LANES 16
+#define TILE_VECTORS 3 /* of a full panel */
 #elif defined(__AVX__)
 #define TILE_LANES 8
+#define TILE_VECTORS 2
 #else
 #define TILE_LANES 4
+#define TILE_VECTORS 2
 #endif
 
 #define ISA_JOIN_(a, b) a##_##b

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { L = TILE_LANES, W_FULL = L == 16 ? 64 : 2 * L };
+enum { L = TILE_LANES, W_FULL = L * TILE_VECTORS };
 typedef VECTOR(int32_t, 4 * L) ivec;
 
 #if defined(__clang__) || __GNUC__ >= 12

@@ -13,7 +13,7 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
 {
     const int64_t width = (int64_t)vectors * TILE_LANES, lda = t->lda;
     const float  *a = t->a, *b = t->b;
-    vec           sum[TILE_ROWS_MAX][4];
+    vec           sum[TILE_ROWS_MAX][TILE_VECTORS];
 
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
@@ -21,7 +21,7 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
         for (int j = 0; j < vectors; j++)
             sum[i][j] = (vec){0};
     for (int64_t k = 0; k < t->k; k++, b += width) {
-        vec row[4];
+        vec row[TILE_VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const vec *)(b + j * TILE_LANES);
@@ -51,7 +51,7 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
 
 #define TILES(X) X(1, 1) X(1, 2) X(1, 4) X(1, 8) X(2, 1) X(2, 2) X(2, 4)
 #if TILE_LANES == 16
-#define TALL(X) X(1, 14) X(2, 8) X(2, 12) X(3, 1) X(3, 2) X(3, 4) X(3, 8) X(4, 1) X(4, 2) X(4, 4) X(4, 6)
+#define TALL(X) X(1, 14) X(2, 8) X(2, 12) X(3, 1) X(3, 2) X(3, 4) X(3, 8)
 #else
 #define TALL(X) X(1, 12) X(2, 6)
 #endif
@@ -70,7 +70,6 @@ const tile_row ISA_NAME(tile_rows)[] = {
     ROW(1, 14) ROW(1, 8) ROW(1, 4) ROW(1, 2) ROW(1, 1)
     ROW(2, 12) ROW(2, 8) ROW(2, 4) ROW(2, 2) ROW(2, 1)
     ROW(3, 8) ROW(3, 4) ROW(3, 2) ROW(3, 1)
-    ROW(4, 6) ROW(4, 4) ROW(4, 2) ROW(4, 1)
 #else
     ROW(1, 12) ROW(1, 8) ROW(1, 4) ROW(1, 2) ROW(1, 1)
     ROW(2, 6) ROW(2, 4) ROW(2, 2) ROW(2, 1)
