@@ -117,6 +117,18 @@ static status modules_select(const cJSON *modules, const site *s, const char *wh
     return expression_selects(modules->valuestring, s->checkpoint, what, selects);
 }
 
+/* A whole name in the list selects its module whatever layers_to_transform says. */
+static bool named_whole(const cJSON *list, const char *name)
+{
+    const cJSON *item;
+
+    if (cJSON_IsArray(list))
+        cJSON_ArrayForEach(item, list)
+            if (cJSON_IsString(item) && strcmp(item->valuestring, name) == 0)
+                return true;
+    return false;
+}
+
 static bool block_selected(const cJSON *layers, int block)
 {
     const cJSON *item;
@@ -166,7 +178,9 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
         s = modules_select(targets, &m->sites[i], what, &in);
         if (s == STATUS_OK)
             s = modules_select(exclude, &m->sites[i], what, &out);
-        if (s == STATUS_OK && in && !out && block_selected(layers, m->sites[i].block))
+        const bool here = named_whole(targets, m->sites[i].checkpoint) ||
+                          block_selected(layers, m->sites[i].block);
+        if (s == STATUS_OK && in && !out && here)
             (*names)[(*n)++] = m->sites[i].checkpoint;
     }
     cJSON_Delete(own);

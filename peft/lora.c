@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { RANK_MAX = 65536 };
 
@@ -229,7 +230,7 @@ static status read_map(const cJSON *config, const char *name, arena *a, key_map 
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_dora",       "use_qalora",           "lora_bias",      "fan_in_fan_out",
+        "use_dora",       "use_qalora",           "lora_bias",
         "trainable_token_indices", "alora_invocation_tokens", "layer_replication", "target_parameters",
         "use_bdlora",     "modules_to_save",      "kasa_config",    "velora_config",
         "monteclora_config", "arrow_config"};
@@ -245,7 +246,7 @@ static status refuse_other_flavours(const cJSON *config, const char *what)
     if (cJSON_IsString(init)) {
         static const char *const residual[] = {"pissa", "olora", "corda", "mica", "loftq"};
         for (size_t i = 0; i < COUNT_OF(residual); i++)
-            if (strncmp(init->valuestring, residual[i], strlen(residual[i])) == 0)
+            if (strncasecmp(init->valuestring, residual[i], strlen(residual[i])) == 0)
                 return fail(STATUS_UNSUPPORTED,
                             "%s: init_lora_weights is '%s', which changes the trunk when it is "
                             "loaded; convert the adapter to an ordinary LoRA first",
