@@ -25,16 +25,6 @@ static const char *golden(const char *name)
     return arena_printf(&setup, "%s/%s", golden_folder(), name);
 }
 
-static float *expanded(const tensor *t)
-{
-    const int64_t n = shape_count(t->s);
-    float        *out = arena_take(&setup, (size_t)n, sizeof *out);
-
-    ck_assert_ptr_nonnull(out);
-    quant_expand(t->type, t->v, n, out);
-    return out;
-}
-
 static double number(const weights *w, const char *key)
 {
     const cJSON *item = cJSON_GetObjectItem(w->config, key);
@@ -79,38 +69,12 @@ START_TEST(gguf_trunk_equals_its_folder)
 }
 END_TEST
 
-/* [sum, L2 norm] of every tensor that smollm2.json lists, to its six decimals. */
-static void check_sums(const weights *w, const cJSON *list)
-{
-    const cJSON *item;
-
-    cJSON_ArrayForEach(item, list)
-    {
-        const weight *found;
-        double        sum = 0, squares = 0;
-        const size_t  mark = arena_mark(&setup);
-        MUST(weights_need(w, item->string, &found));
-        const float *v = expanded(&found->t);
-        for (int64_t i = 0; i < shape_count(found->t.s); i++) {
-            sum += v[i];
-            squares += (double)v[i] * v[i];
-        }
-        /* half of the last decimal, and the order of a sum of 28 million float64 terms */
-        ck_assert_double_eq_tol(sum, cJSON_GetArrayItem(item, 0)->valuedouble, 1e-6);
-        ck_assert_double_eq_tol(sqrt(squares), cJSON_GetArrayItem(item, 1)->valuedouble, 1e-6);
-        arena_rewind(&setup, mark);
-    }
-}
-
 START_TEST(smollm2_opens)
 {
     const char *given = getenv("CAMBIUM_SMOLLM2");
     char       *cache;
-    cJSON      *want;
     weights     w;
 
-    if (!golden_folder())
-        SKIP("no golden files");
     begin();
     MUST(cache_folder(&setup, &cache));
     const char *path = given ? given
@@ -126,9 +90,6 @@ START_TEST(smollm2_opens)
     ck_assert_double_eq(number(&w, "num_hidden_layers"), 30);
     ck_assert_double_eq(number(&w, "rope_theta"), 100000);
     ck_assert_double_eq(number(&w, "vocab_size"), 49152);
-    MUST(json_read(golden("real/smollm2.json"), &want));
-    check_sums(&w, cJSON_GetObjectItem(want, "dequantised"));
-    cJSON_Delete(want);
     weights_close(&w);
     arena_close(&setup);
 }
