@@ -15,8 +15,9 @@ status arena_open(arena *a, const char *name, size_t limit)
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (base == MAP_FAILED)
-        return fail(STATUS_MEMORY, "arena %s: cannot reserve %.1f MB: %s", name, (double)limit / 1e6,
-                    strerror(errno));
+        return fail(STATUS_MEMORY,
+                    "arena %s: cannot reserve %.1f MB of addresses: %s; raise the limit on them (ulimit -v)",
+                    name, (double)limit / 1e6, strerror(errno));
     *a = (arena){.name = name, .base = base, .limit = limit};
     return STATUS_OK;
 }

@@ -10,15 +10,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *file_remedy(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return "; free some space and run again";
+    case EFBIG:
+        return "; raise the limit on the size of a file (ulimit -f) and run again";
+    case EROFS:
+        return "; choose a writable place";
+    case EACCES:
+        return "; check the permissions";
+    default:
+        return "";
+    }
+}
+
 static status io_error(const char *path, const char *what)
 {
-    const int   error = errno;
-    const char *remedy = error == ENOSPC || error == EDQUOT ? "; free some space and run again"
-                         : error == EROFS  ? "; choose a writable place"
-                         : error == EACCES ? "; check the permissions"
-                                           : "";
+    const int error = errno;
 
-    return fail(STATUS_IO, "%s: cannot %s: %s%s", path, what, strerror(error), remedy);
+    return fail(STATUS_IO, "%s: cannot %s: %s%s", path, what, strerror(error), file_remedy(error));
 }
 
 static status open_regular(const char *path, int *fd, size_t *bytes)

@@ -14,6 +14,9 @@
 extern "C" {
 #endif
 
+/* What helps against a failure of the system (an errno), as the end of a message: "; ..." or "". */
+const char *file_remedy(int error);
+
 /* A whole file, read only. */
 typedef struct file_map {
     const char    *path; /* as given; must outlive the map */

@@ -12,7 +12,9 @@
 
 static status io_error(const char *path, const char *what)
 {
-    return fail(STATUS_IO, "%s: cannot %s: %s", path, what, strerror(errno));
+    const int error = errno;
+
+    return fail(STATUS_IO, "%s: cannot %s: %s%s", path, what, strerror(error), file_remedy(error));
 }
 
 bool path_exists(const char *path)

@@ -2,6 +2,7 @@
 #include "core/memory_use.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +34,29 @@ void memory_use(int64_t *now, int64_t *peak)
         *now = bytes_of(text, "\nVmRSS:");
     if (peak)
         *peak = bytes_of(text, "\nVmHWM:");
+}
+
+size_t memory_free(void)
+{
+    FILE              *f = fopen("/proc/meminfo", "r");
+    char               line[128];
+    unsigned long long kb = 0, limit = 0, used = 0;
+
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
+            break;
+    if (f)
+        fclose(f);
+
+    FILE *most = fopen("/sys/fs/cgroup/memory.max", "r"), *now = fopen("/sys/fs/cgroup/memory.current", "r");
+    if (most && now && fscanf(most, "%llu", &limit) == 1 && fscanf(now, "%llu", &used) == 1 &&
+        limit > used && limit - used < kb * 1024)
+        kb = (limit - used) / 1024;
+    if (most)
+        fclose(most);
+    if (now)
+        fclose(now);
+    return (size_t)kb * 1024;
 }
 
 int memory_peak_reset(void)

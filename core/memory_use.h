@@ -2,6 +2,7 @@
 #ifndef CORE_MEMORY_USE_H
 #define CORE_MEMORY_USE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -11,6 +12,10 @@ extern "C" {
 /* Resident bytes now and at most so far (VmRSS, VmHWM); allocates nothing. -1 where the system does
  * not say. Either pointer may be NULL. */
 void memory_use(int64_t *now, int64_t *peak);
+
+/* Bytes that the system would still give: MemAvailable, or what a cgroup's limit leaves when that is
+ * less; 0 when neither can be read. */
+size_t memory_free(void);
 
 /* Resets the peak to what is resident now; false where the system does not allow it. */
 int memory_peak_reset(void);

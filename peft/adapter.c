@@ -7,19 +7,20 @@
 #include "core/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const char fingerprint_key[] = "cambium.base_sha256";
+static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step";
 
-static status check_finite(const tuned *x)
+static status check_finite(const tuned *x, const char *path, const char *so)
 {
     const float  *v = x->value.v;
     const int64_t n = shape_count(x->value.s);
 
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
-            return fail(STATUS_NUMERIC, "%s: value %lld is %g, must be finite; nothing was saved",
-                        x->name, (long long)i, (double)v[i]);
+            return fail(STATUS_NUMERIC, "%s: value %lld of tensor %s is %g, must be finite; %s", path,
+                        (long long)i, x->name, (double)v[i], so);
     return STATUS_OK;
 }
 
@@ -27,15 +28,14 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
 {
     const size_t      mark = arena_mark(p->a);
     safetensors_item *items;
-    safetensors_pair  pairs[2] = {{.key = "format", .value = "pt"},
-                                  {.key = fingerprint_key, .value = info->fingerprint}};
-    int               n = 0;
+    safetensors_pair  pairs[3] = {{.key = "format", .value = "pt"}};
+    int               n = 0, n_pairs = 1;
 
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
         if (p->tensors[i].module != number)
             continue;
-        TRY(check_finite(&p->tensors[i]));
+        TRY(check_finite(&p->tensors[i], folder, "nothing was saved"));
         items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
     }
 
@@ -43,7 +43,11 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     char *tensors = path_join(p->a, folder, "adapter_model.safetensors");
     if (!config || !tensors)
         return STATUS_MEMORY;
-    TRY(safetensors_write(tensors, items, n, pairs, info->fingerprint ? 2 : 1));
+    if (info->fingerprint)
+        pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
+    if (info->step)
+        pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
+    TRY(safetensors_write(tensors, items, n, pairs, n_pairs));
     TRY(adapter_write_config(p, number, config, info));
     arena_rewind(p->a, mark);
     return STATUS_OK;
@@ -62,7 +66,7 @@ static status load_tensor(const safetensors *f, const char *path, const tuned *x
         return fail(STATUS_SHAPE, "%s: tensor %s is %s, must be %s", path, x->name,
                     shape_text(e->t.s), shape_text(x->value.s));
     quant_expand(e->t.type, e->v, shape_count(e->t.s), x->value.v);
-    return STATUS_OK;
+    return check_finite(x, path, "the adapter is broken");
 }
 
 static status check_base(const safetensors *f, const char *path, const adapter_info *info)
@@ -72,7 +76,7 @@ static status check_base(const safetensors *f, const char *path, const adapter_i
     if (made_on && info && info->fingerprint && strcmp(made_on, info->fingerprint) != 0)
         return fail(STATUS_FORMAT,
                     "%s: was trained on another base model (SHA-256 %.12s..., this one is %.12s...); "
-                    "use that base, or --force",
+                    "use that base (generate, eval and merge also take --force)",
                     path, made_on, info->fingerprint);
     return STATUS_OK;
 }
@@ -138,4 +142,20 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     const status s = load_tensors(p, number, &f, path, info);
     safetensors_close(&f);
     return s;
+}
+
+status adapter_step(arena *a, const char *folder, int64_t *step)
+{
+    safetensors f;
+    char       *path = path_join(a, folder, "adapter_model.safetensors");
+
+    *step = -1;
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(safetensors_open(a, path, &f));
+    const char *text = safetensors_metadata(&f, step_key);
+    if (text && *text && strspn(text, "0123456789") == strlen(text) && strlen(text) < 18)
+        *step = strtoll(text, NULL, 10);
+    safetensors_close(&f);
+    return STATUS_OK;
 }

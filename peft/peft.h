@@ -138,6 +138,7 @@ typedef struct adapter_info {
     const char *base;        /* base_model_name_or_path */
     const char *fingerprint; /* SHA-256 of the trunk, or NULL: not checked */
     const char *task_type;   /* "CAUSAL_LM" */
+    const char *step;        /* of the run that made it, as a number; or NULL */
 } adapter_info;
 
 /* Writes adapter_config.json and adapter_model.safetensors of one module into an existing folder. Refuses
@@ -152,5 +153,8 @@ status adapter_read_config(arena *a, const char *folder, const model *m, const p
 /* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */
 status adapter_load(peft *p, int module, const char *folder, const adapter_info *info);
+
+/* The step that the folder's file says; -1 when it says none. */
+status adapter_step(arena *a, const char *folder, int64_t *step);
 
 #endif

@@ -2,6 +2,7 @@
 #include "recipes/bill.h"
 
 #include "core/log.h"
+#include "core/memory_use.h"
 #include "core/threads.h"
 
 #include <stdio.h>
@@ -31,34 +32,10 @@ bill bill_of(const session *s, const trainer *x)
     return b;
 }
 
-/* MemAvailable, or a cgroup's limit when that is smaller; 0 when neither can be read. */
-static size_t free_memory(void)
-{
-    FILE              *f = fopen("/proc/meminfo", "r");
-    char               line[128];
-    unsigned long long kb = 0, limit = 0, used = 0;
-
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
-            break;
-    if (f)
-        fclose(f);
-
-    FILE *most = fopen("/sys/fs/cgroup/memory.max", "r"), *now = fopen("/sys/fs/cgroup/memory.current", "r");
-    if (most && now && fscanf(most, "%llu", &limit) == 1 && fscanf(now, "%llu", &used) == 1 &&
-        limit > used && limit - used < kb * 1024)
-        kb = (limit - used) / 1024;
-    if (most)
-        fclose(most);
-    if (now)
-        fclose(now);
-    return (size_t)kb * 1024;
-}
-
 status bill_check(const session *s, const trainer *x, size_t *total)
 {
     const bill   b = bill_of(s, x);
-    const size_t have = free_memory();
+    const size_t have = memory_free();
 
     *total = b.total;
     if (have == 0 || b.total <= have) {
@@ -68,14 +45,15 @@ status bill_check(const session *s, const trainer *x, size_t *total)
         return STATUS_OK;
     }
     return fail(STATUS_MEMORY,
-                "this run needs %.0f MB (activations %.0f, trunk %.0f, gradients %.0f, optimizer %.0f), "
-                "%.0f MB are free; use a smaller data.pack, or train.recompute: block",
-                (double)b.total / 1e6, (double)b.step / 1e6, (double)b.trunk / 1e6,
+                "this run needs %.0f MB (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, optimizer "
+                "%.0f), %.0f MB are free; use a smaller data.pack, or train.recompute: block",
+                (double)b.total / 1e6, (double)b.step / 1e6, (double)b.scratch / 1e6, (double)b.trunk / 1e6,
                 (double)b.gradients / 1e6, (double)b.optimizer / 1e6, (double)have / 1e6);
 }
 
 void bill_print(const bill *b, FILE *out)
 {
+    const size_t have = memory_free();
     const struct {
         const char *name;
         size_t      bytes;
@@ -86,4 +64,7 @@ void bill_print(const bill *b, FILE *out)
 
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         fprintf(out, "  %-28s %10.1f MB\n", rows[i].name, (double)rows[i].bytes / 1e6);
+    if (have > 0)
+        fprintf(out, "  %-28s %10.1f MB%s\n", "free on this machine now", (double)have / 1e6,
+                b->total > have ? "   TOO LITTLE: train would refuse" : "");
 }

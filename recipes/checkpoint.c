@@ -127,14 +127,14 @@ static status remove_step(const char *folder, int64_t step)
     return folder_remove_tree(tmp);
 }
 
-static status prune(const char *folder, int64_t newest, int keep)
+static status prune(const char *folder, int64_t newest, int keep, int64_t best)
 {
     int64_t *steps;
     int n, kept = 0;
     status s = list_steps(folder, &steps, &n);
 
     for (int i = 0; i < n && s == STATUS_OK; i++)
-        if (steps[i] > newest || kept++ >= keep)
+        if (steps[i] > newest || (kept++ >= keep && steps[i] != best))
             s = remove_step(folder, steps[i]);
     free(steps);
     return s;
@@ -169,7 +169,7 @@ static status publish(checkpoint *c, const checkpoint_facts *facts)
     return path_exists(path) ? replace_published(c, path) : folder_publish(c->path, path);
 }
 
-status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep)
+status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep, int64_t best)
 {
     CHECK(keep >= 2 && c->path[0]);
     const status s = publish(c, facts);
@@ -179,7 +179,7 @@ status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep)
         return s;
     }
     c->path[0] = '\0';
-    if (prune(c->folder, c->step, keep) != STATUS_OK) /* the checkpoint itself is safe */
+    if (prune(c->folder, c->step, keep, best) != STATUS_OK) /* the checkpoint itself is safe */
         log_warn("%s", status_text());
     return STATUS_OK;
 }
@@ -199,7 +199,17 @@ status checkpoint_verify(arena *a, const char *path, checkpoint_found *out)
     return STATUS_OK;
 }
 
-status checkpoint_find_newest_good(arena *a, const char *run, checkpoint_found *out)
+status checkpoint_open(arena *a, const char *run, int64_t step, checkpoint_found *out)
+{
+    char folder[PATH_MAX], path[PATH_MAX];
+
+    *out = (checkpoint_found){0};
+    TRY(join(folder, run, "checkpoints"));
+    TRY(step_path(path, folder, step, false));
+    return checkpoint_verify(a, path, out);
+}
+
+status checkpoint_find_good(arena *a, const char *run, int64_t below, checkpoint_found *out)
 {
     char folder[PATH_MAX], path[PATH_MAX];
     int64_t *steps;
@@ -209,18 +219,29 @@ status checkpoint_find_newest_good(arena *a, const char *run, checkpoint_found *
     TRY(join(folder, run, "checkpoints"));
     status s = list_steps(folder, &steps, &n);
     for (int i = 0; i < n && s == STATUS_OK && !out->any; i++) {
+        if (steps[i] >= below)
+            continue;
         const size_t mark = arena_mark(a);
         s = step_path(path, folder, steps[i], false);
-        const status bad = s == STATUS_OK ? checkpoint_verify(a, path, out) : s;
+        checkpoint_found one = {0};
+        const status bad = s == STATUS_OK ? checkpoint_verify(a, path, &one) : s;
         if (bad == STATUS_MEMORY)
             s = bad;
         else if (s == STATUS_OK && bad != STATUS_OK) {
             log_warn("checkpoint skipped: %s", status_text());
             status_clear();
-            *out = (checkpoint_found){0};
+            out->n_bad++;
             arena_rewind(a, mark);
+        } else if (s == STATUS_OK) {
+            one.n_bad = out->n_bad;
+            *out = one;
         }
     }
     free(steps);
     return s;
+}
+
+status checkpoint_find_newest_good(arena *a, const char *run, checkpoint_found *out)
+{
+    return checkpoint_find_good(a, run, INT64_MAX, out);
 }

@@ -38,16 +38,17 @@ typedef struct checkpoint {
 status checkpoint_begin(checkpoint *c, const char *run, int64_t step);
 
 /* Publishes c->path as step-NNNNNN (the same step again: replaced) and removes the older ones
- * beyond the newest `keep` (at least 2), and any of later steps, which belong to a run that was cut
- * back. On failure c->path is removed and everything older stays; an older one that cannot be
- * removed is only a warning. */
-status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep);
+ * beyond the newest `keep` (at least 2), except the step `best` (-1: none), and any of later steps,
+ * which belong to a run that was cut back. On failure c->path is removed and everything older
+ * stays; an older one that cannot be removed is only a warning. */
+status checkpoint_commit(checkpoint *c, const checkpoint_facts *facts, int keep, int64_t best);
 
 /* Removes c->path; after a failure of the caller's own. */
 void checkpoint_abort(checkpoint *c);
 
 typedef struct checkpoint_found {
     bool any;
+    int n_bad; /* newer ones that were skipped */
     char path[PATH_MAX];
     int64_t step;
     checkpoint_facts facts; /* texts lie in the arena, NULL when not known */
@@ -57,6 +58,12 @@ typedef struct checkpoint_found {
  * skipped with a warning that says which and why, and stay where they are; unfinished .tmp folders
  * are removed. None, or no such folder: any = false. */
 status checkpoint_find_newest_good(arena *a, const char *run, checkpoint_found *out);
+
+/* The same among those of steps before `below`. */
+status checkpoint_find_good(arena *a, const char *run, int64_t below, checkpoint_found *out);
+
+/* The checkpoint of one step; one that is missing or damaged is a failure. */
+status checkpoint_open(arena *a, const char *run, int64_t step, checkpoint_found *out);
 
 /* Checks one checkpoint folder and reads its manifest. */
 status checkpoint_verify(arena *a, const char *path, checkpoint_found *out);

@@ -11,7 +11,7 @@
 
 typedef struct figures {
     double  loss;
-    int64_t targets, answers;
+    int64_t targets, answers, step; /* step: of the adapter, -1 when it says none */
     double  rouge;
 } figures;
 
@@ -44,6 +44,8 @@ static void print_figures(const figures *f, bool json, FILE *out)
                 (long long)f->targets);
         if (f->answers)
             fprintf(out, ", \"rouge_l\": %.9g, \"answers\": %lld", f->rouge, (long long)f->answers);
+        if (f->step >= 0)
+            fprintf(out, ", \"step\": %lld", (long long)f->step);
         fprintf(out, "}\n");
         return;
     }
@@ -54,7 +56,7 @@ static void print_figures(const figures *f, bool json, FILE *out)
 }
 
 /* Values of a run's or another adapter into the recipe's modules. */
-static status load_adapter(opening *o, const char *folder, bool force)
+static status load_adapter(opening *o, const char *folder, bool force, int64_t *step)
 {
     adapter_info info = {.base = o->s.base};
     char        *below;
@@ -69,17 +71,20 @@ static status load_adapter(opening *o, const char *folder, bool force)
         if (!below)
             return STATUS_MEMORY;
         TRY(adapter_load(o->s.p, i, below, &info));
+        TRY(adapter_step(&o->s.setup, below, step));
     }
     return STATUS_OK;
 }
 
 static status evaluate(opening *o, const char *adapter, bool force, bool json, FILE *out)
 {
-    figures f;
+    figures f = {.step = -1};
 
     TRY(opening_load(o, false));
     if (adapter)
-        TRY(load_adapter(o, adapter, force));
+        TRY(load_adapter(o, adapter, force, &f.step));
+    if (f.step >= 0)
+        log_info("%s: the state after step %lld of its run", adapter, (long long)f.step);
     TRY(measure(o, &f));
     print_figures(&f, json, out);
     return STATUS_OK;

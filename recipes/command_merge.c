@@ -90,6 +90,10 @@ static status add_weight(merge *m, const weight *w)
         quant_expand(w->t.type, w->t.v, n, v);
     if (merged)
         TRY(peft_merged_weight(m->s.p, s, v));
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return fail(STATUS_NUMERIC, "value %lld is %g, must be finite; nothing was written", (long long)i,
+                        (double)v[i]);
     TRY(store(m, v, n, type, &stored));
     item->t = (tensor){.s = w->t.s, .type = type, .v = stored};
     return STATUS_OK;
@@ -108,6 +112,16 @@ static status add_weights(merge *m)
         TRY_IN(add_weight(m, &w), "in %s", w.name);
     }
     return STATUS_OK;
+}
+
+/* The length of a path without slashes at its end. */
+static size_t without_slashes(const char *path)
+{
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n;
 }
 
 static status copy_file(arena *a, const char *from, const char *to, const char *name)
@@ -153,6 +167,28 @@ static status write_folder(merge *m, const char *folder)
     return STATUS_OK;
 }
 
+/* Whole or not at all: written beside, then renamed. */
+static status publish_folder(merge *m, const char *folder)
+{
+    char   text[1024];
+    char  *tmp = arena_printf(&m->s.setup, "%.*s.tmp", (int)without_slashes(folder), folder);
+
+    if (!tmp)
+        return STATUS_MEMORY;
+    if (path_exists(tmp))
+        return fail(STATUS_USAGE, "%s: is there, perhaps left by a merge that was stopped; remove it", tmp);
+    status s = write_folder(m, tmp);
+
+    if (s == STATUS_OK)
+        s = folder_publish(tmp, folder);
+    if (s == STATUS_OK)
+        return s;
+    snprintf(text, sizeof text, "%s", status_text());
+    if (folder_remove_tree(tmp) != STATUS_OK)
+        log_warn("%s", status_text());
+    return fail(s, "%s", text);
+}
+
 static status run(merge *m, const char *base, const char *adapter, const char *folder,
                   const char *type, bool force, FILE *out)
 {
@@ -164,7 +200,7 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
     TRY(add_weights(m));
-    TRY(write_folder(m, folder));
+    TRY(publish_folder(m, folder));
     if (m->loss > 0)
         fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",
                 folder, m->n, type ? type : "the stored type", m->loss);

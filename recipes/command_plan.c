@@ -2,6 +2,7 @@
 #include "recipes/commands.h"
 
 #include "core/cpu/probe.h"
+#include "core/memory_use.h"
 #include "core/threads.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
@@ -110,10 +111,10 @@ static void print_json(const opening *o, const bill *b, const work *w, FILE *out
     fprintf(out, "{\"trained_values\": %lld, \"tensors\": %d, \"steps\": %lld, \"tokens\": %lld, "
             "\"targets\": %lld, \"flops\": %.6g, \"memory\": {\"trunk\": %zu, \"values\": %zu, "
             "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"data\": %zu, "
-            "\"total\": %zu}}\n",
+            "\"total\": %zu, \"free\": %zu}}\n",
             (long long)o->s.p->trained, o->s.p->n_tuned, (long long)w->steps, (long long)w->tokens,
             (long long)w->targets, w->forward + w->backward, b->trunk, b->values, b->gradients,
-            b->optimizer, b->step, b->scratch, b->data, b->total);
+            b->optimizer, b->step, b->scratch, b->data, b->total, memory_free());
 }
 
 static status plan(opening *o, bool json, FILE *out)

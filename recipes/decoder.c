@@ -189,6 +189,20 @@ static int32_t sample(const decoder *d, const decode_options *o, const float *lo
     return c[last < n ? last : n - 1].id;
 }
 
+/* Logits of n rows that are no numbers choose nothing: says where they come from. */
+static status check_logits(const decoder *d, const decode_run *r, int64_t n)
+{
+    const float *v = r->logits->t.v;
+    float        sum = 0; /* of zeros, or NaN */
+
+    for (int64_t i = 0; i < n * d->m->words; i++)
+        sum += v[i] * 0.0f;
+    if (sum == 0)
+        return STATUS_OK;
+    TRY(tape_find_nonfinite(r->t));
+    return fail(STATUS_NUMERIC, "head: the logits are not finite");
+}
+
 static bool is_end(const decode_options *o, int32_t id)
 {
     for (int i = 0; i < o->n_ends; i++)
@@ -265,6 +279,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
         add_rows(d, &d->prompts, i, prompts[i].ids, 0, prompts[i].n);
     }
     tape_forward(d->prompts.t);
+    TRY(check_logits(d, &d->prompts, n));
     *times = (decode_times){.prompt_seconds = now() - from, .prompt_tokens = total};
     from = now();
     going = o->max_tokens > 0 ? choose(d, &d->prompts, o, out, rows, n, scratch) : 0;
@@ -275,6 +290,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
             add_rows(d, &d->tokens, rows[i], &x->ids[x->n - 1], prompts[rows[i]].n + x->n - 1, 1);
         }
         tape_forward(d->tokens.t);
+        TRY(check_logits(d, &d->tokens, going));
         times->tokens += going;
         going = choose(d, &d->tokens, o, out, rows, going, scratch);
     }

@@ -31,6 +31,13 @@ void opening_end(opening *o)
     session_close(&o->s);
 }
 
+static void say_overlong(const char *what, const examples *x, int64_t length)
+{
+    if (x->n_cut || x->n_dropped)
+        log_info("%s: %lld samples cut at %lld tokens, %lld dropped", what, (long long)x->n_cut,
+                 (long long)length, (long long)x->n_dropped);
+}
+
 static status load_data(opening *o)
 {
     const recipe *r = o->r;
@@ -40,12 +47,11 @@ static status load_data(opening *o)
                                 .accumulate = r->train.accumulate, .epochs = r->train.epochs,
                                 .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
     TRY_IN(session_examples(&o->s, r, r->data.train, r->data.n_train, &o->train), "in data.train");
-    if (o->train.n_cut || o->train.n_dropped)
-        log_info("data.train: %lld samples cut at %lld tokens, %lld dropped",
-                 (long long)o->train.n_cut, (long long)r->data.length, (long long)o->train.n_dropped);
+    say_overlong("data.train", &o->train, r->data.length);
     TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
     if (r->data.n_test > 0)
         TRY_IN(session_examples(&o->s, r, r->data.test, r->data.n_test, &o->test), "in data.test");
+    say_overlong("data.test", &o->test, r->data.length);
     o->ask = recipe_options(r, "+train", "answers");
     if (o->ask && o->ask->answers > 0 && r->data.n_test > 0)
         TRY_IN(session_questions(&o->s, r, r->data.test, o->ask->answers, &o->questions,

@@ -113,8 +113,8 @@ typedef struct recipe {
     key_texts      together; /* paths, as seen from where the program runs */
 
     yaml_node *tree;        /* everything as resolved, defaults included */
-    uint64_t   fingerprint; /* of all that can change the result: without name, out, eval_every,
-                               save_every, keep and threads */
+    uint64_t   fingerprint; /* of all that can change the result: without name, out, save_every, keep,
+                               threads, and eval_every where evaluations decide nothing */
     int           n_extra;
     recipe_choice *extra;   /* the "+part" sets, see recipe_options */
 } recipe;
@@ -140,6 +140,10 @@ const char *recipe_origin(const recipe *r, const char *path, char *text, size_t 
  * value's origin. In the arena / to a file. */
 status recipe_text(arena *a, const recipe *r, bool origins, char **text);
 status recipe_write(const recipe *r, const char *path);
+
+/* The first value in which two recipes can give different results, in words ("optim.lr is 0.01, was
+ * 0.02"); *text NULL: there is none. What the fingerprint leaves out is left out here too. */
+status recipe_difference(arena *a, const recipe *was, const recipe *now, char **text);
 
 /* JSON Schema (draft 2020-12) of the whole language, for editors. */
 status schema_json(const option_registry *registry, FILE *out);

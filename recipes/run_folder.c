@@ -26,8 +26,7 @@ static status join(char out[PATH_MAX], const char *folder, const char *name)
 
 static status io_error(const char *path, const char *what, int error)
 {
-    return fail(STATUS_IO, "%s: cannot %s: %s%s", path, what, strerror(error),
-                error == ENOSPC || error == EDQUOT ? "; free some space and resume" : "");
+    return fail(STATUS_IO, "%s: cannot %s: %s%s", path, what, strerror(error), file_remedy(error));
 }
 
 static status lock(run_folder *r)

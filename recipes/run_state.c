@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "optim/state.h"
+#include "recipes/registry.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,14 +38,33 @@ static status fill_facts(run_state *st, checkpoint_facts *f, char data[65], char
     return STATUS_OK;
 }
 
+/* ---- the best --------------------------------------------------------------------------------------- */
+
+void run_state_judge(run_state *st, double loss)
+{
+    if (loss < st->best) {
+        st->best = loss;
+        st->best_step = st->step;
+        st->worse = 0;
+    } else
+        st->worse++;
+}
+
+bool run_state_selects_best(const run_state *st)
+{
+    return strcmp(st->r->train.select, "best") == 0;
+}
+
 /* ---- saving ---------------------------------------------------------------------------------------- */
 
-status run_state_write_adapters(run_state *st, const char *folder)
+status run_state_write_adapters(run_state *st, const char *folder, int64_t step)
 {
     const peft  *p = st->s->p;
     adapter_info info = {.base = st->s->base, .task_type = "CAUSAL_LM"};
-    char         below[PATH_MAX];
+    char         below[PATH_MAX], step_text[24];
 
+    snprintf(step_text, sizeof step_text, "%lld", (long long)step);
+    info.step = step_text;
     TRY(session_fingerprint(st->s));
     info.fingerprint = st->s->fingerprint;
     for (int i = 0; i < p->n_modules; i++) {
@@ -65,6 +85,7 @@ static status put_state(run_state *st, h5_file *f)
     TRY(h5_put_int(f, "step", st->step));
     TRY(h5_put_real(f, "best", isfinite(st->best) ? st->best : -1));
     TRY(h5_put_int(f, "best_step", st->best_step));
+    TRY(h5_put_int(f, "worse", st->worse));
     TRY(h5_put(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof *at / sizeof(int64_t))), at));
     return optim_state_put(&st->x->opt, f);
 }
@@ -76,7 +97,7 @@ static status write_checkpoint(run_state *st, const checkpoint *c)
 
     snprintf(path, sizeof path, "%s/adapter", c->path);
     TRY(folder_make(path));
-    TRY(run_state_write_adapters(st, path));
+    TRY(run_state_write_adapters(st, path, st->step));
     snprintf(path, sizeof path, "%s/state.h5", c->path);
     TRY(h5_create(&f, path));
     const status put = put_state(st, &f), done = h5_finish(&f);
@@ -99,7 +120,8 @@ status run_state_save(run_state *st)
         checkpoint_abort(&c);
         return fail(s, "%s", text);
     }
-    return checkpoint_commit(&c, &facts, (int)st->r->train.keep);
+    return checkpoint_commit(&c, &facts, (int)st->r->train.keep,
+                             run_state_selects_best(st) ? st->best_step : -1);
 }
 
 /* ---- going on --------------------------------------------------------------------------------------- */
@@ -119,6 +141,7 @@ static status get_state(run_state *st, h5_file *f)
     TRY(h5_get_int(f, "step", &st->step));
     TRY(h5_get_real(f, "best", &st->best));
     TRY(h5_get_int(f, "best_step", &st->best_step));
+    TRY(h5_get_int(f, "worse", &st->worse));
     if (st->best < 0)
         st->best = INFINITY;
     TRY(h5_get(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof at / sizeof(int64_t))), &at));
@@ -126,11 +149,10 @@ static status get_state(run_state *st, h5_file *f)
     return packer_seek(st->data, &at);
 }
 
-static status load_checkpoint(run_state *st, const checkpoint_found *found)
+static status load_values(run_state *st, const checkpoint_found *found)
 {
     const peft *p = st->s->p;
     char        path[PATH_MAX + 300];
-    h5_file     f;
 
     for (int i = 0; i < p->n_modules; i++) {
         const bool alone = p->n_modules == 1;
@@ -138,6 +160,15 @@ static status load_checkpoint(run_state *st, const checkpoint_found *found)
                  alone ? "" : p->modules[i].name);
         TRY(adapter_load(st->s->p, i, path, NULL));
     }
+    return STATUS_OK;
+}
+
+static status load_checkpoint(run_state *st, const checkpoint_found *found)
+{
+    char    path[PATH_MAX + 16];
+    h5_file f;
+
+    TRY(load_values(st, found));
     snprintf(path, sizeof path, "%s/state.h5", found->path);
     TRY(h5_open(&f, path));
     const status s = get_state(st, &f);
@@ -145,24 +176,90 @@ static status load_checkpoint(run_state *st, const checkpoint_found *found)
     return s;
 }
 
-status run_state_resume(run_state *st, bool *any)
+status run_state_take_best(run_state *st)
 {
-    checkpoint_found found;
+    checkpoint_found best;
+
+    if (st->best_step < 0)
+        return fail(STATUS_FORMAT, "%s: no evaluation was made, so there is no best one",
+                    st->folder->path);
+    TRY_IN(checkpoint_open(&st->s->setup, st->folder->path, st->best_step, &best),
+           "the best evaluation is that of step %lld", (long long)st->best_step);
+    return load_values(st, &best);
+}
+
+status run_state_same_recipe(const recipe *r, const char *folder)
+{
+    arena   a;
+    recipe *was;
+    char    path[PATH_MAX], *difference = NULL;
+
+    if ((size_t)snprintf(path, sizeof path, "%s/recipe.yaml", folder) >= sizeof path)
+        return fail(STATUS_IO, "%s: path is too long", folder);
+    if (!path_exists(path))
+        return STATUS_OK;
+    TRY(arena_open(&a, "recipe", (size_t)1 << 28));
+    status s = fail_in(recipe_load(&a, path, NULL, registry(), &was),
+                       "this is the recipe that the run was started with; it cannot go on without it");
+    if (s == STATUS_OK)
+        s = recipe_difference(&a, was, r, &difference);
+    if (s == STATUS_OK && difference)
+        s = fail(STATUS_USAGE,
+                 "%s: a run that was started with another recipe cannot go on with this one: %s; resume "
+                 "with that, or choose another folder with out=", folder, difference);
+    arena_close(&a);
+    return s;
+}
+
+static status check_facts(run_state *st, const checkpoint_facts *then)
+{
     checkpoint_facts now;
     char             data[65], recipe_hex[17];
 
-    *any = false;
-    TRY(checkpoint_find_newest_good(&st->s->setup, st->folder->path, &found));
+    TRY(fill_facts(st, &now, data, recipe_hex));
+    TRY(same("base", then->base, now.base, "choose another folder with out="));
+    TRY(same("recipe", then->recipe, now.recipe,
+             "use the recipe.yaml of the run folder, or choose another folder with out="));
+    return same("data", then->data, now.data, "choose another folder with out=");
+}
+
+/* The checkpoint to go on from, loaded; one without its best step is passed over. */
+static status load_newest(run_state *st, checkpoint_found *found)
+{
+    checkpoint_found best;
+    int              bad = 0;
+
+    for (int64_t below = INT64_MAX;; below = found->step) {
+        TRY(checkpoint_find_good(&st->s->setup, st->folder->path, below, found));
+        bad += found->n_bad;
+        if (!found->any && bad > 0)
+            return fail(STATUS_FORMAT,
+                        "%s: none of its %d checkpoints is whole, so the run cannot go on; start again "
+                        "in another folder with out=, or remove %s/checkpoints and resume from the "
+                        "beginning",
+                        st->folder->path, bad, st->folder->path);
+        if (!found->any)
+            return STATUS_OK;
+        TRY_IN(check_facts(st, &found->facts), "in %s", found->path);
+        TRY_IN(load_checkpoint(st, found), "in %s", found->path);
+        if (!run_state_selects_best(st) || st->best_step < 0 ||
+            checkpoint_open(&st->s->setup, st->folder->path, st->best_step, &best) == STATUS_OK)
+            return STATUS_OK;
+        log_warn("checkpoint skipped: %s needs the best one beside it: %s", found->path, status_text());
+        status_clear();
+        bad++;
+    }
+}
+
+status run_state_resume(run_state *st, bool *any)
+{
+    checkpoint_found found;
+
+    TRY(load_newest(st, &found));
+    *any = found.any;
     if (!found.any)
         return run_folder_start(st->folder, 0, 0, 0);
-    TRY(fill_facts(st, &now, data, recipe_hex));
-    TRY_IN(same("base", found.facts.base, now.base, "choose another `out`"), "in %s", found.path);
-    TRY_IN(same("recipe", found.facts.recipe, now.recipe,
-                "use runs/<name>/recipe.yaml, or choose another `out`"), "in %s", found.path);
-    TRY_IN(same("data", found.facts.data, now.data, "choose another `out`"), "in %s", found.path);
-    TRY_IN(load_checkpoint(st, &found), "in %s", found.path);
     log_info("resuming after step %lld from %s", (long long)st->step, found.path);
-    *any = true;
     return run_folder_start(st->folder, st->step, found.facts.metrics_bytes,
                             found.facts.timing_bytes);
 }

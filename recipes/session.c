@@ -2,6 +2,7 @@
 #include "recipes/session.h"
 
 #include "core/file.h"
+#include "core/memory_use.h"
 #include "data/fetch.h"
 #include "layers/weights.h"
 
@@ -51,6 +52,29 @@ static status open_tokenizer(session *s)
     return STATUS_OK;
 }
 
+/* The values of a random trunk are made at once, so they must fit before. */
+static status check_fits(const char *config)
+{
+    arena   a;
+    weights w;
+    model   m;
+    size_t  bytes = 0;
+
+    TRY(weights_random(config, 0, true, &w));
+    status s = arena_open(&a, "shapes", (size_t)1 << 42);
+    if (s == STATUS_OK)
+        s = model_open(&a, &w, TYPE_F32, &m);
+    for (int i = 0; s == STATUS_OK && i < m.n_tensors; i++)
+        bytes += tensor_bytes(&m.tensors[i].value);
+    arena_close(&a);
+    weights_close(&w);
+    const size_t have = memory_free();
+    if (s == STATUS_OK && have > 0 && bytes > have)
+        s = fail(STATUS_MEMORY, "%s: its weights take %.0f MB, %.0f MB are free; use a smaller model",
+                 config, (double)bytes / 1e6, (double)have / 1e6);
+    return s;
+}
+
 status session_base(session *s, const char *base, uint64_t seed, bool shapes_only)
 {
     s->base = base;
@@ -58,6 +82,8 @@ status session_base(session *s, const char *base, uint64_t seed, bool shapes_onl
         s->path = arena_string(&s->setup, base + 7, strlen(base + 7));
         if (!s->path)
             return STATUS_MEMORY;
+        if (!shapes_only)
+            TRY_IN(check_fits(s->path), "in base %s", base);
         TRY_IN(weights_random(s->path, seed, shapes_only, &s->w), "in base %s", base);
     } else {
         TRY_IN(fetch_base(&s->setup, base, &s->path), "in base %s", base);
@@ -110,7 +136,9 @@ static status add_module(session *s, const recipe_module *x)
         return add_folder(s, x->load, x->name, x->train);
     const peft_method *method = peft_find(x->method.name);
     CHECK(method);
-    return peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n, x->train);
+    const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n,
+                                 x->train);
+    return done == STATUS_SHAPE ? STATUS_USAGE : done; /* the recipe asks for what does not fit */
 }
 
 status session_modules(session *s, const recipe *r, bool shapes_only)

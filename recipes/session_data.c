@@ -150,6 +150,10 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
     const status done = examples_make(&s->setup, &work, &list, &w.t, &w.chat, &w.encoder, &o, out);
     arena_close(&work);
     TRY(done);
+    if (out->longest > s->m.positions)
+        return fail(STATUS_USAGE,
+                    "data: a sample has %d tokens, the model has %lld positions; data.length may be %lld",
+                    out->longest, (long long)s->m.positions, (long long)s->m.positions);
     for (int64_t i = 0; i < out->n; i++)
         for (int32_t k = 0; k < out->v[i].n; k++)
             if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)

@@ -1,9 +1,10 @@
 /* tensorboard: records and events by hand */
 #include "recipes/tensorboard.h"
 
+#include "core/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -96,8 +97,8 @@ static status write_record(tensorboard *t, const message *m)
         return STATUS_OK;
     const int error = n < 0 ? errno : ENOSPC;
     if (n > 0 && ftruncate(t->fd, before) != 0)
-        return fail(STATUS_IO, "TensorBoard events: cannot cut a torn record: %s", strerror(errno));
-    return fail(STATUS_IO, "TensorBoard events: cannot write: %s", strerror(error));
+        return fail(STATUS_IO, "%s: cannot cut a torn record: %s", t->path, strerror(errno));
+    return fail(STATUS_IO, "%s: cannot write: %s%s", t->path, strerror(error), file_remedy(error));
 }
 
 static double now(void)
@@ -122,21 +123,19 @@ static status write_start(tensorboard *t, int64_t from_step)
 
 status tensorboard_open(tensorboard *t, const char *folder, int64_t from_step)
 {
-    char path[PATH_MAX];
-
     t->fd = -1;
     for (int i = 0; t->fd < 0; i++) {
-        if (snprintf(path, sizeof path, "%s/events.out.tfevents.%lld.%ld.%d", folder,
-                     (long long)time(NULL), (long)getpid(), i) >= (int)sizeof path)
+        if (snprintf(t->path, sizeof t->path, "%s/events.out.tfevents.%lld.%ld.%d", folder,
+                     (long long)time(NULL), (long)getpid(), i) >= (int)sizeof t->path)
             return fail(STATUS_IO, "%s: path is too long", folder);
-        t->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
+        t->fd = open(t->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
         if (t->fd < 0 && errno != EEXIST)
-            return fail(STATUS_IO, "%s: cannot write: %s", path, strerror(errno));
+            return fail(STATUS_IO, "%s: cannot write: %s%s", t->path, strerror(errno), file_remedy(errno));
     }
     const status s = write_start(t, from_step);
     if (s != STATUS_OK) {
         tensorboard_close(t);
-        unlink(path);
+        unlink(t->path);
     }
     return s;
 }

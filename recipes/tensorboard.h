@@ -20,7 +20,8 @@ extern "C" {
 #endif
 
 typedef struct tensorboard {
-    int fd; /* -1: closed */
+    int  fd; /* -1: closed */
+    char path[4096];
 } tensorboard;
 
 /* Makes folder/events.out.tfevents.<seconds>.<pid>.<number>. from_step: the first step that will be

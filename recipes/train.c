@@ -43,6 +43,8 @@ static status open_run(training *t)
         threads_set((int)r->train.threads);
     if (!t->o->dry_run)
         TRY(run_folder_open(&t->folder, out, t->o->resume));
+    if (t->o->resume && !t->o->dry_run)
+        TRY(run_state_same_recipe(r, out));
     TRY(opening_load(&t->in, false));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, true));
     log_info("%s: trains %lld values in %d tensors, on %lld samples, in %lld steps", r->name,
@@ -52,7 +54,7 @@ static status open_run(training *t)
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
     TRY(profile_open(&t->trace, &s->setup, t->o->profile));
     t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,
-                        .best = INFINITY};
+                        .best = INFINITY, .best_step = -1};
     return STATUS_OK;
 }
 
@@ -71,7 +73,9 @@ static status evaluate(training *t)
     TRY(packer_open_once(&t->in.s.setup, &t->in.test, t->x.o.pack, &once));
     TRY(trainer_evaluate(&t->x, &once, &sum, &targets));
     arena_rewind(&t->in.s.setup, mark);
-    return report_evaluation(&t->log, &t->st, targets > 0 ? sum / (double)targets : 0, targets);
+    const double loss = targets > 0 ? sum / (double)targets : 0;
+    run_state_judge(&t->st, loss);
+    return report_evaluation(&t->log, &t->st, loss, targets);
 }
 
 static status ask(training *t, answer **answers, double *rouge)
@@ -92,6 +96,23 @@ static bool due(int64_t step, int64_t every, int64_t last)
     return (every > 0 && step % every == 0) || step == last;
 }
 
+/* Evaluations without a better one have used up the recipe's patience. */
+static bool out_of_patience(const training *t)
+{
+    return t->r->train.patience > 0 && t->st.worse >= t->r->train.patience;
+}
+
+static bool ended(const training *t)
+{
+    return t->st.step >= t->in.steps || out_of_patience(t);
+}
+
+/* The state is that of the best evaluation, and will be wanted again. */
+static bool is_result(const training *t)
+{
+    return run_state_selects_best(&t->st) && t->st.best_step == t->st.step;
+}
+
 /* --profile: the run's second step, which takes no memory any more. */
 static status step(training *t, step_report *r)
 {
@@ -110,7 +131,7 @@ static status loop(training *t)
 
     if (t->trace.path && t->st.step >= t->in.steps)
         return fail(STATUS_USAGE, "--profile: there is no step left to trace");
-    while (t->st.step < t->in.steps) {
+    while (!ended(t)) {
         step_report r;
         TRY(step(t, &r));
         if (r.leaves == 0)
@@ -120,7 +141,7 @@ static status loop(training *t)
         if (due(t->st.step, o->eval_every, t->in.steps))
             TRY(evaluate(t));
         t->stopped = signals_stop_requested();
-        if (t->stopped || due(t->st.step, o->save_every, t->in.steps))
+        if (t->stopped || ended(t) || is_result(t) || due(t->st.step, o->save_every, t->in.steps))
             TRY(run_state_save(&t->st));
         if (t->stopped)
             return fail(STATUS_STOPPED, "stopped by %s after step %lld; the state is saved: "
@@ -128,6 +149,9 @@ static status loop(training *t)
         t->log.last = report_now();
     }
     log_live(NULL);
+    if (out_of_patience(t))
+        log_info("step %lld  stopped early: %lld evaluations were not better than that of step %lld",
+                 (long long)t->st.step, (long long)t->st.worse, (long long)t->st.best_step);
     return STATUS_OK;
 }
 
@@ -148,6 +172,8 @@ static status begin(training *t)
         TRY(recipe_write(t->r, path));
         TRY(evaluate(t));
         TRY(ask(t, &t->before, &t->rouge_before));
+        if (is_result(t))
+            TRY(run_state_save(&t->st));
     }
     t->log.first_step = t->st.step;
     t->log.steps = t->in.steps;
@@ -174,7 +200,13 @@ static status finish(training *t)
 
     if (!path)
         return STATUS_MEMORY;
-    TRY(run_state_write_adapters(&t->st, path));
+    if (run_state_selects_best(&t->st)) {
+        TRY(run_state_take_best(&t->st));
+        log_info("the result is the state after step %lld, the best evaluation: loss %.4f",
+                 (long long)t->st.best_step, t->st.best);
+    }
+    TRY(run_state_write_adapters(&t->st, path,
+                                 run_state_selects_best(&t->st) ? t->st.best_step : t->st.step));
     TRY(ask(t, &after, &rouge));
     if (after && t->in.ask->show > 0) {
         log_info(" ");

@@ -134,7 +134,7 @@ static status run_leaves(trainer *x, packer *data, const pack_step *plan, double
     for (int leaf = 0; leaf < plan->n_leaves; leaf++) {
         packer_fill(data, plan, leaf, &x->f.b);
         peft_use_gradients(x->p, leaf_sum_begin(&x->sum));
-        TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step, leaf);
+        TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step + 1, leaf);
         if (x->f.b.n_targets > 0)
             tape_backward(x->t);
         leaf_sum_end(&x->sum, *loss);
@@ -155,13 +155,13 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     x->run.training = true;
     TRY(run_leaves(x, data, &plan, &loss));
     if (plan.n_targets == 0)
-        return fail(STATUS_USAGE, "step %lld has no target: nothing to learn from", (long long)step);
+        return fail(STATUS_USAGE, "step %lld has no target: nothing to learn from", (long long)step + 1);
 
     float       *g = leaf_sum_total(&x->sum, &loss);
     const double factor = clip_gradient(&x->o.clip, g, x->p->size, 1.0 / (double)plan.n_targets,
                                         &r->grad_norm);
     if (!isfinite(r->grad_norm))
-        return fail(STATUS_NUMERIC, "step %lld: the gradient's norm is %g", (long long)step,
+        return fail(STATUS_NUMERIC, "step %lld: the gradient's norm is %g", (long long)step + 1,
                     r->grad_norm);
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);

@@ -56,7 +56,7 @@ static status write_all(checkpoint *c, int64_t step, int64_t n)
     return write_state(path, step, n);
 }
 
-static status save(const char *run, int64_t step, int64_t n, int keep)
+static status save_with_best(const char *run, int64_t step, int64_t n, int keep, int64_t best)
 {
     const checkpoint_facts facts = {.base = "sha256:b",
                                     .recipe = "a \"quoted\" text",
@@ -70,7 +70,12 @@ static status save(const char *run, int64_t step, int64_t n, int keep)
         checkpoint_abort(&c);
         return s;
     }
-    return checkpoint_commit(&c, &facts, keep);
+    return checkpoint_commit(&c, &facts, keep, best);
+}
+
+static status save(const char *run, int64_t step, int64_t n, int keep)
+{
+    return save_with_best(run, step, n, keep, -1);
 }
 
 /* The newest good one must be there and hold what its step says. */
@@ -148,6 +153,37 @@ START_TEST(test_save_keep_load)
     snprintf(path, sizeof path, "%s/checkpoints/.step-000099.tmp", run); /* left by a kill */
     MUST(folder_make(path));
     ck_assert_int_eq(load(run, VALUES), 36);
+    ck_assert_int_eq(count_entries(run), 2);
+    MUST(folder_remove_tree(run));
+    arena_close(&a);
+}
+END_TEST
+
+START_TEST(test_the_best_is_kept)
+{
+    char             run[64], path[256];
+    arena            a;
+    checkpoint_found found;
+
+    log_set_level(LOG_QUIET);
+    MUST(arena_open(&a, "test", 1 << 26));
+    test_folder(run);
+    for (int64_t step = 0; step <= 7; step++)
+        MUST(save_with_best(run, step, VALUES, 2, step < 2 ? step : 2));
+    ck_assert_int_eq(count_entries(run), 3); /* 7, 6 and the best */
+    MUST(checkpoint_open(&a, run, 2, &found));
+    ck_assert(found.any && found.step == 2);
+    MUST_FAIL(checkpoint_open(&a, run, 5, &found), "step-000005");
+    ck_assert(!found.any);
+    MUST(checkpoint_find_good(&a, run, 6, &found));
+    ck_assert(found.any && found.step == 2 && found.n_bad == 0);
+    snprintf(path, sizeof path, "%s/checkpoints/step-000006/state.h5", run);
+    unlink(path);
+    MUST(checkpoint_find_good(&a, run, 7, &found));
+    ck_assert(found.any && found.step == 2 && found.n_bad == 1);
+    MUST(checkpoint_find_good(&a, run, 2, &found));
+    ck_assert(!found.any && found.n_bad == 0);
+    MUST(save_with_best(run, 8, VALUES, 2, 8)); /* a better one: the old one goes */
     ck_assert_int_eq(count_entries(run), 2);
     MUST(folder_remove_tree(run));
     arena_close(&a);
@@ -383,5 +419,5 @@ START_TEST(test_hdf5)
 }
 END_TEST
 
-TESTS(checkpoint, test_save_keep_load, test_equal_bytes, test_flipped_bits, test_full_disk,
-      test_file_size_limit, test_kill, test_hdf5)
+TESTS(checkpoint, test_save_keep_load, test_the_best_is_kept, test_equal_bytes, test_flipped_bits,
+      test_full_disk, test_file_size_limit, test_kill, test_hdf5)

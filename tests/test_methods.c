@@ -194,7 +194,7 @@ START_TEST(wrong_targets_are_refused)
     small_open(&s, 1);
     *(const char **)(options + lora->keys->keys[4].offset) = "none";
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "m%d", i);
         MUST_FAIL(peft_add(s.p, name, lora, options, &wrong[i], 1, true), says[i]);
     }

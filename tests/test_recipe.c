@@ -460,6 +460,55 @@ START_TEST(test_fingerprint)
 }
 END_TEST
 
+/* eval_every changes the result only where evaluations decide something. */
+START_TEST(test_fingerprint_of_evaluations)
+{
+    static const char *const deciding[] = {"train.select=best", "train.patience=2"};
+
+    setup();
+    for (size_t i = 0; i < COUNT_OF(deciding); i++) {
+        recipe     *x, *y;
+        const char *path = minimal_and("");
+        MUST(LOAD(path, &x, "data.test={source: jsonl, path: y}", deciding[i], "train.eval_every=3"));
+        MUST(LOAD(path, &y, "data.test={source: jsonl, path: y}", deciding[i], "train.eval_every=4"));
+        ck_assert(x->fingerprint != y->fingerprint);
+    }
+    teardown();
+}
+END_TEST
+
+START_TEST(test_difference)
+{
+    static const struct {
+        const char *was, *now, *says;
+    } cases[] = {
+        {"seed=0", "seed=0", NULL},
+        {"optim.lr=1e-3", "optim.lr=0.001", NULL},
+        {"name=x", "name=y", NULL},
+        {"train.keep=2", "train.keep=3", NULL},
+        {"seed=0", "seed=12", "seed is '12', was '0'"},
+        {"modules.0.rank=8", "modules.0.rank=9", "modules.0.rank is '9', was '8'"},
+        {"seed=0", "data.test={source: jsonl, path: y}", "data.test.0.path is 'y', was not there"},
+        {"data.test={source: jsonl, path: y}", "seed=0", "data.test.0.path is not there, was 'y'"},
+        {"data.train.path=\"a=3:\\nb\"", "data.train.path=\"a=3:\\nc\"",
+         "data.train.0.path is 'a=3:\nc', was 'a=3:\nb'"},
+    };
+
+    setup();
+    const char *path = minimal_and("");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        recipe *was, *now;
+        char   *text;
+        MUST(LOAD(path, &was, cases[i].was));
+        MUST(LOAD(path, &now, cases[i].now));
+        MUST(recipe_difference(&a, was, now, &text));
+        ck_assert_pstr_eq(text, cases[i].says);
+        ck_assert_int_eq(text == NULL, was->fingerprint == now->fingerprint);
+    }
+    teardown();
+}
+END_TEST
+
 /* The resolved text is read back: same meaning, and the same text again. */
 static void check_resolved(const recipe *r)
 {
@@ -504,4 +553,5 @@ START_TEST(test_resolved)
 END_TEST
 
 TESTS(recipe, test_quickstart, test_origins, test_warmup, test_all_parts, test_messages,
-      test_bad_overrides, test_from, test_together, test_fingerprint, test_resolved)
+      test_bad_overrides, test_from, test_together, test_fingerprint, test_fingerprint_of_evaluations,
+      test_difference, test_resolved)

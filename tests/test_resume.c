@@ -17,6 +17,14 @@ typedef struct running {
     char  out[128], log[160];
 } running;
 
+/* Settings of the runs of a test. */
+static const char *const ordinary[] = {"train.eval_every=7", "train.select=last", "train.patience=0",
+                                       "optim.lr=1e-2"};
+/* The best evaluation is not the last, and the run ends before its 60 steps. */
+static const char *const best[] = {"train.eval_every=2", "train.select=best", "train.patience=4",
+                                   "optim.lr=0.3"};
+static const char *const *settings = ordinary;
+
 static void start(running *r, bool resume)
 {
     char out[160];
@@ -29,7 +37,8 @@ static void start(running *r, bool resume)
     if (chdir(SOURCE_FOLDER) != 0 || !freopen(r->log, "a", stderr) || !freopen("/dev/null", "w", stdout))
         _exit(99);
     execl(program, program, "train", "recipes/tiny.yaml", out, "train.steps=60", "train.save_every=2",
-          "train.eval_every=7", "modules.main.dropout=0.1", resume ? "--resume" : NULL, (char *)NULL);
+          "modules.main.dropout=0.1", settings[0], settings[1], settings[2], settings[3],
+          resume ? "--resume" : NULL, (char *)NULL);
     _exit(98);
 }
 
@@ -88,14 +97,11 @@ static double reference(running *r, const char *folder)
     return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 }
 
-START_TEST(killed_and_resumed_gives_the_same_bytes)
+static void kill_and_compare(int rounds)
 {
-    const int rounds = getenv("CAMBIUM_SLOW") ? 50 : 5;
-    char      folder[64];
-    running   whole, part;
+    char    folder[64];
+    running whole, part;
 
-    if (access(program, X_OK) != 0)
-        SKIP("%s is not built", program);
     test_folder(folder);
     const double seconds = reference(&whole, folder);
     for (int i = 0; i < rounds; i++) {
@@ -121,6 +127,22 @@ START_TEST(killed_and_resumed_gives_the_same_bytes)
         MUST(folder_remove_tree(part.out));
     }
     MUST(folder_remove_tree(folder));
+}
+
+START_TEST(killed_and_resumed_gives_the_same_bytes)
+{
+    if (access(program, X_OK) != 0)
+        SKIP("%s is not built", program);
+    kill_and_compare(getenv("CAMBIUM_SLOW") ? 50 : 5);
+}
+END_TEST
+
+START_TEST(the_best_of_a_killed_run_is_the_same)
+{
+    if (access(program, X_OK) != 0)
+        SKIP("%s is not built", program);
+    settings = best;
+    kill_and_compare(getenv("CAMBIUM_SLOW") ? 50 : 5);
 }
 END_TEST
 
@@ -169,5 +191,5 @@ START_TEST(a_used_run_folder_is_refused)
 }
 END_TEST
 
-TESTS(resume, killed_and_resumed_gives_the_same_bytes, sigterm_saves_and_exits_3,
-      a_used_run_folder_is_refused)
+TESTS(resume, killed_and_resumed_gives_the_same_bytes, the_best_of_a_killed_run_is_the_same,
+      sigterm_saves_and_exits_3, a_used_run_folder_is_refused)

@@ -16,8 +16,8 @@
 
 enum {
     SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
-    BLOCK_K = 512,                 /* rows of a panel at most; partial sums keep the rounding small */
-    GROUP = 96 << 10,              /* values of a group's panels: 384 KB, less than a second-level cache */
+    BLOCK_K = 256,                 /* rows of a panel at most; partial sums keep the rounding small */
+    GROUP = 48 << 10,              /* values of a group's panels: 192 KB, well within a second-level cache */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
