@@ -12,20 +12,18 @@
 #include <string.h>
 #include <strings.h>
 
-enum { RANK_MAX = 65536 };
-
 typedef struct lora_options {
     int64_t     rank;
     double      alpha, dropout;
     bool        rslora;
-    bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's */
+    bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
 } lora_options;
 
 #define AT(member) offsetof(lora_options, member)
 static const key lora_keys[] = {
-    {.name = "rank", .kind = KEY_INT, .offset = AT(rank), .preset = "8", .lo = 1, .hi = RANK_MAX,
+    {.name = "rank", .kind = KEY_INT, .offset = AT(rank), .preset = "8", .lo = 1, .hi = 65536,
      .help = "Rank r of the two factors A [r, in] and B [out, r]."},
     {.name = "alpha", .kind = KEY_REAL, .offset = AT(alpha), .preset = "16", .lo = 1e-6, .hi = 1e6,
      .help = "The product is scaled by alpha / rank."},
@@ -36,7 +34,7 @@ static const key lora_keys[] = {
     {.name = "bias", .kind = KEY_CHOICE, .offset = AT(bias), .preset = "none",
      .choices = "none|all|lora_only",
      .help = "Trunk biases that are trained too: none, all, or those of the sites."},
-    {.name = "rank_pattern", .kind = KEY_MAP, .offset = AT(rank_pattern), .lo = 1, .hi = RANK_MAX,
+    {.name = "rank_pattern", .kind = KEY_MAP, .offset = AT(rank_pattern), .lo = 1, .hi = 65536,
      .whole = true, .help = "Other ranks for sites whose checkpoint name ends with the pattern."},
     {.name = "alpha_pattern", .kind = KEY_MAP, .offset = AT(alpha_pattern), .lo = 1e-6, .hi = 1e6,
      .help = "Other alphas for sites whose checkpoint name ends with the pattern."},
@@ -86,7 +84,7 @@ static status from_patterns(const key_map *map, const char *name, double *value)
 
 static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
 {
-    const int64_t most = o->any_rank ? RANK_MAX : s->in < s->out ? s->in : s->out;
+    const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
     TRY(from_patterns(&o->rank_pattern, s->checkpoint, &r));
@@ -261,7 +259,7 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
 
     *o = (lora_options){.rank = 8, .alpha = 8, .bias = "none", .any_rank = true};
     TRY(refuse_other_flavours(config, what));
-    TRY(json_int(config, "r", false, 1, RANK_MAX, &o->rank, what));
+    TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
     TRY(json_double(config, "lora_dropout", false, &o->dropout, what));
     TRY(json_bool(config, "use_rslora", false, &o->rslora, what));

