@@ -1,5 +1,6 @@
-/* golden: runs every case found below the folders given (default: ../shared/golden). A line a case with its
- * largest error and the bound; last line the counts, skipped ones among the passed as tests/run wants it. */
+/* golden: runs every case found below the folders given (default: ../shared/golden). A line a case
+ * with its largest error and the bound; last line the counts, skipped ones among the passed as
+ * tests/run wants it. */
 #include "tests/check.h"
 #include "tests/with_golden.h"
 
@@ -24,12 +25,14 @@ static void fails(golden *g, const char *folder)
 /* A folder that says it holds cases, but no handler knows them: never left out in silence. */
 static void leave_out(golden *g, const char *folder)
 {
-    static const char *const marks[] = {"index.json", "MANIFEST.json", "case.json", "cases.json",
-                                        "units.json", "expected.safetensors", "expect.safetensors"};
+    static const char *const marks[] = {
+        "index.json", "MANIFEST.json",        "case.json",         "cases.json",
+        "units.json", "expected.safetensors", "expect.safetensors"};
 
     for (size_t i = 0; i < COUNT_OF(marks); i++)
         if (golden_has(folder, marks[i])) {
-            golden_skip(g, folder, "", "%s is of a kind that this version does not compare", marks[i]);
+            golden_skip(g, folder, "", "%s is of a kind that this version does not compare",
+                        marks[i]);
             return;
         }
 }
@@ -38,8 +41,8 @@ static void leave_out(golden *g, const char *folder)
 static void walk(golden *g, const char *folder)
 {
     const int lines = g->passed + g->failed + g->skipped;
-    char    **names, *below;
-    int       n;
+    char **names, *below;
+    int n;
 
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (kinds[i].run(g, folder))
@@ -60,8 +63,8 @@ static void walk(golden *g, const char *folder)
 int main(int argc, char **argv)
 {
     const char *usual = golden_folder();
-    arena       a;
-    golden      g = {.a = &a};
+    arena a;
+    golden g = {.a = &a};
 
     if (arena_open(&a, "golden", (size_t)8 << 30) != STATUS_OK)
         return 1;

@@ -12,8 +12,8 @@
 const char *golden_path(const char *folder, const char *name)
 {
     static char ring[4][2048];
-    static int  next;
-    char       *path = ring[next++ & 3];
+    static int next;
+    char *path = ring[next++ & 3];
 
     snprintf(path, sizeof ring[0], "%s/%s", folder, name);
     return path;
@@ -85,7 +85,8 @@ static void note(golden *g, const char *what, double error, double bound)
     }
 }
 
-void golden_number(golden *g, const char *what, double got, double want, double bound, bool relative)
+void golden_number(golden *g, const char *what, double got, double want, double bound,
+                   bool relative)
 {
     const double scale = relative && want != 0 ? fabs(want) : 1;
 
@@ -125,9 +126,9 @@ static int by_name(const void *a, const void *b)
 status golden_names(arena *a, const char *folder, bool folders, char ***names, int *n)
 {
     enum { NAMES_MAX = 4096 };
-    DIR           *d = opendir(folder);
+    DIR *d = opendir(folder);
     struct dirent *e;
-    status         s = STATUS_OK;
+    status s = STATUS_OK;
 
     *n = 0;
     if (!d)
@@ -152,7 +153,7 @@ status golden_names(arena *a, const char *folder, bool folders, char ***names, i
 static double value_at(const tensor *t, const void *v, int64_t i)
 {
     double d;
-    float  f;
+    float f;
 
     if (t->type == TYPE_F64) {
         memcpy(&d, (const char *)v + 8 * i, 8);
@@ -171,7 +172,7 @@ void golden_tensor(golden *g, const char *what, const tensor *got, const safeten
                    double bound, bool absolute)
 {
     const int64_t n = want ? shape_count(want->t.s) : 0;
-    double        largest = 0, error = 0;
+    double largest = 0, error = 0;
 
     if (!want) {
         golden_wrong(g, "%s: not in the expected file", what);
@@ -182,7 +183,8 @@ void golden_tensor(golden *g, const char *what, const tensor *got, const safeten
         return;
     }
     if (shape_count(got->s) != n || shape_last(got->s) != shape_last(want->t.s)) {
-        golden_wrong(g, "%s: shape %s, must be %s", what, shape_text(got->s), shape_text(want->t.s));
+        golden_wrong(g, "%s: shape %s, must be %s", what, shape_text(got->s),
+                     shape_text(want->t.s));
         return;
     }
     for (int64_t i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-/* golden GGUF: tensor types with their expansions (types.json), trunks with their logits (models.json), and
- * containers with what they hold (golden/gguf/README.md) */
+/* golden GGUF: tensor types with their expansions (types.json), trunks with their logits
+ * (models.json), and containers with what they hold (golden/gguf/README.md) */
 #include "core/file.h"
 #include "core/gguf.h"
 #include "core/quant.h"
@@ -19,16 +19,17 @@ static status expanded(arena *a, const tensor *t, float **out)
     return STATUS_OK;
 }
 
-/* ---- types.json: file NAME.gguf with one tensor w, expected.safetensors with NAME -------------------- */
+/* ---- types.json: file NAME.gguf with one tensor w, expected.safetensors with NAME
+ * -------------------- */
 
-static status compare_type(golden *g, const char *folder, const char *name, const safetensors *expected,
-                           const cJSON *entry)
+static status compare_type(golden *g, const char *folder, const char *name,
+                           const safetensors *expected, const cJSON *entry)
 {
     const safetensors_entry *want = safetensors_find(expected, name);
-    const gguf_tensor       *w;
-    int64_t                  wrong = 0, block = 0, bytes = 0;
-    float                   *v = NULL;
-    gguf                     f;
+    const gguf_tensor *w;
+    int64_t wrong = 0, block = 0, bytes = 0;
+    float *v = NULL;
+    gguf f;
 
     if (!want || want->opaque || want->t.type != TYPE_F32)
         return fail(STATUS_FORMAT, "expected.safetensors must hold %s as F32", name);
@@ -44,7 +45,8 @@ static status compare_type(golden *g, const char *folder, const char *name, cons
         s = json_int(entry, "block", true, 1, 4096, &block, "types.json");
         if (s == STATUS_OK)
             s = json_int(entry, "bytes per block", true, 1, 4096, &bytes, "types.json");
-        if (s == STATUS_OK && (block != dtype_block(w->t.type) || bytes != (int64_t)dtype_block_bytes(w->t.type)))
+        if (s == STATUS_OK &&
+            (block != dtype_block(w->t.type) || bytes != (int64_t)dtype_block_bytes(w->t.type)))
             golden_wrong(g, "%s has another block size than types.json says", name);
     }
     gguf_close(&f);
@@ -53,10 +55,10 @@ static status compare_type(golden *g, const char *folder, const char *name, cons
 
 static void run_types(golden *g, const char *folder)
 {
-    cJSON       *list = NULL;
+    cJSON *list = NULL;
     const cJSON *entry;
-    safetensors  expected = {0};
-    const char  *name;
+    safetensors expected = {0};
+    const char *name;
 
     golden_begin(g, folder, "types.json");
     status s = json_read(golden_path(folder, "types.json"), &list);
@@ -82,27 +84,30 @@ static void run_types(golden *g, const char *folder)
     cJSON_Delete(list);
 }
 
-/* ---- models.json: trunks ------------------------------------------------------------------------------ */
+/* ---- models.json: trunks
+ * ------------------------------------------------------------------------------ */
 
 typedef struct trunk {
-    weights     w;
-    model       m;
+    weights w;
+    model m;
     safetensors want;
 } trunk;
 
-static status int_list(const safetensors *f, const char *name, int sizes, const safetensors_entry **out)
+static status int_list(const safetensors *f, const char *name, int sizes,
+                       const safetensors_entry **out)
 {
     *out = safetensors_find(f, name);
     if (!*out || (*out)->opaque || (*out)->t.type != TYPE_I32 || (*out)->t.s.n != sizes)
-        return fail(STATUS_FORMAT, "the expected file must hold %s as I32 with %d sizes", name, sizes);
+        return fail(STATUS_FORMAT, "the expected file must hold %s as I32 with %d sizes", name,
+                    sizes);
     return STATUS_OK;
 }
 
 static cJSON *sequences_of(const safetensors_entry *ids)
 {
-    const int64_t  n = ids->t.s.d[0], T = ids->t.s.d[1];
+    const int64_t n = ids->t.s.d[0], T = ids->t.s.d[1];
     const int32_t *v = ids->v;
-    cJSON         *out = cJSON_CreateArray();
+    cJSON *out = cJSON_CreateArray();
 
     for (int64_t b = 0; b < n; b++) {
         cJSON *o = cJSON_CreateObject();
@@ -116,9 +121,9 @@ static cJSON *sequences_of(const safetensors_entry *ids)
 static status compare_rows(golden *g, const trace_result *r, int64_t b, const safetensors_entry *at,
                            const safetensors_entry *logits, double bound)
 {
-    const int64_t  V = logits->t.s.d[2], P = logits->t.s.d[1];
+    const int64_t V = logits->t.s.d[2], P = logits->t.s.d[1];
     const int32_t *rows = at->v;
-    char           name[32], what[64];
+    char name[32], what[64];
 
     snprintf(name, sizeof name, "seq%lld.logits", (long long)b);
     for (int i = 0; i < r->n; i++) {
@@ -131,7 +136,8 @@ static status compare_rows(golden *g, const trace_result *r, int64_t b, const sa
         for (int64_t p = 0; p < P; p++) {
             if (rows[p] < 0 || rows[p] >= t->s.d[0])
                 return fail(STATUS_FORMAT, "position %d is outside the sequence", rows[p]);
-            const tensor      got = {.s = shape_1(V), .type = TYPE_F32, .v = (float *)t->v + rows[p] * V};
+            const tensor got = {
+                .s = shape_1(V), .type = TYPE_F32, .v = (float *)t->v + rows[p] * V};
             safetensors_entry want = *logits;
             want.t.s = shape_1(V);
             want.v = (const float *)logits->v + (b * P + p) * V;
@@ -143,8 +149,8 @@ static status compare_rows(golden *g, const trace_result *r, int64_t b, const sa
     return fail(STATUS_FORMAT, "%s was not computed", name);
 }
 
-/* The reference is float32 itself: an independent float64 forward differs by at most 1.3e-5 in trunks of 2 layers
- * of width 64, and the noise of sums grows as the root of their length. */
+/* The reference is float32 itself: an independent float64 forward differs by at most 1.3e-5 in
+ * trunks of 2 layers of width 64, and the noise of sums grows as the root of their length. */
 static double logit_bound(const model *m)
 {
     return 2e-5 * sqrt(fmax(1, (double)(m->width * m->layers) / (64 * 2)));
@@ -153,19 +159,22 @@ static double logit_bound(const model *m)
 static status compare_logits(golden *g, trunk *x, const char *folder, const char *stem)
 {
     const safetensors_entry *ids, *at, *logits;
-    trace_options            o = {0};
-    trace_result             r;
+    trace_options o = {0};
+    trace_result r;
 
     TRY(weights_open(g->a, arena_printf(g->a, "%s/%s.gguf", folder, stem), &x->w));
     TRY(model_open(g->a, &x->w, TYPE_F32, &x->m));
-    TRY(safetensors_open(g->a, arena_printf(g->a, "%s/%s.expected.safetensors", folder, stem), &x->want));
+    TRY(safetensors_open(g->a, arena_printf(g->a, "%s/%s.expected.safetensors", folder, stem),
+                         &x->want));
     TRY(int_list(&x->want, "ids", 2, &ids));
     TRY(int_list(&x->want, "positions", 1, &at));
     logits = safetensors_find(&x->want, "logits");
     if (!logits || logits->opaque || logits->t.type != TYPE_F32 || logits->t.s.n != 3 ||
         logits->t.s.d[0] != ids->t.s.d[0] || logits->t.s.d[1] != at->t.s.d[0])
-        return fail(STATUS_FORMAT, "%s.expected.safetensors: logits must be F32 [sequences, positions, "
-                    "words]", stem);
+        return fail(STATUS_FORMAT,
+                    "%s.expected.safetensors: logits must be F32 [sequences, positions, "
+                    "words]",
+                    stem);
     cJSON *sequences = sequences_of(ids);
     status s = trace_run(g->a, &x->m, NULL, sequences, stem, &o, &r);
     cJSON_Delete(sequences);
@@ -179,20 +188,21 @@ static bool same_number(const cJSON *a, const cJSON *b)
     return cJSON_IsNumber(a) && cJSON_IsNumber(b) && a->valuedouble == b->valuedouble;
 }
 
-/* The same trunk as a Hugging Face folder in f16: values equal after rounding, and the config's sizes. */
+/* The same trunk as a Hugging Face folder in f16: values equal after rounding, and the config's
+ * sizes. */
 static status compare_folder(golden *g, const weights *file, const weights *folder)
 {
-    static const char *const same[] = {"vocab_size",           "hidden_size",
-                                       "intermediate_size",    "num_hidden_layers",
-                                       "num_attention_heads",  "num_key_value_heads",
-                                       "rope_theta",           "max_position_embeddings",
-                                       "bos_token_id",         "eos_token_id"};
-    int64_t                  wrong = 0;
+    static const char *const same[] = {"vocab_size",          "hidden_size",
+                                       "intermediate_size",   "num_hidden_layers",
+                                       "num_attention_heads", "num_key_value_heads",
+                                       "rope_theta",          "max_position_embeddings",
+                                       "bos_token_id",        "eos_token_id"};
+    int64_t wrong = 0;
 
     for (int i = 0; i < folder->n; i++) {
-        const size_t  mark = arena_mark(g->a);
+        const size_t mark = arena_mark(g->a);
         const weight *of_file;
-        float        *v, *w;
+        float *v, *w;
         TRY(weights_need(file, folder->w[i].name, &of_file));
         if (!shape_equal(of_file->t.s, folder->w[i].t.s))
             return fail(STATUS_SHAPE, "%s is %s, must be %s", folder->w[i].name,
@@ -206,7 +216,8 @@ static status compare_folder(golden *g, const weights *file, const weights *fold
     golden_exact(g, "values as f16", wrong);
     for (size_t i = 0; i < COUNT_OF(same); i++) {
         const cJSON *want = cJSON_GetObjectItem(folder->config, same[i]);
-        if (want && !cJSON_IsNull(want) && !same_number(cJSON_GetObjectItem(file->config, same[i]), want))
+        if (want && !cJSON_IsNull(want) &&
+            !same_number(cJSON_GetObjectItem(file->config, same[i]), want))
             golden_wrong(g, "%s of the config differs", same[i]);
     }
     return STATUS_OK;
@@ -239,9 +250,9 @@ static status compare_tokenizer(golden *g, const char *path, const char *cases)
 static void run_model(golden *g, const char *folder, const char *stem)
 {
     const size_t mark = arena_mark(g->a);
-    trunk        x = {0};
-    char         name[600];
-    const char  *cases = golden_path(folder, "../../tokenizers/bpe_gpt2/cases.json");
+    trunk x = {0};
+    char name[600];
+    const char *cases = golden_path(folder, "../../tokenizers/bpe_gpt2/cases.json");
 
     snprintf(name, sizeof name, "%s logits", stem);
     golden_begin(g, folder, name);
@@ -267,9 +278,9 @@ static void run_model(golden *g, const char *folder, const char *stem)
 
 static void run_models(golden *g, const char *folder)
 {
-    cJSON       *list = NULL;
+    cJSON *list = NULL;
     const cJSON *entry;
-    char         stem[256];
+    char stem[256];
 
     golden_begin(g, folder, "models.json");
     status s = json_read(golden_path(folder, "models.json"), &list);
@@ -296,16 +307,18 @@ static void run_models(golden *g, const char *folder)
     cJSON_Delete(list);
 }
 
-/* ---- containers: NAME.gguf and what it holds in NAME.json ---------------------------------------------- */
+/* ---- containers: NAME.gguf and what it holds in NAME.json
+ * ---------------------------------------------- */
 
 static bool same_value(golden *g, const gguf_value *v, const char *kind, const cJSON *want);
 
 static bool same_array(golden *g, const gguf_value *v, const cJSON *want)
 {
-    const cJSON   *values = cJSON_GetObjectItem(want, "values"), *of = cJSON_GetObjectItem(want, "of");
+    const cJSON *values = cJSON_GetObjectItem(want, "values"),
+                *of = cJSON_GetObjectItem(want, "of");
     const uint8_t *at = NULL;
-    gguf_value     item;
-    int            n = 0;
+    gguf_value item;
+    int n = 0;
 
     if (!cJSON_IsString(of) || (int64_t)v->n != cJSON_GetArraySize(values))
         return false;
@@ -317,15 +330,16 @@ static bool same_array(golden *g, const gguf_value *v, const cJSON *want)
 
 static bool same_value(golden *g, const gguf_value *v, const char *kind, const cJSON *want)
 {
-    static const char *const kinds[GGUF_KINDS] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                                  "bool", "string", "array", "u64", "i64", "f64"};
-    int64_t                  i;
-    uint64_t                 u;
-    double                   d;
-    bool                     b;
-    gguf_text                t;
-    const char              *text;
-    size_t                   length;
+    static const char *const kinds[GGUF_KINDS] = {"u8",  "i8",  "u16",  "i16",    "u32",
+                                                  "i32", "f32", "bool", "string", "array",
+                                                  "u64", "i64", "f64"};
+    int64_t i;
+    uint64_t u;
+    double d;
+    bool b;
+    gguf_text t;
+    const char *text;
+    size_t length;
 
     if (strcmp(kinds[v->kind], kind) != 0 || !want)
         return false;
@@ -336,9 +350,11 @@ static bool same_value(golden *g, const gguf_value *v, const char *kind, const c
         return json_text(g->a, want, &text, &length) == STATUS_OK && gguf_as_text(v, &t) &&
                t.n == length && memcmp(t.v, text, length) == 0;
     case GGUF_U64:
-        return cJSON_IsString(want) && gguf_as_u64(v, &u) && u == strtoull(want->valuestring, NULL, 10);
+        return cJSON_IsString(want) && gguf_as_u64(v, &u) &&
+               u == strtoull(want->valuestring, NULL, 10);
     case GGUF_I64:
-        return cJSON_IsString(want) && gguf_as_int(v, &i) && i == strtoll(want->valuestring, NULL, 10);
+        return cJSON_IsString(want) && gguf_as_int(v, &i) &&
+               i == strtoll(want->valuestring, NULL, 10);
     case GGUF_BOOL:
         return gguf_as_bool(v, &b) && b == cJSON_IsTrue(want);
     case GGUF_F32:
@@ -352,17 +368,18 @@ static bool same_value(golden *g, const gguf_value *v, const char *kind, const c
 
 static status compare_tensor(golden *g, const gguf *f, const cJSON *item)
 {
-    const cJSON       *values, *sizes;
-    const char        *name = "";
+    const cJSON *values, *sizes;
+    const char *name = "";
     const gguf_tensor *t;
-    int64_t            i = 0, wrong = 0;
-    float             *v;
+    int64_t i = 0, wrong = 0;
+    float *v;
 
     TRY(json_string(item, "name", true, &name, "tensors"));
     TRY(golden_list(item, "shape", &sizes, name));
     TRY(golden_list(item, "values", &values, name));
     t = gguf_find_tensor(f, name);
-    if (!t || t->t.s.n != cJSON_GetArraySize(sizes) || shape_count(t->t.s) != cJSON_GetArraySize(values)) {
+    if (!t || t->t.s.n != cJSON_GetArraySize(sizes) ||
+        shape_count(t->t.s) != cJSON_GetArraySize(values)) {
         golden_wrong(g, "tensor %s is missing or of another shape", name);
         return STATUS_OK;
     }
@@ -378,12 +395,13 @@ static status compare_tensor(golden *g, const gguf *f, const cJSON *item)
 static status compare_container(golden *g, const gguf *f, const cJSON *want)
 {
     const cJSON *list, *item;
-    int64_t      n = 0, alignment = 32;
+    int64_t n = 0, alignment = 32;
 
     TRY(golden_list(want, "metadata", &list, "container"));
     TRY(json_int(want, "alignment", false, 1, 1 << 20, &alignment, "container"));
     if (f->n_pairs != cJSON_GetArraySize(list) || (int64_t)f->alignment != alignment)
-        golden_wrong(g, "%lld pairs and alignment %lld", (long long)f->n_pairs, (long long)f->alignment);
+        golden_wrong(g, "%lld pairs and alignment %lld", (long long)f->n_pairs,
+                     (long long)f->alignment);
     cJSON_ArrayForEach(item, list)
     {
         const char *key = "", *type = "";
@@ -403,9 +421,9 @@ static status compare_container(golden *g, const gguf *f, const cJSON *want)
 /* Without a JSON: it opens, and is of the version that its name says ("version2.gguf"). */
 static status run_container(golden *g, const char *folder, const char *name)
 {
-    char    *json = arena_string(g->a, name, strlen(name));
-    cJSON   *want = NULL;
-    gguf     f;
+    char *json = arena_string(g->a, name, strlen(name));
+    cJSON *want = NULL;
+    gguf f;
     unsigned version;
 
     if (!json)
@@ -429,7 +447,7 @@ static status run_container(golden *g, const char *folder, const char *name)
 static void run_containers(golden *g, const char *folder)
 {
     char **names;
-    int    n;
+    int n;
 
     if (golden_names(g->a, folder, false, &names, &n) != STATUS_OK)
         return;
@@ -446,7 +464,7 @@ static void run_containers(golden *g, const char *folder)
 bool golden_gguf(golden *g, const char *folder)
 {
     const size_t mark = arena_mark(g->a);
-    const bool   types = golden_has(folder, "types.json"), models = golden_has(folder, "models.json");
+    const bool types = golden_has(folder, "types.json"), models = golden_has(folder, "models.json");
 
     if (types)
         run_types(g, folder);

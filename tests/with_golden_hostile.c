@@ -1,6 +1,6 @@
-/* golden broken files: a folder with MANIFEST.json, each file of it to be refused, and good/ with files that
- * must be read (golden/hostile/README.md). Each file is read by a process of its own, so that a crash is one
- * failed case. */
+/* golden broken files: a folder with MANIFEST.json, each file of it to be refused, and good/ with
+ * files that must be read (golden/hostile/README.md). Each file is read by a process of its own, so
+ * that a crash is one failed case. */
 #include "tests/with_golden_hostile.h"
 #include "tests/with_golden.h"
 
@@ -19,15 +19,16 @@
 /* Sums of what was read, so that no read is optimised away. */
 static volatile double sink;
 
-/* ---- readers ------------------------------------------------------------------------------------------- */
+/* ---- readers
+ * ------------------------------------------------------------------------------------------- */
 
 static void touch_tensor(const tensor *t)
 {
-    const int64_t  n = shape_count(t->s), some = dtype_block(t->type);
-    const size_t   bytes = tensor_bytes(t);
+    const int64_t n = shape_count(t->s), some = dtype_block(t->type);
+    const size_t bytes = tensor_bytes(t);
     const uint8_t *v = t->v;
-    float          out[256];
-    double         sum = 0;
+    float out[256];
+    double sum = 0;
 
     for (size_t i = 0; i < bytes; i += i + 64 < bytes ? 64 : 1)
         sum += v[i];
@@ -41,10 +42,10 @@ static void touch_tensor(const tensor *t)
 
 static void touch_value(const gguf_value *v)
 {
-    int64_t   i = 0;
-    uint64_t  u = 0;
-    double    d = 0, sum = 0;
-    bool      b = false;
+    int64_t i = 0;
+    uint64_t u = 0;
+    double d = 0, sum = 0;
+    bool b = false;
     gguf_text t = {0};
 
     gguf_as_int(v, &i);
@@ -57,7 +58,7 @@ static void touch_value(const gguf_value *v)
     sink = sum + (double)i + (double)u + d + b;
     if (v->kind == GGUF_ARRAY) {
         const uint8_t *at = NULL;
-        gguf_value     item;
+        gguf_value item;
         while (gguf_next(v, &at, &item))
             touch_value(&item);
     }
@@ -65,9 +66,9 @@ static void touch_value(const gguf_value *v)
 
 status hostile_gguf(arena *a, const char *path)
 {
-    gguf       g;
+    gguf g;
     gguf_text *texts;
-    int64_t   *ints, n;
+    int64_t *ints, n;
 
     TRY(gguf_open(a, path, &g));
     for (int64_t i = 0; i < g.n_pairs; i++) {
@@ -127,7 +128,7 @@ static status hostile_tokenizer(arena *a, const char *path)
 static status hostile_model(arena *a, const char *path)
 {
     weights w;
-    model   m;
+    model m;
 
     TRY(hostile_trunk(a, path));
     TRY(weights_open(a, path, &w));
@@ -154,7 +155,8 @@ static hostile_reader reader_of(const char *file, bool whole)
     const size_t few = (size_t)4 << 20;
 
     if (ends_with(file, ".gguf"))
-        return whole ? (hostile_reader){hostile_model, 4 * few} : (hostile_reader){hostile_gguf, few};
+        return whole ? (hostile_reader){hostile_model, 4 * few}
+                     : (hostile_reader){hostile_gguf, few};
     if (ends_with(file, ".safetensors"))
         return (hostile_reader){hostile_safetensors, few};
     if (ends_with(file, ".json"))
@@ -162,14 +164,15 @@ static hostile_reader reader_of(const char *file, bool whole)
     return (hostile_reader){NULL, 0};
 }
 
-/* ---- one file, in a process of its own -------------------------------------------------------------------- */
+/* ---- one file, in a process of its own
+ * -------------------------------------------------------------------- */
 
 typedef struct verdict {
     status s;
     double seconds; /* of the processor */
     size_t peak;    /* bytes of the arena */
-    long   grown;   /* kilobytes of the process, at most */
-    char   text[1024];
+    long grown;     /* kilobytes of the process, at most */
+    char text[1024];
 } verdict;
 
 static long resident(void)
@@ -183,7 +186,7 @@ static long resident(void)
 static void read_here(hostile_reader r, const char *path, verdict *v)
 {
     const clock_t began = clock();
-    arena         a;
+    arena a;
 
     memset(v, 0, sizeof *v);
     v->grown = -resident();
@@ -218,7 +221,8 @@ static status read_apart(hostile_reader r, const char *path, verdict *v)
         return fail(STATUS_IO, "a process cannot be started");
     if (WIFSIGNALED(code))
         return fail(STATUS_FORMAT, "the reader was ended by signal %d", WTERMSIG(code));
-    return whole && code == 0 ? STATUS_OK : fail(STATUS_FORMAT, "the reader ended with code %d", code);
+    return whole && code == 0 ? STATUS_OK
+                              : fail(STATUS_FORMAT, "the reader ended with code %d", code);
 }
 
 static void compare_cost(golden *g, hostile_reader r, const verdict *v)
@@ -232,7 +236,8 @@ static void compare_cost(golden *g, hostile_reader r, const verdict *v)
         golden_wrong(g, "took %.3f s of the processor, must be below 1", v->seconds);
 }
 
-static status must_refuse(golden *g, hostile_reader r, const char *path, const char *file, const char *wrong)
+static status must_refuse(golden *g, hostile_reader r, const char *path, const char *file,
+                          const char *wrong)
 {
     verdict v;
 
@@ -256,7 +261,8 @@ static status must_read(golden *g, hostile_reader r, const char *path)
     return STATUS_OK;
 }
 
-/* ---- the folder ----------------------------------------------------------------------------------------- */
+/* ---- the folder
+ * ----------------------------------------------------------------------------------------- */
 
 static void run_broken(golden *g, const char *folder, const cJSON *item)
 {
@@ -269,7 +275,7 @@ static void run_broken(golden *g, const char *folder, const cJSON *item)
     if (s == STATUS_OK)
         s = json_string(item, "refused_by", false, &by, "MANIFEST.json");
     const hostile_reader r = reader_of(file, strcmp(by, "reader") != 0);
-    const char          *path = arena_printf(g->a, "%s/%s", folder, file);
+    const char *path = arena_printf(g->a, "%s/%s", folder, file);
     golden_begin(g, folder, file);
     if (s == STATUS_OK && path && !path_exists(path))
         s = fail(STATUS_FORMAT, "%s: is in the manifest, but not there", path);
@@ -292,30 +298,33 @@ static bool is_trunk(golden *g, const char *path)
 static void run_good(golden *g, const char *folder)
 {
     char **names, *below = path_join(g->a, folder, "good");
-    int    n;
+    int n;
 
-    if (!below || !path_is_folder(below) || golden_names(g->a, below, false, &names, &n) != STATUS_OK)
+    if (!below || !path_is_folder(below) ||
+        golden_names(g->a, below, false, &names, &n) != STATUS_OK)
         return;
     for (int i = 0; i < n; i++) {
         const char *path = path_join(g->a, below, names[i]);
         golden_begin(g, below, names[i]);
         const hostile_reader r = reader_of(names[i], path && is_trunk(g, path));
-        golden_end(g, r.read && path ? must_read(g, r, path)
-                                     : fail(STATUS_UNSUPPORTED, "no reader of this version takes it"));
+        golden_end(g, r.read && path
+                          ? must_read(g, r, path)
+                          : fail(STATUS_UNSUPPORTED, "no reader of this version takes it"));
     }
 }
 
 bool golden_hostile(golden *g, const char *folder)
 {
     const size_t mark = arena_mark(g->a);
-    cJSON       *root = NULL;
+    cJSON *root = NULL;
     const cJSON *item;
 
     if (!golden_has(folder, "MANIFEST.json"))
         return false;
     golden_begin(g, folder, "MANIFEST.json");
-    status       s = json_read(golden_path(folder, "MANIFEST.json"), &root);
-    const cJSON *list = cJSON_IsArray(root) ? root : cJSON_GetObjectItemCaseSensitive(root, "files");
+    status s = json_read(golden_path(folder, "MANIFEST.json"), &root);
+    const cJSON *list =
+        cJSON_IsArray(root) ? root : cJSON_GetObjectItemCaseSensitive(root, "files");
     if (s == STATUS_OK && cJSON_GetArraySize(list) == 0)
         s = fail(STATUS_FORMAT, "%s/MANIFEST.json: must be a list of files", folder);
     if (s != STATUS_OK)

@@ -1,5 +1,5 @@
-/* golden optimizers: a folder with problem.safetensors and what optimizers, clipping and averages make of
- * it, and schedules.json (golden/peft/README.md, section 6) */
+/* golden optimizers: a folder with problem.safetensors and what optimizers, clipping and averages
+ * make of it, and schedules.json (golden/peft/README.md, section 6) */
 #include "optim/average.h"
 #include "optim/clip.h"
 #include "optim/optim.h"
@@ -21,11 +21,11 @@ enum { TENSORS_MAX = 64 };
 typedef struct problem {
     const char *folder;
     safetensors file, want;
-    int         n;
+    int n;
     const char *names[TENSORS_MAX];
-    optim_span  spans[TENSORS_MAX];
-    int64_t     values, steps;
-    float      *p, *g, *w;
+    optim_span spans[TENSORS_MAX];
+    int64_t values, steps;
+    float *p, *g, *w;
 } problem;
 
 static bool has_step(const problem *x, int64_t t)
@@ -43,14 +43,16 @@ static status open_problem(golden *g, const char *folder, const char *want, prob
     TRY(safetensors_open(g->a, golden_path(folder, want), &x->want));
     for (int i = 0; i < x->file.n; i++) {
         const safetensors_entry *e = &x->file.e[i];
-        const shape              s = e->t.s;
+        const shape s = e->t.s;
         if (strncmp(e->name, "start.", 6) != 0)
             continue;
         if (x->n == TENSORS_MAX || e->opaque || e->t.type != TYPE_F32 || s.n < 1)
-            return fail(STATUS_FORMAT, "%s/problem.safetensors: %s must be one of at most %d F32 tensors",
-                        folder, e->name, TENSORS_MAX);
+            return fail(STATUS_FORMAT,
+                        "%s/problem.safetensors: %s must be one of at most %d F32 tensors", folder,
+                        e->name, TENSORS_MAX);
         x->names[x->n] = e->name + 6;
-        x->spans[x->n++] = (optim_span){.first = x->values, .count = shape_count(s),
+        x->spans[x->n++] = (optim_span){.first = x->values,
+                                        .count = shape_count(s),
                                         .rows = s.n > 1 ? s.d[s.n - 2] : 0,
                                         .columns = s.n > 1 ? s.d[s.n - 1] : 0};
         x->values += shape_count(s);
@@ -78,7 +80,8 @@ static status one_tensor(const safetensors *f, const char *name, float *out, int
     const safetensors_entry *e = safetensors_find(f, name);
 
     if (!e || e->opaque || e->t.type != TYPE_F32 || shape_count(e->t.s) != n)
-        return fail(STATUS_FORMAT, "the golden file must have %s with %lld F32 values", name, (long long)n);
+        return fail(STATUS_FORMAT, "the golden file must have %s with %lld F32 values", name,
+                    (long long)n);
     memcpy(out, e->v, e->bytes);
     return STATUS_OK;
 }
@@ -113,11 +116,12 @@ static status wanted(const problem *x, const char *what, int64_t n, bool *there)
     return *there ? flat(x, &x->want, prefix, x->w) : STATUS_OK;
 }
 
-/* A step rounds a value of at most `largest` three times (decay, change, sum), and its change by some ten
- * roundings of at most lr, which weighs less; the reference is rounded once. Values up to 2 share a bound. */
+/* A step rounds a value of at most `largest` three times (decay, change, sum), and its change by
+ * some ten roundings of at most lr, which weighs less; the reference is rounded once. Values up to
+ * 2 share a bound. */
 static void compare_values(golden *g, const problem *x, const float *got, int64_t n)
 {
-    char   what[64];
+    char what[64];
     double largest = 2, worst = 0;
 
     for (int64_t i = 0; i < x->values; i++) {
@@ -130,15 +134,16 @@ static void compare_values(golden *g, const problem *x, const float *got, int64_
     golden_number(g, what, worst, 0, (double)(3 * n + 1) * 0x1p-24 * largest, false);
 }
 
-/* ---- optimizers --------------------------------------------------------------------------------- */
+/* ---- optimizers ---------------------------------------------------------------------------------
+ */
 
 static status optimizer_of(const cJSON *entry, const optimizer **out)
 {
     const cJSON *decoupled = cJSON_GetObjectItemCaseSensitive(
         cJSON_GetObjectItemCaseSensitive(entry, "options"), "decoupled_weight_decay");
     const char *class = "", *from = "";
-    char        name[64];
-    size_t      n = 0;
+    char name[64];
+    size_t n = 0;
 
     TRY(json_string(entry, "class", true, &class, entry->string));
     TRY(json_string(entry, "from", false, &from, entry->string));
@@ -156,17 +161,18 @@ static status optimizer_of(const cJSON *entry, const optimizer **out)
 
 static status run_optimizer(golden *g, problem *x, const cJSON *entry)
 {
-    const cJSON     *given = cJSON_GetObjectItemCaseSensitive(entry, "options");
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(entry, "options");
     const optimizer *kind;
-    void            *options;
-    optim            o;
-    bool             there;
+    void *options;
+    optim o;
+    bool there;
 
     TRY(optimizer_of(entry, &kind));
     const bool plain = strcmp(kind->name, "adam") == 0 || strcmp(kind->name, "adamw") == 0;
-    TRY(options_from_json(g->a, kind->keys, given, plain ? "decoupled_weight_decay" : NULL, &options));
+    TRY(options_from_json(g->a, kind->keys, given, plain ? "decoupled_weight_decay" : NULL,
+                          &options));
     const optim_common *common = options;
-    const optim_group   group = {common->lr, common->weight_decay};
+    const optim_group group = {common->lr, common->weight_decay};
     TRY(optim_open(&o, g->a, kind, options, x->spans, x->n));
     TRY(flat(x, &x->file, "start", x->p));
     for (int64_t t = 0; t < x->steps; t++) {
@@ -181,7 +187,8 @@ static status run_optimizer(golden *g, problem *x, const cJSON *entry)
     return STATUS_OK;
 }
 
-/* ---- clipping ------------------------------------------------------------------------------------- */
+/* ---- clipping
+ * ------------------------------------------------------------------------------------- */
 
 static status clip_options_of(const cJSON *entry, clip_options *o)
 {
@@ -193,16 +200,17 @@ static status clip_options_of(const cJSON *entry, clip_options *o)
     if (cJSON_IsString(type) && strcmp(type->valuestring, "inf") == 0)
         o->clip_norm = "inf";
     else if (type && !(cJSON_IsNumber(type) && type->valuedouble == 2))
-        return fail(STATUS_UNSUPPORTED, "clipping by another norm than 2 and inf is not in this version");
+        return fail(STATUS_UNSUPPORTED,
+                    "clipping by another norm than 2 and inf is not in this version");
     return STATUS_OK;
 }
 
 static status run_clip(golden *g, problem *x, const cJSON *entry)
 {
     clip_options o;
-    char         prefix[600], total_name[640];
-    double       norm, worst = 0;
-    float        total;
+    char prefix[600], total_name[640];
+    double norm, worst = 0;
+    float total;
 
     TRY(clip_options_of(entry, &o));
     TRY(gradient(x, 0, x->g));
@@ -216,7 +224,8 @@ static status run_clip(golden *g, problem *x, const cJSON *entry)
         if (off != 0)
             worst = fmax(worst, off / fabs(w));
     }
-    golden_number(g, "values", worst, 0, 0x1p-23, false); /* product and reference are rounded once each */
+    golden_number(g, "values", worst, 0, 0x1p-23,
+                  false); /* product and reference are rounded once each */
     if (o.clip > 0) {
         snprintf(total_name, sizeof total_name, "%s.total", prefix);
         TRY(one_tensor(&x->want, total_name, &total, 1));
@@ -225,16 +234,17 @@ static status run_clip(golden *g, problem *x, const cJSON *entry)
     return STATUS_OK;
 }
 
-/* ---- averages --------------------------------------------------------------------------------------- */
+/* ---- averages
+ * --------------------------------------------------------------------------------------- */
 
 static status run_average(golden *g, problem *x, const cJSON *entry, const char *kind)
 {
-    average     v;
-    char        what[128];
+    average v;
+    char what[128];
     const char *step = "";
-    double      decay = 0.9, rate = 0;
-    float      *out;
-    bool        there;
+    double decay = 0.9, rate = 0;
+    float *out;
+    bool there;
 
     TRY(json_double(entry, "decay", true, &decay, "average"));
     TRY(json_string(entry, "step", true, &step, "average"));
@@ -276,7 +286,8 @@ static int average_kinds(const safetensors *f, char kinds[][64], int most)
     return n;
 }
 
-/* ---- schedules ------------------------------------------------------------------------------------ */
+/* ---- schedules
+ * ------------------------------------------------------------------------------------ */
 
 static const char *schedule_of(const char *function)
 {
@@ -302,7 +313,7 @@ static const char *schedule_of(const char *function)
 static status schedule_arguments(const cJSON *given, cJSON *ours, double *total)
 {
     const cJSON *item;
-    double       stable = -1, warmup = 0, decay = 0;
+    double stable = -1, warmup = 0, decay = 0;
 
     TRY(json_double(given, "num_training_steps", false, total, "options"));
     TRY(json_double(given, "num_stable_steps", false, &stable, "options"));
@@ -324,11 +335,11 @@ static status schedule_arguments(const cJSON *given, cJSON *ours, double *total)
 static status run_schedule(golden *g, const cJSON *entry, cJSON *ours)
 {
     const cJSON *lr, *given = cJSON_GetObjectItemCaseSensitive(entry, "options"), *item;
-    const char  *function = "";
-    double       peak = 0, total;
-    void        *options;
-    schedule     s;
-    int64_t      t = 0;
+    const char *function = "";
+    double peak = 0, total;
+    void *options;
+    schedule s;
+    int64_t t = 0;
 
     TRY(json_string(entry, "function", true, &function, entry->string));
     TRY(json_double(entry, "peak", true, &peak, entry->string));
@@ -348,12 +359,14 @@ static status run_schedule(golden *g, const cJSON *entry, cJSON *ours)
         char what[32];
         snprintf(what, sizeof what, "lr[%lld]", (long long)t);
         /* both in double: a few roundings, and cos() of an angle rounded at 5 */
-        golden_number(g, what, schedule_lr(&s, peak, t++), item->valuedouble, peak * 0x1p-49, false);
+        golden_number(g, what, schedule_lr(&s, peak, t++), item->valuedouble, peak * 0x1p-49,
+                      false);
     }
     return STATUS_OK;
 }
 
-/* ---- the folder --------------------------------------------------------------------------------- */
+/* ---- the folder ---------------------------------------------------------------------------------
+ */
 
 typedef status (*runner)(golden *g, problem *x, const cJSON *entry);
 
@@ -365,8 +378,8 @@ static void run_list(golden *g, const char *folder, const cJSON *list, const cha
     cJSON_ArrayForEach(entry, list)
     {
         const size_t mark = arena_mark(g->a);
-        problem      x = {0};
-        char         name[600];
+        problem x = {0};
+        char name[600];
         snprintf(name, sizeof name, "%s %s", what, entry->string ? entry->string : "?");
         golden_begin(g, folder, name);
         status s = open_problem(g, folder, want, &x);
@@ -378,8 +391,8 @@ static void run_list(golden *g, const char *folder, const cJSON *list, const cha
 
 static void run_averages(golden *g, const char *folder, const cJSON *entry)
 {
-    char      kinds[16][64];
-    problem   x = {0};
+    char kinds[16][64];
+    problem x = {0};
     const int n = open_problem(g, folder, "clip_average.safetensors", &x) == STATUS_OK
                       ? average_kinds(&x.want, kinds, 16)
                       : 0;
@@ -402,7 +415,7 @@ static void run_schedules(golden *g, const char *folder)
 {
     const size_t mark = arena_mark(g->a);
     const cJSON *entry;
-    cJSON       *list = NULL;
+    cJSON *list = NULL;
 
     golden_begin(g, folder, "schedules.json");
     const status s = json_read(golden_path(folder, "schedules.json"), &list);
@@ -410,7 +423,7 @@ static void run_schedules(golden *g, const char *folder)
         golden_end(g, s != STATUS_OK ? s : fail(STATUS_FORMAT, "schedules.json is empty"));
     cJSON_ArrayForEach(entry, list)
     {
-        char   name[600];
+        char name[600];
         cJSON *ours = cJSON_CreateObject();
         snprintf(name, sizeof name, "schedule %s", entry->string ? entry->string : "?");
         golden_begin(g, folder, name);
@@ -424,7 +437,7 @@ static void run_schedules(golden *g, const char *folder)
 bool golden_optim(golden *g, const char *folder)
 {
     const size_t mark = arena_mark(g->a);
-    cJSON       *index = NULL;
+    cJSON *index = NULL;
     const cJSON *list;
 
     if (!golden_has(folder, "problem.safetensors") && !golden_has(folder, "schedules.json"))

@@ -1,5 +1,5 @@
-/* golden adapters: a folder with index.json, base_* trunks, forward/<case>, train/<case> and combine
- * (golden/peft/README.md) */
+/* golden adapters: a folder with index.json, base_* trunks, forward/<case>, train/<case> and
+ * combine (golden/peft/README.md) */
 #include "core/file.h"
 #include "core/json.h"
 #include "recipes/trace.h"
@@ -11,14 +11,14 @@
 #include <string.h>
 
 typedef struct peft_case {
-    const char  *root, *name, *base;
+    const char *root, *name, *base;
     const cJSON *entry; /* of index.json */
-    cJSON       *json;  /* inputs or batches */
-    weights      w;
-    model        m;
-    peft        *p;
-    safetensors  want;
-    arena        tuned;
+    cJSON *json;        /* inputs or batches */
+    weights w;
+    model m;
+    peft *p;
+    safetensors want;
+    arena tuned;
 } peft_case;
 
 static status open_base(golden *g, peft_case *c)
@@ -35,11 +35,12 @@ static status open_adapters(golden *g, peft_case *c, const char *const *folders,
     TRY(open_base(g, c));
     for (int i = 0; i < n; i++) {
         const peft_method *method;
-        void              *options;
+        void *options;
         const char *const *sites;
-        int                n_sites;
+        int n_sites;
         TRY(adapter_read_config(g->a, folders[i], &c->m, &method, &options, &sites, &n_sites));
-        TRY(peft_add(c->p, arena_printf(g->a, "adapter_%d", i), method, options, sites, n_sites, true));
+        TRY(peft_add(c->p, arena_printf(g->a, "adapter_%d", i), method, options, sites, n_sites,
+                     true));
     }
     TRY(arena_open(&c->tuned, "tuned", (size_t)1 << 30));
     TRY(peft_allocate(c->p, &c->tuned));
@@ -57,8 +58,8 @@ static void close_case(peft_case *c)
     cJSON_Delete(c->json);
 }
 
-/* Ten times what plain float32 PyTorch loses (3e-6 is typical where it is not given), and never less than
- * float32's own rounding of logits of about 10: 10 * 1e-6. */
+/* Ten times what plain float32 PyTorch loses (3e-6 is typical where it is not given), and never
+ * less than float32's own rounding of logits of about 10: 10 * 1e-6. */
 static double logit_bound(const peft_case *c)
 {
     double noise = 3e-6;
@@ -69,7 +70,7 @@ static double logit_bound(const peft_case *c)
 
 static cJSON *sequences_of(const cJSON *lists)
 {
-    cJSON       *out = cJSON_CreateArray();
+    cJSON *out = cJSON_CreateArray();
     const cJSON *list;
 
     cJSON_ArrayForEach(list, lists)
@@ -83,9 +84,9 @@ static cJSON *sequences_of(const cJSON *lists)
 
 static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *r)
 {
-    const cJSON  *lists = cJSON_GetObjectItemCaseSensitive(c->entry, "sequences");
+    const cJSON *lists = cJSON_GetObjectItemCaseSensitive(c->entry, "sequences");
     trace_options o = {0};
-    const char  **names;
+    const char **names;
 
     if (!lists)
         TRY(golden_list(c->json, c->base, &lists, "inputs.json"));
@@ -94,7 +95,7 @@ static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *
         if (strncmp(c->want.e[i].name, "grad.", 5) == 0)
             names[o.n_gradients++] = c->want.e[i].name + 5;
     o.gradients = names;
-    cJSON       *sequences = sequences_of(lists);
+    cJSON *sequences = sequences_of(lists);
     const status s = trace_run(g->a, &c->m, c->p, sequences, c->name, &o, r);
     cJSON_Delete(sequences);
     return s;
@@ -116,10 +117,10 @@ static void compare_logits(golden *g, const peft_case *c, const trace_result *r,
 
     for (int i = 0; i < c->want.n; i++) {
         const safetensors_entry *e = &c->want.e[i];
-        char                     name[64];
-        int                      sequence, end = 0;
-        if (strncmp(e->name, prefix, n) != 0 || sscanf(e->name + n, ".%d%n", &sequence, &end) != 1 ||
-            e->name[n + (size_t)end])
+        char name[64];
+        int sequence, end = 0;
+        if (strncmp(e->name, prefix, n) != 0 ||
+            sscanf(e->name + n, ".%d%n", &sequence, &end) != 1 || e->name[n + (size_t)end])
             continue;
         snprintf(name, sizeof name, "seq%d.logits", sequence);
         const tensor *got = traced(r, name);
@@ -130,8 +131,8 @@ static void compare_logits(golden *g, const peft_case *c, const trace_result *r,
     }
 }
 
-/* The trunk's own tensor with the module's part added is merged_weight.<name>; the whole merged trunk
- * gives merged.<i>. */
+/* The trunk's own tensor with the module's part added is merged_weight.<name>; the whole merged
+ * trunk gives merged.<i>. */
 static status compare_merged(golden *g, peft_case *c)
 {
     peft_detach(c->p);
@@ -139,10 +140,10 @@ static status compare_merged(golden *g, peft_case *c)
         if (c->p->tensors[i].place)
             c->p->tensors[i].place->value = c->p->tensors[i].value;
     for (int i = 0; i < c->m.n_sites; i++) {
-        site         *s = &c->m.sites[i];
+        site *s = &c->m.sites[i];
         const int64_t n = s->in * s->out;
-        char          name[512];
-        float        *w;
+        char name[512];
+        float *w;
         TRY_TAKE(w, g->a, n);
         memcpy(w, s->weight->value.v, (size_t)n * sizeof *w);
         TRY(peft_merged_weight(c->p, s, w));
@@ -181,7 +182,8 @@ static status run_forward(golden *g, peft_case *c, const char *folder)
     return safetensors_find(&c->want, "merged.0") ? compare_merged(g, c) : STATUS_OK;
 }
 
-/* ---- training ------------------------------------------------------------------------------------- */
+/* ---- training
+ * ------------------------------------------------------------------------------------- */
 
 static status read_ints(arena *a, const cJSON *item, const char *key, int32_t **out, int32_t *n)
 {
@@ -198,7 +200,7 @@ static status read_ints(arena *a, const cJSON *item, const char *key, int32_t **
 static status read_batches(arena *a, const cJSON *batches, int micro, examples *x)
 {
     const cJSON *list, *item;
-    int64_t      number = 0, most = 0;
+    int64_t number = 0, most = 0;
 
     *x = (examples){.batched = true};
     cJSON_ArrayForEach(list, batches) most += cJSON_GetArraySize(list);
@@ -206,7 +208,7 @@ static status read_batches(arena *a, const cJSON *batches, int micro, examples *
     cJSON_ArrayForEach(list, batches)
     {
         const int size = (cJSON_GetArraySize(list) + micro - 1) / micro;
-        int       i = 0;
+        int i = 0;
         cJSON_ArrayForEach(item, list)
         {
             example *e = &x->v[x->n++];
@@ -237,7 +239,8 @@ static double expected(const peft_case *c, const char *name, int64_t i)
         return NAN;
     if (e->t.type == TYPE_F64)
         return ((const double *)e->v)[i];
-    return e->t.type == TYPE_F32 ? (double)((const float *)e->v)[i] : (double)((const int32_t *)e->v)[i];
+    return e->t.type == TYPE_F32 ? (double)((const float *)e->v)[i]
+                                 : (double)((const int32_t *)e->v)[i];
 }
 
 static status run_steps(golden *g, peft_case *c, trainer *x, packer *data, int64_t steps)
@@ -257,7 +260,7 @@ static status run_steps(golden *g, peft_case *c, trainer *x, packer *data, int64
 static void compare_names(golden *g, const peft_case *c, const char *prefix)
 {
     const size_t length = strlen(prefix);
-    int          n = 0;
+    int n = 0;
 
     for (int i = 0; i < c->want.n; i++)
         n += strncmp(c->want.e[i].name, prefix, length) == 0 && c->want.e[i].name[length] == '.';
@@ -265,30 +268,31 @@ static void compare_names(golden *g, const peft_case *c, const char *prefix)
         golden_wrong(g, "%d tensors %s.* are expected, %d are tuned", n, prefix, c->p->n_tuned);
 }
 
-/* `bound` of the largest value, or ten times what plain float32 PyTorch loses where that is more: AdamW makes
- * whole steps of gradients near zero. */
+/* `bound` of the largest value, or ten times what plain float32 PyTorch loses where that is more:
+ * AdamW makes whole steps of gradients near zero. */
 static void compare_tuned(golden *g, const peft_case *c, const char *prefix, const char *tuned_name,
                           const tensor *got, double bound)
 {
-    const cJSON             *noises = cJSON_GetObjectItemCaseSensitive(c->entry, "float32_noise");
+    const cJSON *noises = cJSON_GetObjectItemCaseSensitive(c->entry, "float32_noise");
     const safetensors_entry *want;
-    double                   noise = 0, largest = 0;
-    char                     name[600];
+    double noise = 0, largest = 0;
+    char name[600];
 
     snprintf(name, sizeof name, "%s.%s", prefix, tuned_name);
     want = safetensors_find(&c->want, name);
     json_double(noises, prefix, false, &noise, c->name);
     for (int64_t i = 0; want && want->t.type == TYPE_F32 && i < shape_count(want->t.s); i++)
         largest = fmax(largest, fabs((double)((const float *)want->v)[i]));
-    golden_tensor(g, name, got, want, largest > 0 ? fmax(bound, 10 * noise / largest) : bound, false);
+    golden_tensor(g, name, got, want, largest > 0 ? fmax(bound, 10 * noise / largest) : bound,
+                  false);
 }
 
 /* The gradient of the first batch, before any step. */
 static status compare_first(golden *g, peft_case *c)
 {
     trace_options o = {.n_gradients = c->p->n_tuned};
-    trace_result  r;
-    const char  **names;
+    trace_result r;
+    const char **names;
 
     TRY_TAKE(names, g->a, c->p->n_tuned);
     for (int i = 0; i < c->p->n_tuned; i++)
@@ -313,8 +317,8 @@ static void compare_final(golden *g, const peft_case *c)
 static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
 {
     const cJSON *hyper = cJSON_GetObjectItemCaseSensitive(c->entry, "hyper");
-    double       lr = 0, betas[2] = {0.9, 0.999}, smoothing = 0;
-    void        *options;
+    double lr = 0, betas[2] = {0.9, 0.999}, smoothing = 0;
+    void *options;
 
     *o = (trainer_options){.schedule = {.schedule = "cosine"}};
     TRY(json_double(hyper, "lr", true, &lr, "hyper"));
@@ -331,7 +335,7 @@ static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
 
     cJSON *own = cJSON_CreateObject();
     for (int i = 0; i < 2; i++) {
-        const char  *name = i ? "weight_decay" : "eps";
+        const char *name = i ? "weight_decay" : "eps";
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(hyper, name);
         if (item)
             cJSON_AddItemToObject(own, name, cJSON_Duplicate(item, true));
@@ -346,11 +350,11 @@ static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
 
 static status run_train(golden *g, peft_case *c, const char *folder, int micro)
 {
-    const char     *start = arena_printf(g->a, "%s/start", folder);
+    const char *start = arena_printf(g->a, "%s/start", folder);
     trainer_options o;
-    examples        e;
-    packer          data;
-    trainer         x = {0};
+    examples e;
+    packer data;
+    trainer x = {0};
 
     TRY(open_adapters(g, c, &start, 1));
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
@@ -371,17 +375,18 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     return s;
 }
 
-/* ---- combinations --------------------------------------------------------------------------------- */
+/* ---- combinations
+ * --------------------------------------------------------------------------------- */
 
-/* The adapters of combine/, and what PEFT made of them: <name>.logits.<i> of combine/<name>, and of all
- * those together that active_<letters> names. */
+/* The adapters of combine/, and what PEFT made of them: <name>.logits.<i> of combine/<name>, and of
+ * all those together that active_<letters> names. */
 static status run_combined(golden *g, peft_case *c, const char *folder)
 {
     static const char together[] = "active_";
-    const char       *folders[26], *letters = c->name + sizeof together - 1;
-    char              prefix[300];
-    trace_result      r;
-    int               n = 0;
+    const char *folders[26], *letters = c->name + sizeof together - 1;
+    char prefix[300];
+    trace_result r;
+    int n = 0;
 
     if (strncmp(c->name, together, sizeof together - 1) == 0)
         for (; *letters && n < 26; letters++)
@@ -400,12 +405,12 @@ static status run_combined(golden *g, peft_case *c, const char *folder)
 static void run_combinations(golden *g, const char *root, const cJSON *entry)
 {
     const cJSON *item;
-    char        *folder = arena_printf(g->a, "%s/combine", root);
+    char *folder = arena_printf(g->a, "%s/combine", root);
 
     cJSON_ArrayForEach(item, entry)
     {
         const size_t mark = arena_mark(g->a);
-        peft_case    c = {.root = root, .name = item->string, .entry = entry};
+        peft_case c = {.root = root, .name = item->string, .entry = entry};
         if (strcmp(item->string, "base") == 0)
             continue;
         golden_begin(g, folder, item->string);
@@ -415,7 +420,8 @@ static void run_combinations(golden *g, const char *root, const cJSON *entry)
     }
 }
 
-/* ---- bare trunks ---------------------------------------------------------------------------------- */
+/* ---- bare trunks
+ * ---------------------------------------------------------------------------------- */
 
 static status run_base(golden *g, peft_case *c)
 {
@@ -433,13 +439,13 @@ static status run_base(golden *g, peft_case *c)
 static void run_bases(golden *g, const char *root)
 {
     char **names;
-    int    n;
+    int n;
 
     if (golden_names(g->a, root, true, &names, &n) != STATUS_OK)
         return;
     for (int i = 0; i < n; i++) {
         const size_t mark = arena_mark(g->a);
-        peft_case    c = {.root = root, .name = names[i], .base = names[i]};
+        peft_case c = {.root = root, .name = names[i], .base = names[i]};
         if (!golden_has(root, arena_printf(g->a, "%s_expected.safetensors", names[i])))
             continue;
         golden_begin(g, root, names[i]);
@@ -449,19 +455,21 @@ static void run_bases(golden *g, const char *root)
     }
 }
 
-/* ---- the folder ----------------------------------------------------------------------------------- */
+/* ---- the folder
+ * ----------------------------------------------------------------------------------- */
 
 static void run_case(golden *g, const char *root, const cJSON *entry, const char *name, bool train,
                      int micro)
 {
     const size_t mark = arena_mark(g->a);
-    peft_case    c = {.root = root, .name = name, .entry = entry};
-    char        *folder = arena_printf(g->a, "%s/%s/%s", root, train ? "train" : "forward", name);
+    peft_case c = {.root = root, .name = name, .entry = entry};
+    char *folder = arena_printf(g->a, "%s/%s/%s", root, train ? "train" : "forward", name);
 
     golden_begin(g, folder, micro == 2 ? "(two micro-batches)" : "");
-    golden_end(g, !path_is_folder(folder) ? fail(STATUS_FORMAT, "index.json names it, but it is not there")
-                  : train                 ? run_train(g, &c, folder, micro)
-                                          : run_forward(g, &c, folder));
+    golden_end(g, !path_is_folder(folder)
+                      ? fail(STATUS_FORMAT, "index.json names it, but it is not there")
+                  : train ? run_train(g, &c, folder, micro)
+                          : run_forward(g, &c, folder));
     close_case(&c);
     arena_rewind(g->a, mark);
 }
@@ -479,7 +487,8 @@ static void run_forwards(golden *g, const char *root, const cJSON *list)
         run_case(g, root, entry, entry->string, false, 1);
         converted = cJSON_GetObjectItemCaseSensitive(entry, "converted");
         const char *folder = NULL, *slash;
-        if (converted && json_string(converted, "folder", true, &folder, "index.json") == STATUS_OK) {
+        if (converted &&
+            json_string(converted, "folder", true, &folder, "index.json") == STATUS_OK) {
             slash = strrchr(folder, '/');
             run_case(g, root, entry, slash ? slash + 1 : folder, false, 1);
         }
@@ -490,17 +499,18 @@ static void run_forwards(golden *g, const char *root, const cJSON *list)
 static void leave_out(golden *g, const char *root, const char *kind, const cJSON *list)
 {
     char **names, *folder = path_join(g->a, root, kind);
-    int    n;
+    int n;
 
-    if (!folder || !path_is_folder(folder) || golden_names(g->a, folder, true, &names, &n) != STATUS_OK)
+    if (!folder || !path_is_folder(folder) ||
+        golden_names(g->a, folder, true, &names, &n) != STATUS_OK)
         return;
     for (int i = 0; i < n; i++) {
         const cJSON *entry;
-        bool         known = cJSON_HasObjectItem(list, names[i]);
+        bool known = cJSON_HasObjectItem(list, names[i]);
         cJSON_ArrayForEach(entry, list)
         {
             const cJSON *f = cJSON_GetObjectItem(cJSON_GetObjectItem(entry, "converted"), "folder");
-            const char  *slash = cJSON_IsString(f) ? strrchr(f->valuestring, '/') : NULL;
+            const char *slash = cJSON_IsString(f) ? strrchr(f->valuestring, '/') : NULL;
             known = known || (slash && strcmp(slash + 1, names[i]) == 0);
         }
         if (!known)
@@ -510,18 +520,21 @@ static void leave_out(golden *g, const char *root, const char *kind, const cJSON
 
 bool golden_peft(golden *g, const char *folder)
 {
-    cJSON       *index = NULL;
+    cJSON *index = NULL;
     const cJSON *entry, *forward, *train;
 
     if (!golden_has(folder, "index.json") ||
-        !(golden_has(folder, "inputs.json") || golden_has(folder, "forward") || golden_has(folder, "train")))
+        !(golden_has(folder, "inputs.json") || golden_has(folder, "forward") ||
+          golden_has(folder, "train")))
         return false;
     golden_begin(g, folder, "index.json");
     const status s = json_read(golden_path(folder, "index.json"), &index);
     forward = cJSON_GetObjectItemCaseSensitive(index, "forward");
     train = cJSON_GetObjectItemCaseSensitive(index, "train");
     if (s != STATUS_OK || (!forward && !train))
-        golden_end(g, s != STATUS_OK ? s : fail(STATUS_FORMAT, "index.json has neither forward nor train"));
+        golden_end(g, s != STATUS_OK
+                          ? s
+                          : fail(STATUS_FORMAT, "index.json has neither forward nor train"));
     run_bases(g, folder);
     run_forwards(g, folder, forward);
     cJSON_ArrayForEach(entry, train)

@@ -1,5 +1,5 @@
-/* golden tokenizers: a folder with tokenizer.json (or .gz), cases.json, and perhaps pairs.json and chat.json
- * (golden/tokenizers/README.md) */
+/* golden tokenizers: a folder with tokenizer.json (or .gz), cases.json, and perhaps pairs.json and
+ * chat.json (golden/tokenizers/README.md) */
 #include "tests/with_golden_tokenizer.h"
 
 #include "core/file.h"
@@ -15,7 +15,8 @@ static const cJSON *get(const cJSON *o, const char *key)
     return cJSON_GetObjectItemCaseSensitive(o, key);
 }
 
-/* ---- one encoding ------------------------------------------------------------------------------------ */
+/* ---- one encoding
+ * ------------------------------------------------------------------------------------ */
 
 static bool same_ids(const token_list *got, const cJSON *want)
 {
@@ -58,8 +59,8 @@ static status same_text(golden *g, const tokenizer *t, const token_list *ids, bo
                         const cJSON *want, bool *same)
 {
     const char *text;
-    char       *got;
-    size_t      n, size;
+    char *got;
+    size_t n, size;
 
     TRY(json_text(g->a, want, &text, &n));
     TRY(tokenizer_decode(t, g->a, ids->ids, ids->n, skip, &got, &size));
@@ -71,10 +72,10 @@ static status same_text(golden *g, const tokenizer *t, const token_list *ids, bo
 static status compare_text(golden *g, const tokenizer *t, const cJSON *c, const char **why)
 {
     const cJSON *with = get(c, "decoded_with_special");
-    const char  *text;
-    size_t       length;
-    token_list   got;
-    bool         plain, special;
+    const char *text;
+    size_t length;
+    token_list got;
+    bool plain, special;
 
     TRY(json_text(g->a, get(c, "text"), &text, &length));
     TRY(tokenizer_encode(t, g->a, text, length, cJSON_IsTrue(get(c, "add_special")), &got));
@@ -91,8 +92,8 @@ static status compare_text(golden *g, const tokenizer *t, const cJSON *c, const 
 static status compare_pair(golden *g, const tokenizer *t, const cJSON *c, const char **why)
 {
     const char *a, *b;
-    size_t      n, m;
-    token_list  got;
+    size_t n, m;
+    token_list got;
 
     TRY(json_text(g->a, get(c, "a"), &a, &n));
     TRY(json_text(g->a, get(c, "b"), &b, &m));
@@ -104,7 +105,8 @@ static status compare_pair(golden *g, const tokenizer *t, const cJSON *c, const 
     return STATUS_OK;
 }
 
-/* ---- conversations ----------------------------------------------------------------------------------- */
+/* ---- conversations
+ * ----------------------------------------------------------------------------------- */
 
 static status compare_spans(golden *g, const token_list *ids, const chat_span *spans, int64_t n,
                             const cJSON *want, bool *same)
@@ -127,16 +129,16 @@ static status compare_spans(golden *g, const token_list *ids, const chat_span *s
 
 static status compare_chat(golden *g, const tokenizer *t, const cJSON *c, const char **why)
 {
-    const char   *template_text = tokenizer_chat_template(t), *want;
-    const bool    prompt = cJSON_IsTrue(get(c, "add_generation_prompt"));
+    const char *template_text = tokenizer_chat_template(t), *want;
+    const bool prompt = cJSON_IsTrue(get(c, "add_generation_prompt"));
     const int32_t bos = tokenizer_bos(t), eos = tokenizer_eos(t);
-    chat_extras   extras = {0};
-    char         *text;
-    size_t        n, m;
-    token_list    ids;
-    chat_span    *spans;
-    int64_t       n_spans;
-    bool          same;
+    chat_extras extras = {0};
+    char *text;
+    size_t n, m;
+    token_list ids;
+    chat_span *spans;
+    int64_t n_spans;
+    bool same;
 
     if (!template_text)
         return fail(STATUS_FORMAT, "chat.json is there, but no chat template");
@@ -146,7 +148,9 @@ static status compare_chat(golden *g, const tokenizer *t, const cJSON *c, const 
                     &text, &n));
     TRY(json_text(g->a, get(c, "text"), &want, &m));
     TRY(tokenizer_encode(t, g->a, text, n, false, &ids));
-    *why = n != m || memcmp(text, want, n) != 0 ? "text" : !same_ids(&ids, get(c, "ids")) ? "ids" : NULL;
+    *why = n != m || memcmp(text, want, n) != 0 ? "text"
+           : !same_ids(&ids, get(c, "ids"))     ? "ids"
+                                                : NULL;
     if (*why)
         return STATUS_OK;
     TRY(chat_render_spans(g->a, template_text, strlen(template_text), get(c, "messages"), &extras,
@@ -156,15 +160,17 @@ static status compare_chat(golden *g, const tokenizer *t, const cJSON *c, const 
     return STATUS_OK;
 }
 
-/* ---- lists of them ------------------------------------------------------------------------------------- */
+/* ---- lists of them
+ * ------------------------------------------------------------------------------------- */
 
 typedef status (*comparer)(golden *g, const tokenizer *t, const cJSON *c, const char **why);
 
-static status compare_list(golden *g, const tokenizer *t, const cJSON *list, const char *what, comparer compare)
+static status compare_list(golden *g, const tokenizer *t, const cJSON *list, const char *what,
+                           comparer compare)
 {
     const size_t mark = arena_mark(g->a);
-    int          wrong = 0, n = 0;
-    char         first[128] = "", text[192];
+    int wrong = 0, n = 0;
+    char first[128] = "", text[192];
 
     for (const cJSON *c = list->child; c; c = c->next, n++) {
         const char *why = NULL;
@@ -186,13 +192,14 @@ static status compare_list(golden *g, const tokenizer *t, const cJSON *list, con
 static status compare_file(golden *g, const tokenizer *t, const char *path, const char *what,
                            comparer compare)
 {
-    cJSON       *root;
+    cJSON *root;
     const cJSON *list;
 
     TRY(json_read(path, &root));
     list = cJSON_IsArray(root) ? root : get(root, "cases");
-    const status s = cJSON_IsArray(list) ? compare_list(g, t, list, what, compare)
-                                         : fail(STATUS_FORMAT, "%s: must hold a list of cases", path);
+    const status s = cJSON_IsArray(list)
+                         ? compare_list(g, t, list, what, compare)
+                         : fail(STATUS_FORMAT, "%s: must hold a list of cases", path);
     cJSON_Delete(root);
     return s;
 }
@@ -202,7 +209,8 @@ status golden_tokenizer_texts(golden *g, const tokenizer *t, const char *cases)
     return compare_file(g, t, cases, "texts", compare_text);
 }
 
-/* ---- the folder ------------------------------------------------------------------------------------------ */
+/* ---- the folder
+ * ------------------------------------------------------------------------------------------ */
 
 status golden_folder_make(char path[64])
 {
@@ -214,11 +222,11 @@ status golden_folder_make(char path[64])
 static status unpack(golden *g, const char *folder, const char *to)
 {
     static const char *const beside[] = {"chat_template.jinja", "tokenizer_config.json"};
-    const char              *from = path_join(g->a, folder, "tokenizer.json.gz");
-    const char *const        argv[] = {"gzip", "-dc", from, NULL};
-    int                      code = 0;
-    char                    *text;
-    size_t                   n;
+    const char *from = path_join(g->a, folder, "tokenizer.json.gz");
+    const char *const argv[] = {"gzip", "-dc", from, NULL};
+    int code = 0;
+    char *text;
+    size_t n;
 
     if (!from)
         return STATUS_MEMORY;
@@ -256,12 +264,12 @@ bool golden_tokenizer(golden *g, const char *folder)
 {
     static const struct {
         const char *file, *what;
-        comparer    compare;
+        comparer compare;
     } parts[] = {{"cases.json", "texts", compare_text},
                  {"pairs.json", "pairs", compare_pair},
                  {"chat.json", "conversations", compare_chat}};
     const size_t mark = arena_mark(g->a);
-    tokenizer   *t = NULL;
+    tokenizer *t = NULL;
 
     if (!golden_has(folder, "cases.json") &&
         !(golden_has(folder, "pairs.json") || golden_has(folder, "chat.json")))
@@ -274,7 +282,8 @@ bool golden_tokenizer(golden *g, const char *folder)
         if (!golden_has(folder, parts[i].file))
             continue;
         golden_begin(g, folder, parts[i].what);
-        golden_end(g, compare_file(g, t, golden_path(folder, parts[i].file), parts[i].what, parts[i].compare));
+        golden_end(g, compare_file(g, t, golden_path(folder, parts[i].file), parts[i].what,
+                                   parts[i].compare));
     }
     tokenizer_close(t);
     arena_rewind(g->a, mark);

@@ -1,4 +1,5 @@
-/* golden trunks: a Hugging Face folder with case.json and expected.safetensors (golden/trunks/README.md) */
+/* golden trunks: a Hugging Face folder with case.json and expected.safetensors
+ * (golden/trunks/README.md) */
 #include "core/json.h"
 #include "core/quant.h"
 #include "recipes/trace.h"
@@ -7,10 +8,10 @@
 #include <string.h>
 
 typedef struct trunk_case {
-    cJSON      *json;
-    weights     w;
+    cJSON *json;
+    weights w;
     safetensors want;
-    model       m;
+    model m;
 } trunk_case;
 
 static status gradient_names(arena *a, const cJSON *json, const char *const **names, int *n)
@@ -38,7 +39,7 @@ static status widen(arena *a, model *m)
 {
     for (int i = 0; i < m->n_tensors; i++) {
         tensor *t = &m->tensors[i].value;
-        float  *v;
+        float *v;
         if (t->type == TYPE_F32)
             continue;
         TRY_TAKE(v, a, shape_count(t->s));
@@ -52,7 +53,7 @@ static status widen(arena *a, model *m)
 static void compare(golden *g, const trunk_case *c, const trace_result *r, bool gradients)
 {
     const cJSON *tolerance = cJSON_GetObjectItemCaseSensitive(c->json, "tolerance");
-    double       tensor_bound = 2e-5, loss_bound = 1e-5, loss = 0;
+    double tensor_bound = 2e-5, loss_bound = 1e-5, loss = 0;
 
     json_double(tolerance, "tensor", false, &tensor_bound, g->name);
     json_double(tolerance, "loss", false, &loss_bound, g->name);
@@ -62,7 +63,8 @@ static void compare(golden *g, const trunk_case *c, const trace_result *r, bool 
         bool found = !gradients && strncmp(c->want.e[i].name, "grad.", 5) == 0;
         for (int k = 0; k < r->n; k++)
             if (strcmp(r->items[k].name, c->want.e[i].name) == 0) {
-                golden_tensor(g, r->items[k].name, &r->items[k].t, &c->want.e[i], tensor_bound, false);
+                golden_tensor(g, r->items[k].name, &r->items[k].t, &c->want.e[i], tensor_bound,
+                              false);
                 found = true;
             }
         if (!found)
@@ -73,9 +75,9 @@ static void compare(golden *g, const trunk_case *c, const trace_result *r, bool 
 static status run(golden *g, const char *folder, trunk_case *c, recompute how)
 {
     trace_options o = {.hidden = true, .how = how};
-    const cJSON  *sequences;
-    const char   *kind = "";
-    trace_result  r;
+    const cJSON *sequences;
+    const char *kind = "";
+    trace_result r;
 
     TRY(json_read(golden_path(folder, "case.json"), &c->json));
     TRY(weights_open(g->a, folder, &c->w));
@@ -83,7 +85,8 @@ static status run(golden *g, const char *folder, trunk_case *c, recompute how)
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(json_string(c->json, "kind", true, &kind, folder));
     if (strcmp(kind, "causal_lm") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: kind is %s, this version compares causal_lm", folder, kind);
+        return fail(STATUS_UNSUPPORTED, "%s: kind is %s, this version compares causal_lm", folder,
+                    kind);
     TRY(golden_list(c->json, "sequences", &sequences, folder));
     if (has_narrow(&c->m)) {
         TRY(trace_run(g->a, &c->m, NULL, sequences, folder, &o, &r));
@@ -101,7 +104,7 @@ bool golden_trunk(golden *g, const char *folder)
     if (!golden_has(folder, "case.json") || !golden_has(folder, "config.json"))
         return false;
     for (int how = RECOMPUTE_NONE; how <= RECOMPUTE_BLOCK; how++) {
-        trunk_case   c = {0};
+        trunk_case c = {0};
         const size_t mark = arena_mark(g->a);
 
         golden_begin(g, folder, how == RECOMPUTE_BLOCK ? "(blocks recomputed)" : "");

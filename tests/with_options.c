@@ -16,10 +16,11 @@ static status set_list(arena *a, const char **texts, int n, void *at)
 static status preset_list(arena *a, const char *preset, void *at)
 {
     const char *v[8];
-    char       *text = arena_string(a, preset + 1, strlen(preset) - 2), *save = NULL;
-    int         n = 0;
+    char *text = arena_string(a, preset + 1, strlen(preset) - 2), *save = NULL;
+    int n = 0;
 
-    for (char *p = text ? strtok_r(text, ", ", &save) : NULL; p && n < 8; p = strtok_r(NULL, ", ", &save))
+    for (char *p = text ? strtok_r(text, ", ", &save) : NULL; p && n < 8;
+         p = strtok_r(NULL, ", ", &save))
         v[n++] = p;
     return text ? set_list(a, v, n, at) : STATUS_MEMORY;
 }
@@ -39,9 +40,9 @@ static status set_preset(arena *a, const key *k, void *at)
 
 static status set_json(arena *a, const key *k, void *at, const cJSON *item)
 {
-    const char  *v[8];
+    const char *v[8];
     const cJSON *number;
-    int          n = 0;
+    int n = 0;
 
     if (k->kind == KEY_REAL && cJSON_IsNumber(item))
         *(double *)at = item->valuedouble;
@@ -50,9 +51,9 @@ static status set_json(arena *a, const key *k, void *at, const cJSON *item)
     else if (k->kind == KEY_CHOICE && cJSON_IsString(item))
         *(const char **)at = item->valuestring;
     else if (k->kind == KEY_TEXTS && cJSON_IsArray(item)) {
-        cJSON_ArrayForEach(number, item)
-            if (n < 8 && (v[n++] = arena_printf(a, "%.17g", number->valuedouble)) == NULL)
-                return STATUS_MEMORY;
+        cJSON_ArrayForEach(
+            number, item) if (n < 8 && (v[n++] = arena_printf(a, "%.17g", number->valuedouble)) ==
+                                           NULL) return STATUS_MEMORY;
         return set_list(a, v, n, at);
     } else
         return fail(STATUS_FORMAT, "option %s is of another kind than the table's", k->name);
@@ -67,9 +68,10 @@ static bool has_key(const key_table *t, const char *name)
     return false;
 }
 
-status options_from_json(arena *a, const key_table *t, const cJSON *json, const char *other, void **out)
+status options_from_json(arena *a, const key_table *t, const cJSON *json, const char *other,
+                         void **out)
 {
-    char        *options;
+    char *options;
     const cJSON *item;
 
     TRY_TAKE(options, a, t->size);
@@ -81,9 +83,11 @@ status options_from_json(arena *a, const key_table *t, const cJSON *json, const 
         if (item && !cJSON_IsNull(item))
             TRY(set_json(a, k, options + k->offset, item));
     }
-    cJSON_ArrayForEach(item, json)
-        if (!has_key(t, item->string) && (!other || strcmp(item->string, other) != 0))
-            return fail(STATUS_UNSUPPORTED, "%s: has no option %s", t->what, item->string);
+    cJSON_ArrayForEach(item, json) if (!has_key(t, item->string) &&
+                                       (!other || strcmp(item->string, other) !=
+                                                      0)) return fail(STATUS_UNSUPPORTED,
+                                                                      "%s: has no option %s",
+                                                                      t->what, item->string);
     *out = options;
     return STATUS_OK;
 }
