@@ -5,6 +5,10 @@
  * byte, value i lies in the low and value i + (half the group) in the high half. */
 #include "core/quant.h"
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include <string.h>
 
 static uint32_t bits_of(float x)
@@ -61,7 +65,8 @@ uint16_t f32_to_f16(float x)
 float f16_to_f32(uint16_t x)
 {
     const uint32_t sign = (uint32_t)(x & 0x8000u) << 16, m = x & 0x7FFFu;
-    const uint32_t normal = m < 0x7C00u ? (m << 13) + 0x38000000u : m << 13 | 0x7F800000u;
+    const uint32_t quiet = m > 0x7C00u ? 0x400000u : 0; /* as the processors' instruction has it */
+    const uint32_t normal = m < 0x7C00u ? (m << 13) + 0x38000000u : m << 13 | 0x7F800000u | quiet;
 
     return float_of(sign | (m < 0x400u ? bits_of((float)m * 0x1p-24f) : normal));
 }
@@ -73,7 +78,11 @@ static ALWAYS_INLINE uint16_t u16_at(const uint8_t *p)
 
 static ALWAYS_INLINE float half_at(const uint8_t *p)
 {
+#if defined(__F16C__)
+    return _cvtsh_ss(u16_at(p));
+#else
     return f16_to_f32(u16_at(p));
+#endif
 }
 
 /* Plain types, as blocks of one value. */
