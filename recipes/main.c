@@ -266,6 +266,8 @@ static status run_help(call *c, FILE *out)
         cli_help(c->program, out);
     else {
         TRY(cli_find(c->a, c->program, c->rest.v[0], &about));
+        if (about->run == run_bench)
+            return become_bench(c->a, (char *[]){"--help"}, 1);
         cli_help_command(c->program, about, out);
     }
     return STATUS_OK;
