@@ -7,10 +7,13 @@ enum { HEADS = 9, KV_HEADS = 3, D = 64 };
 
 static status record(tape_time *x, int32_t T)
 {
-    const attention_options o = {.heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .scale = 1 / sqrt(D)};
+    const attention_options o = {
+        .heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .scale = 1 / sqrt(D)};
     int32_t *offsets;
-    var     *q = tape_time_param(x, shape_2(T, HEADS * D)), *k = tape_time_param(x, shape_2(T, KV_HEADS * D));
-    var     *v = tape_time_param(x, shape_2(T, KV_HEADS * D)), *at = tape_time_ints(x, shape_1(2), &offsets);
+    var *q = tape_time_param(x, shape_2(T, HEADS * D)),
+        *k = tape_time_param(x, shape_2(T, KV_HEADS * D));
+    var *v = tape_time_param(x, shape_2(T, KV_HEADS * D)),
+        *at = tape_time_ints(x, shape_1(2), &offsets);
 
     TRY(tape_status(x->t));
     offsets[0] = 0;
@@ -27,12 +30,11 @@ static status measure(bench *b, tape_time *x, int32_t T)
     char what[64];
 
     TRY(record(x, T));
-    for (x->phase = 0; x->phase <= 2; x->phase += 2)
-        for (int k = 0; k < b->n_counts; k++) {
-            snprintf(what, sizeof what, "%s %d", x->phase ? "backward" : "forward", T);
-            TRY(bench_time(b, &(timed){.what = what, .unit = "GFLOP/s", .ceiling = CEILING_FMA,
-                                       .threads = b->counts[k], .run = tape_time_run, .context = x}, NULL));
-        }
+    for (x->phase = 0; x->phase <= 2; x->phase += 2) {
+        snprintf(what, sizeof what, "%s %d", x->phase ? "backward" : "forward", T);
+        TRY(bench_time_threads(b, (timed){.what = what, .unit = "GFLOP/s", .ceiling = CEILING_FMA,
+                                          .run = tape_time_run, .context = x}));
+    }
     return STATUS_OK;
 }
 

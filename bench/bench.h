@@ -1,9 +1,10 @@
 /* bench: what every measurement works with.
  *
- * A bench is one file and one row in benches.def. It hands pieces of work to bench_time, which warms up, then
- * repeats them for a while, each repetition right behind a probe of the machine, and keeps a figure:
- * the median with the fastest and the slowest, and the share of what the probe beside it reached. Figures are printed
- * as they come; bench_save writes them as JSON and Markdown. */
+ * A bench is one file and one row in benches.def. It hands pieces of work to bench_time, which
+ * warms up, then repeats them for a while, each repetition right behind a probe of the machine, and
+ * keeps a figure: the median with the fastest and the slowest, and the share of what the probe
+ * beside it reached. Figures are printed as they come; bench_save writes them as JSON and Markdown.
+ */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -23,10 +24,16 @@ typedef struct bench_settings {
     bool        child; /* start and memory call themselves: do one run and report it */
     double      seconds;
     const char *base, *only, *threads, *results, *recipe, *file;
-    int64_t     tokens, rank, steps;
+    int64_t     tokens, rank;
+    int64_t     steps; /* of a child */
 } bench_settings;
 
-typedef enum ceiling_kind { CEILING_NONE, CEILING_FMA, CEILING_PAIRS, CEILING_BANDWIDTH, CEILINGS } ceiling_kind;
+typedef enum ceiling_kind {
+    CEILING_NONE,
+    CEILING_FMA,
+    CEILING_PAIRS,
+    CEILING_BANDWIDTH
+} ceiling_kind;
 
 /* One repetition. */
 typedef struct reading {
@@ -49,14 +56,16 @@ enum { FIGURES_MAX = 4096, THREADS_MAX = 16 };
 typedef struct bench {
     arena         *a;    /* names, results */
     arena          work; /* of one measurement; rewound behind it */
-    const char    *name, *program, *command; /* program: path of this one */
+    const char    *name, *command;
     bench_settings o;
     int            argc; /* as called */
     char         **argv;
     FILE          *out;
     int            n_counts, counts[THREADS_MAX]; /* numbers of threads to measure with */
     figure        *v;
-    int            n, most_threads;
+    int            n;
+    int            most_threads;    /* of counts; set outside of bench_time */
+    int            machine_threads; /* what a run would take */
 } bench;
 
 /* A piece of work. run does it once and says how long it took (the rest it does is not counted). */
@@ -69,9 +78,12 @@ typedef struct timed {
     bool         inverse; /* the figure is seconds / amount, in ms */
 } timed;
 
-/* Measures and keeps a figure, printed at once; *out (may be NULL) is where it lies. Leaves out, and says NULL
- * for, what --only does not select. */
+/* Measures and keeps a figure, printed at once; *out (may be NULL) is where it lies. Leaves out,
+ * and says NULL for, what --only does not select. */
 status bench_time(bench *b, const timed *c, figure **out);
+
+/* The same with each number of threads that is asked for. */
+status bench_time_threads(bench *b, timed c);
 
 /* Keeps and prints a figure that was come by otherwise. */
 status bench_keep(bench *b, const figure *f, figure **out);
@@ -83,7 +95,8 @@ status bench_note(bench *b, figure *f, const char *format, ...) PRINTF_LIKE(3, 4
 bool bench_wants(const bench *b, const char *what);
 
 double bench_now(void); /* seconds of a steady clock, the same for all processes */
-double ceiling_probe(ceiling_kind c, int threads); /* GFLOP/s or GB/s; bf16 pairs that are not there: FMA */
+/* GFLOP/s or GB/s; where there are no bf16 pairs, multiply-adds. */
+double ceiling_probe(ceiling_kind c, int threads);
 bool   ceiling_has_pairs(void);
 
 /* bench/result.c: title, table and files. */

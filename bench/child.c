@@ -35,7 +35,8 @@ status child_run(bench *b)
     if (s == STATUS_OK) {
         const bill planned = bill_of(&t.in.s, &t.x);
         memory_use(NULL, &peak);
-        fprintf(b->out, "%.9f %lld %lld %zu\n", ended, (long long)idle, (long long)peak, planned.total);
+        fprintf(b->out, "%.9f %lld %lld %zu\n", ended, (long long)idle, (long long)peak,
+                planned.total);
     }
     trial_close(&t);
     return s;
@@ -50,7 +51,8 @@ static NO_RETURN void become(const char *name, const char *recipe, int threads, 
     snprintf(many, sizeof many, "%d", threads);
     setenv("CAMBIUM_THREADS", many, 1);
     if (dup2(to, STDOUT_FILENO) >= 0)
-        execl("/proc/self/exe", "cambium-bench", name, "--child", "--recipe", recipe, option, (char *)NULL);
+        execl("/proc/self/exe", "cambium-bench", name, "--child", "--recipe", recipe, option,
+              (char *)NULL);
     _exit(127);
 }
 
@@ -64,7 +66,9 @@ static status read_report(int from, child_report *r)
     }
     const int n = fscanf(f, "%lf %lf %lf %lf", &r->ended, &r->idle, &r->peak, &r->planned);
     fclose(f);
-    return n == 4 ? STATUS_OK : fail(STATUS_FORMAT, "the run of its own has reported nothing; its messages are above");
+    return n == 4 ? STATUS_OK
+                  : fail(STATUS_FORMAT,
+                         "the run of its own has reported nothing; its messages are above");
 }
 
 status child_call(bench *b, const char *recipe, int threads, int steps, child_report *r)

@@ -1,4 +1,4 @@
-/* child: one run in a process of its own, for what only a fresh process shows: its start and its memory */
+/* child: one run in a process of its own, which shows its start and its memory */
 #ifndef BENCH_CHILD_H
 #define BENCH_CHILD_H
 
@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 typedef struct child_report {
-    double started, ended; /* clock of bench_now: before the process is made, after its first step */
+    double started, ended; /* by bench_now: before the process is made, after its first step */
     double idle, peak, planned; /* bytes: at main, at most, as the bill says */
 } child_report;
 

@@ -1,4 +1,4 @@
-/* generate: reading prompts against multiply-adds, making tokens against reading the trunk's bytes */
+/* generate: reading prompts against multiply-adds, making tokens against reading the trunk */
 #include "bench/bench.h"
 
 #include "recipes/decoder.h"
@@ -38,7 +38,8 @@ static status run(void *context, reading *r)
     decoding            *d = context;
     arena               *a = &d->s->setup;
     const size_t         mark = arena_mark(a);
-    const decode_options o = {.max_tokens = d->reading_prompts ? 1 : d->tokens, .ignore_end = true, .top_p = 1};
+    const decode_options o = {
+        .max_tokens = d->reading_prompts ? 1 : d->tokens, .ignore_end = true, .top_p = 1};
     prompt              *prompts;
     decoded             *out;
     decode_times         t;
@@ -48,7 +49,8 @@ static status run(void *context, reading *r)
     TRY(decode(a, &d->s->m, prompts, d->n_prompts, &o, out, &t));
     arena_rewind(a, mark);
     if (d->reading_prompts)
-        *r = (reading){t.prompt_seconds, (double)t.prompt_tokens, 2e-9 * d->trunk_values * (double)t.prompt_tokens};
+        *r = (reading){t.prompt_seconds, (double)t.prompt_tokens,
+                       2e-9 * d->trunk_values * (double)t.prompt_tokens};
     else
         *r = (reading){t.token_seconds, (double)t.tokens,
                        1e-9 * d->trunk_bytes * (double)t.tokens / (double)d->n_prompts};
@@ -60,19 +62,20 @@ static status measure(bench *b, decoding *d)
     char what[64];
 
     if (d->reading_prompts)
-        snprintf(what, sizeof what, "%lld prompts of %lld", (long long)d->n_prompts, (long long)d->length);
+        snprintf(what, sizeof what, "%lld prompts of %lld", (long long)d->n_prompts,
+                 (long long)d->length);
     else
-        snprintf(what, sizeof what, "%lld tokens for %lld prompts", (long long)d->tokens, (long long)d->n_prompts);
-    for (int k = 0; k < b->n_counts; k++)
-        TRY(bench_time(b, &(timed){.what = what, .unit = "tokens/s", .threads = b->counts[k], .run = run, .context = d,
-                                   .ceiling = d->reading_prompts ? CEILING_FMA : CEILING_BANDWIDTH}, NULL));
+        snprintf(what, sizeof what, "%lld tokens for %lld prompts", (long long)d->tokens,
+                 (long long)d->n_prompts);
+    TRY(bench_time_threads(b, (timed){.what = what, .unit = "tokens/s", .run = run, .context = d,
+                                      .ceiling = d->reading_prompts ? CEILING_FMA : CEILING_BANDWIDTH}));
     return STATUS_OK;
 }
 
 static status measure_all(bench *b, session *s)
 {
     static const int64_t prompts[] = {1, 4, 16};
-    decoding             d = {.s = s, .length = b->o.quick ? 8 : 128, .tokens = b->o.quick ? 4 : 64};
+    decoding d = {.s = s, .length = b->o.quick ? 8 : 128, .tokens = b->o.quick ? 4 : 64};
 
     TRY(session_base(s, b->o.base, 0, false));
     weigh(&s->m, &d);

@@ -1,6 +1,7 @@
 /* matmul: products of the shapes that training has
  *
- * forward: y = x W^T; gradient of x: dx = dy W; gradient of W: dW = dy^T x; and the thin ones of lora. */
+ * forward: y = x W^T; gradient of x: dx = dy W; gradient of W: dW = dy^T x; and the thin ones of
+ * lora. */
 #include "bench/bench.h"
 
 #include "core/cpu/matmul.h"
@@ -15,9 +16,11 @@ typedef struct layer {
 } layer;
 
 static const layer layers[] = {
-    {"135M hidden-hidden", 576, 576}, {"135M hidden-kv", 576, 192},     {"135M hidden-ffn", 576, 1536},
-    {"135M ffn-hidden", 1536, 576},   {"135M hidden-words", 576, 49152}, {"1B hidden-hidden", 2048, 2048},
-    {"1B hidden-kv", 2048, 512},      {"1B hidden-ffn", 2048, 8192},    {"1B ffn-hidden", 8192, 2048},
+    {"135M hidden-hidden", 576, 576},  {"135M hidden-kv", 576, 192},
+    {"135M hidden-ffn", 576, 1536},    {"135M ffn-hidden", 1536, 576},
+    {"135M hidden-words", 576, 49152}, {"1B hidden-hidden", 2048, 2048},
+    {"1B hidden-kv", 2048, 512},       {"1B hidden-ffn", 2048, 8192},
+    {"1B ffn-hidden", 8192, 2048},
 };
 static const layer tiny[] = {{"tiny", 64, 96}};
 enum { WORDS_MANY = 40000 }; /* more outputs: the vocabulary, of which training computes pieces */
@@ -55,12 +58,14 @@ static status run(void *context, reading *r)
     const double  from = bench_now();
 
     matmul_run(p);
-    *r = (reading){.seconds = bench_now() - from, .amount = 2e-9 * (double)p->m * (double)p->n * (double)p->k};
+    *r = (reading){.seconds = bench_now() - from,
+                   .amount = 2e-9 * (double)p->m * (double)p->n * (double)p->k};
     return STATUS_OK;
 }
 
 /* w has the type; x and dy are f32, but for `both`, where they are bf16 too. */
-static status make(arena *a, direction d, const layer *l, int64_t N, dtype type, bool both, matmul *p)
+static status make(arena *a, direction d, const layer *l, int64_t N, dtype type, bool both,
+                   matmul *p)
 {
     const dtype other = both ? TYPE_BF16 : TYPE_F32;
     void       *x, *w;
@@ -68,7 +73,11 @@ static status make(arena *a, direction d, const layer *l, int64_t N, dtype type,
 
     TRY(fill(a, other, N, d == FORWARD ? l->in : l->out, &x));
     TRY(fill(a, d == TO_W ? other : type, d == TO_W ? N : l->out, l->in, &w));
-    *p = (matmul){.a = x, .type_a = other, .b = w, .type_b = d == TO_W ? other : type, .type_c = TYPE_F32,
+    *p = (matmul){.a = x,
+                  .type_a = other,
+                  .b = w,
+                  .type_b = d == TO_W ? other : type,
+                  .type_c = TYPE_F32,
                   .alpha = 1};
     if (d == FORWARD)
         p->m = N, p->n = l->out, p->k = l->in, p->lda = l->in, p->ldb = l->in, p->b_turned = true;
@@ -82,7 +91,8 @@ static status make(arena *a, direction d, const layer *l, int64_t N, dtype type,
     return STATUS_OK;
 }
 
-static status measure(bench *b, const char *kind, direction d, const layer *l, int64_t N, dtype type, bool both)
+static status measure(bench *b, const char *kind, direction d, const layer *l, int64_t N,
+                      dtype type, bool both)
 {
     char   what[96];
     matmul p;
@@ -92,9 +102,8 @@ static status measure(bench *b, const char *kind, direction d, const layer *l, i
         return STATUS_OK;
     const size_t mark = arena_mark(&b->work);
     TRY(make(&b->work, d, l, N, type, both, &p));
-    for (int k = 0; k < b->n_counts; k++)
-        TRY(bench_time(b, &(timed){.what = what, .unit = "GFLOP/s", .ceiling = both ? CEILING_PAIRS : CEILING_FMA,
-                                   .threads = b->counts[k], .run = run, .context = &p}, NULL));
+    TRY(bench_time_threads(b, (timed){.what = what, .unit = "GFLOP/s", .run = run, .context = &p,
+                                      .ceiling = both ? CEILING_PAIRS : CEILING_FMA}));
     arena_rewind(&b->work, mark);
     return STATUS_OK;
 }
@@ -131,7 +140,8 @@ status bench_matmul(bench *b)
     static const int64_t tokens[] = {512, 2048}, few[] = {32}, ranks[] = {8, 16};
     const layer   *l = b->o.quick ? tiny : layers;
     const int64_t *N = b->o.quick ? few : tokens;
-    const size_t   n_layers = b->o.quick ? 1 : COUNT_OF(layers), n_tokens = b->o.quick ? 1 : COUNT_OF(tokens);
+    const size_t n_layers = b->o.quick ? 1 : COUNT_OF(layers),
+                 n_tokens = b->o.quick ? 1 : COUNT_OF(tokens);
 
     for (size_t i = 0; i < n_layers; i++)
         for (size_t k = 0; k < n_tokens; k++) {

@@ -1,4 +1,5 @@
-/* memory: the peak of a run in a process of its own, above what the bare process holds, against the bill */
+/* memory: the peak of a run in a process of its own, above what the bare process holds, against the
+ * bill */
 #include "bench/child.h"
 #include "bench/trial.h"
 
@@ -11,16 +12,24 @@ static status measure(bench *b, const char *what, const char *path)
         return STATUS_OK;
     TRY(child_call(b, path, b->most_threads, 3, &c));
     const double taken = 1e-6 * (c.peak - c.idle), planned = 1e-6 * c.planned;
-    TRY(bench_keep(b, &(figure){.what = what, .unit = "MB", .threads = b->most_threads, .n = 1, .value = taken,
-                                .best = taken, .worst = taken}, &f));
-    return bench_note(b, f, "planned %.1f MB, taken %+.1f MB (%+.1f %%) beside that", planned, taken - planned,
-                      100 * (taken - planned) / planned);
+    TRY(bench_keep(b,
+                   &(figure){.what = what,
+                             .unit = "MB",
+                             .threads = b->most_threads,
+                             .n = 1,
+                             .value = taken,
+                             .best = taken,
+                             .worst = taken},
+                   &f));
+    return bench_note(b, f, "planned %.1f MB, taken %+.1f MB (%+.1f %%) beside that", planned,
+                      taken - planned, 100 * (taken - planned) / planned);
 }
 
 static status run(bench *b)
 {
     static const char *const recompute[] = {"none", "block"};
-    const char *module = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
+    const char *module =
+        arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
 
     if (!module)
         return STATUS_MEMORY;
@@ -30,7 +39,8 @@ static status run(bench *b)
         for (size_t i = 0; i < COUNT_OF(recompute); i++) {
             const trial_spec s = {b->o.base, module, tokens, tokens, recompute[i]};
             char             what[64], *path;
-            snprintf(what, sizeof what, "%lld tokens, recompute %s", (long long)tokens, recompute[i]);
+            snprintf(what, sizeof what, "%lld tokens, recompute %s", (long long)tokens,
+                     recompute[i]);
             TRY(trial_write(b, &s, &path));
             TRY(measure(b, what, path));
         }

@@ -1,4 +1,5 @@
-/* methods: a step with each method of peft/methods.def at all linear layers, plain lora measured beside it */
+/* methods: a step with each method of peft/methods.def at all linear layers, plain lora measured
+ * beside it */
 #include "bench/trial.h"
 
 #include "core/log.h"
@@ -30,7 +31,8 @@ static status against_lora(bench *b, const char *name, const char *plain, int th
         return STATUS_OK;
     TRY(measure(b, arena_printf(b->a, "lora beside %s", name), plain, threads, &lora));
     const status s = measure(b, name, module, threads, &f);
-    if (s == STATUS_USAGE || s == STATUS_SHAPE || s == STATUS_UNSUPPORTED) { /* it sits elsewhere, or needs options */
+    if (s == STATUS_USAGE || s == STATUS_SHAPE ||
+        s == STATUS_UNSUPPORTED) { /* it sits elsewhere, or needs options */
         TRY(bench_keep(b, &(figure){.what = name, .unit = "tokens/s", .threads = threads}, &f));
         return bench_note(b, f, "not measured: %s", status_text());
     }
@@ -42,14 +44,16 @@ static status run(bench *b)
 {
     int                       n;
     const peft_method *const *methods = peft_methods(&n);
-    const char               *plain = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
-                                                   (long long)b->o.rank, 2 * (long long)b->o.rank);
+    const char *plain = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
+                                     (long long)b->o.rank, 2 * (long long)b->o.rank);
 
     if (!plain)
         return STATUS_MEMORY;
     for (int i = 0; i < n; i++)
-        TRY(against_lora(b, methods[i]->name, strcmp(methods[i]->name, "lora") == 0 ? "method: lora, at: all-linear"
-                                                                                     : plain, b->most_threads));
+        TRY(against_lora(b, methods[i]->name,
+                         strcmp(methods[i]->name, "lora") == 0 ? "method: lora, at: all-linear"
+                                                               : plain,
+                         b->most_threads));
     return STATUS_OK;
 }
 

@@ -1,7 +1,7 @@
 /* ops: what is bound by memory, in bytes that must be read or written once, against reading memory
  *
- * Backward reads what autograd/ops.def says and the upstream gradient, and writes one gradient for each input
- * that has one; an input whose gradient is the upstream's costs nothing. */
+ * Backward reads what autograd/ops.def says and the upstream gradient, and writes one gradient for
+ * each input that has one; an input whose gradient is the upstream's costs nothing. */
 #include "bench/tape_time.h"
 
 #include "autograd/op_table.h"
@@ -49,13 +49,17 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_silu: return ag_silu(x->t, param(x, r, 0, N, C));
     case OP_swiglu: return ag_swiglu(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_dropout:
-        return ag_dropout(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N), ints(x, r, 2, N, N), 0.1, 1);
+        return ag_dropout(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N), ints(x, r, 2, N, N), 0.1,
+                          1);
     case OP_rmsnorm: return ag_rmsnorm(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), 1e-5);
     case OP_rmsnorm_add:
-        return ag_rmsnorm_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C), param(x, r, 2, 0, C), 1e-5, &sum);
-    case OP_rope: return ag_rope(x->t, param(x, r, 0, N, C), r->in[1] = tape_time_fixed(x, shape_2(N, HEAD)));
+        return ag_rmsnorm_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C),
+                              param(x, r, 2, 0, C), 1e-5, &sum);
+    case OP_rope:
+        return ag_rope(x->t, param(x, r, 0, N, C), r->in[1] = tape_time_fixed(x, shape_2(N, HEAD)));
     case OP_softmax: return ag_softmax(x->t, param(x, r, 0, N, C));
-    case OP_cross_entropy: return ag_cross_entropy(x->t, param(x, r, 0, N, s->V), ints(x, r, 1, N, s->V), NULL);
+    case OP_cross_entropy:
+        return ag_cross_entropy(x->t, param(x, r, 0, N, s->V), ints(x, r, 1, N, s->V), NULL);
     case OP_sum: return ag_sum(x->t, param(x, r, 0, N, C));
     default: return NULL;
     }
@@ -108,27 +112,27 @@ static status measure(bench *b, tape_time *x, const sizes *s)
     r.out = record(x, &r, s);
     TRY(tape_time_plan(x, r.out));
     count_bytes(x, &r);
-    for (x->phase = 0; x->phase <= (only_passes(x) ? 0 : 2); x->phase += 2)
-        for (int k = 0; k < b->n_counts; k++) {
-            snprintf(what, sizeof what, "%s %s", op_name(x->op), x->phase ? "backward" : "forward");
-            TRY(bench_time(b, &(timed){.what = what, .unit = "GB/s", .ceiling = CEILING_BANDWIDTH,
-                                       .threads = b->counts[k], .run = tape_time_run, .context = x}, NULL));
-        }
+    for (x->phase = 0; x->phase <= (only_passes(x) ? 0 : 2); x->phase += 2) {
+        snprintf(what, sizeof what, "%s %s", op_name(x->op), x->phase ? "backward" : "forward");
+        TRY(bench_time_threads(b, (timed){.what = what, .unit = "GB/s", .ceiling = CEILING_BANDWIDTH,
+                                          .run = tape_time_run, .context = x}));
+    }
     return STATUS_OK;
 }
 
 status bench_ops(bench *b)
 {
-    static const op_code ops[] = {OP_embed, OP_gather_rows, OP_add, OP_mul, OP_scale, OP_silu, OP_swiglu,
-                                  OP_dropout, OP_rmsnorm, OP_rmsnorm_add, OP_rope, OP_softmax,
+    static const op_code ops[] = {OP_embed,         OP_gather_rows, OP_add,    OP_mul,
+                                  OP_scale,         OP_silu,        OP_swiglu, OP_dropout,
+                                  OP_rmsnorm,       OP_rmsnorm_add, OP_rope,   OP_softmax,
                                   OP_cross_entropy, OP_sum};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {
         const size_t mark = arena_mark(&b->work);
         tape_time    x;
-        if (b->o.only && !strstr(b->o.only, op_name(ops[i])) && !strstr(op_name(ops[i]), b->o.only) &&
-            !strstr("forward backward", b->o.only))
+        if (b->o.only && !strstr(b->o.only, op_name(ops[i])) &&
+            !strstr(op_name(ops[i]), b->o.only) && !strstr("forward backward", b->o.only))
             continue;
         TRY(tape_time_open(&x, b, ops[i]));
         const status done = measure(b, &x, &s);

@@ -1,4 +1,5 @@
-/* peers: comparisons with other programs are scripts; this hands over to the one that runs them in turns */
+/* peers: comparisons with other programs are scripts; this hands over to the one that runs them in
+ * turns */
 #include "bench/bench.h"
 
 #include <errno.h>
@@ -17,5 +18,6 @@ status bench_peers(bench *b)
         v[n++] = b->argv[i];
     v[n] = NULL;
     execv(script, v);
-    return fail(STATUS_IO, "%s: %s; the comparisons need the project's tree", script, strerror(errno));
+    return fail(STATUS_IO, "%s: %s; the comparisons need the project's tree", script,
+                strerror(errno));
 }

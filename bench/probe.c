@@ -29,8 +29,13 @@ status bench_probe(bench *b)
             const int threads = b->counts[k];
             probing   p = {rows[i].kind, threads};
             figure   *f;
-            TRY(bench_time(b, &(timed){.what = rows[i].what, .unit = rows[i].unit, .threads = threads, .run = run,
-                                       .context = &p}, &f));
+            TRY(bench_time(b,
+                           &(timed){.what = rows[i].what,
+                                    .unit = rows[i].unit,
+                                    .threads = threads,
+                                    .run = run,
+                                    .context = &p},
+                           &f));
             if (rows[i].kind == CEILING_PAIRS && !ceiling_has_pairs())
                 TRY(bench_note(b, f, "this path has no bf16 pairs: the f32 ceiling stands here"));
         }

@@ -1,14 +1,13 @@
 /* result: figures as a table on the terminal, and as JSON and Markdown files
  *
- * One file a bench and machine kind: bench/results/matmul-intel-xeon-e5-2c.json and .md. Both say with which
- * command, of which commit and when they were made. */
+ * One file a bench and machine kind: bench/results/matmul-intel-xeon-e5-2c.json and .md. Both say
+ * with which command, of which commit and when they were made. */
 #include "bench/bench.h"
 
 #include "core/cpu/matmul.h"
 #include "core/cpu/probe.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "core/threads.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -42,9 +41,9 @@ static void find_commit(char *out, size_t room)
         snprintf(out, room, "unknown");
 }
 
-static origin find_origin(void)
+static origin find_origin(const bench *b)
 {
-    origin       o = {.threads = threads_count()};
+    origin       o = {.threads = b->machine_threads};
     const time_t t = time(NULL);
     struct tm    day;
 
@@ -60,9 +59,9 @@ void bench_title(const bench *b)
 
     probe_name(cpu);
     if (!b->o.json)
-        fprintf(b->out, "%s on %s, %d threads, %s\n%-38s %3s %12s %8s %12s %12s %10s %6s\n", b->name, cpu,
-                threads_count(), matmul_path(), "what", "thr", "median", "unit", "best", "worst", "probe",
-                "share");
+        fprintf(b->out, "%s on %s, %d threads, %s\n%-38s %3s %12s %8s %12s %12s %10s %6s\n",
+                b->name, cpu, b->machine_threads, matmul_path(), "what", "thr", "median", "unit",
+                "best", "worst", "probe", "share");
 }
 
 static const char *share_text(const figure *f, char text[16])
@@ -83,8 +82,8 @@ void bench_print(const bench *b, const figure *f)
 
     if (b->o.json)
         return;
-    fprintf(b->out, "%-38s %3d %12.4g %8s %12.4g %12.4g %10s %6s\n", f->what, f->threads, f->value, f->unit,
-            f->best, f->worst, probe_text(f, probe), share_text(f, share));
+    fprintf(b->out, "%-38s %3d %12.4g %8s %12.4g %12.4g %10s %6s\n", f->what, f->threads, f->value,
+            f->unit, f->best, f->worst, probe_text(f, probe), share_text(f, share));
     fflush(b->out);
 }
 
@@ -105,8 +104,8 @@ static void put_figure(FILE *out, const figure *f)
     put_quoted(out, "what", f->what);
     fprintf(out, ", \"threads\": %d, ", f->threads);
     put_quoted(out, "unit", f->unit);
-    fprintf(out, ", \"median\": %.6g, \"best\": %.6g, \"worst\": %.6g, \"repetitions\": %d", f->value, f->best,
-            f->worst, f->n);
+    fprintf(out, ", \"median\": %.6g, \"best\": %.6g, \"worst\": %.6g, \"repetitions\": %d",
+            f->value, f->best, f->worst, f->n);
     if (f->probe > 0)
         fprintf(out, ", \"probe\": %.6g, \"share\": %.4f", f->probe, f->share);
     fputs(", ", out);
@@ -138,24 +137,28 @@ static void put_json(const bench *b, const origin *o, FILE *out)
 
 void bench_json(const bench *b, FILE *out)
 {
-    const origin o = find_origin();
+    const origin o = find_origin(b);
 
     put_json(b, &o, out);
 }
 
 static void put_markdown(const bench *b, const origin *o, FILE *out)
 {
-    fprintf(out, "# %s\n\n%s, %d threads, %s. `%s`, commit %s, %s.\n\n", b->name, o->cpu, o->threads,
-            matmul_path(), b->command, o->commit, o->date);
-    fputs("Medians of the repetitions; the probe is what the machine reached right before each of them\n"
-          "(GFLOP/s, or GB/s of reading), and the share is the work done a second, of that.\n\n"
-          "| what | threads | median | unit | best | worst | repetitions | probe | share | remark |\n"
-          "|---|---|---|---|---|---|---|---|---|---|\n", out);
+    fprintf(out, "# %s\n\n%s, %d threads, %s. `%s`, commit %s, %s.\n\n", b->name, o->cpu,
+            o->threads, matmul_path(), b->command, o->commit, o->date);
+    fputs(
+        "Medians of the repetitions; the probe is what the machine reached right before each of "
+        "them\n"
+        "(GFLOP/s, or GB/s of reading), and the share is the work done a second, of that.\n\n"
+        "| what | threads | median | unit | best | worst | repetitions | probe | share | remark |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n",
+        out);
     for (int i = 0; i < b->n; i++) {
         const figure *f = &b->v[i];
         char          share[16], probe[16];
-        fprintf(out, "| %s | %d | %.4g | %s | %.4g | %.4g | %d | %s | %s | %s |\n", f->what, f->threads,
-                f->value, f->unit, f->best, f->worst, f->n, probe_text(f, probe), share_text(f, share), f->note);
+        fprintf(out, "| %s | %d | %.4g | %s | %.4g | %.4g | %d | %s | %s | %s |\n", f->what,
+                f->threads, f->value, f->unit, f->best, f->worst, f->n, probe_text(f, probe),
+                share_text(f, share), f->note);
     }
 }
 
@@ -172,7 +175,8 @@ static void machine_name(const origin *o, char *out, size_t room)
     snprintf(out + n, room - n, "%s%dt", n > 0 && out[n - 1] == '-' ? "" : "-", o->threads);
 }
 
-static status write_one(const bench *b, const origin *o, const char *path, void (*put)(const bench *, const origin *, FILE *))
+static status write_one(const bench *b, const origin *o, const char *path,
+                        void (*put)(const bench *, const origin *, FILE *))
 {
     char  *text = NULL;
     size_t n = 0;
@@ -191,7 +195,7 @@ static status write_one(const bench *b, const origin *o, const char *path, void 
 
 status bench_save(const bench *b)
 {
-    const origin o = find_origin();
+    const origin o = find_origin(b);
     const char  *folder = b->o.results ? b->o.results : BENCH_SOURCE "/bench/results";
     char         machine[96];
 

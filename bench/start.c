@@ -1,4 +1,5 @@
-/* start: from before the process is made to the end of its first step, files in the system's cache */
+/* start: from before the process is made to the end of its first step, files in the system's cache
+ */
 #include "bench/child.h"
 #include "bench/trial.h"
 
@@ -20,7 +21,8 @@ static status run(void *context, reading *r)
 
 static status measure(bench *b)
 {
-    const char *module = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
+    const char *module =
+        arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
     trial_spec  s = {b->o.base, module, 64, 64, NULL};
     char       *path;
 
@@ -29,8 +31,14 @@ static status measure(bench *b)
     TRY(trial_write(b, &s, &path));
     for (int k = 0; k < b->n_counts; k++) {
         starting x = {b, path, b->counts[k]};
-        TRY(bench_time(b, &(timed){.what = "start to first step", .unit = "ms", .threads = b->counts[k], .run = run,
-                                   .context = &x, .inverse = true}, NULL));
+        TRY(bench_time(b,
+                       &(timed){.what = "start to first step",
+                                .unit = "ms",
+                                .threads = b->counts[k],
+                                .run = run,
+                                .context = &x,
+                                .inverse = true},
+                       NULL));
     }
     return STATUS_OK;
 }

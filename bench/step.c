@@ -42,9 +42,15 @@ static status by_operation(bench *b, trial *t, int threads)
         const int at = (int)(most - &s.seconds[0][0]);
         if (*most <= 0)
             return STATUS_OK;
-        snprintf(what, sizeof what, "of a step: %s %s", op_name((op_code)(at / PHASES)), phases[at % PHASES]);
-        const figure row = {.what = what, .unit = "ms", .threads = threads, .n = 1, .value = 1e3 * *most,
-                            .best = 1e3 * *most, .worst = 1e3 * *most};
+        snprintf(what, sizeof what, "of a step: %s %s", op_name((op_code)(at / PHASES)),
+                 phases[at % PHASES]);
+        const figure row = {.what = what,
+                            .unit = "ms",
+                            .threads = threads,
+                            .n = 1,
+                            .value = 1e3 * *most,
+                            .best = 1e3 * *most,
+                            .worst = 1e3 * *most};
         if (*most >= 0.002 * r.seconds && bench_wants(b, what)) {
             TRY(bench_keep(b, &row, &f));
             TRY(bench_note(b, f, "%.1f %% of the step", 100 * *most / r.seconds));
@@ -55,9 +61,8 @@ static status by_operation(bench *b, trial *t, int threads)
 
 static status measure_steps(bench *b, trial *t, const char *what)
 {
-    for (int k = 0; k < b->n_counts; k++)
-        TRY(bench_time(b, &(timed){.what = what, .unit = "tokens/s", .ceiling = CEILING_FMA,
-                                   .threads = b->counts[k], .run = trial_step, .context = t}, NULL));
+    TRY(bench_time_threads(b, (timed){.what = what, .unit = "tokens/s", .ceiling = CEILING_FMA,
+                                      .run = trial_step, .context = t}));
     return by_operation(b, t, b->most_threads);
 }
 
@@ -74,7 +79,8 @@ static status measure(bench *b, const char *what, const char *path)
     return s;
 }
 
-/* ---- growth ---------------------------------------------------------------------------------------- */
+/* ---- growth
+ * ---------------------------------------------------------------------------------------- */
 
 /* A llama like the 135M one with fewer layers, which are what is to be compared. */
 static status write_trunk(bench *b, int layers, char **base)
@@ -89,18 +95,23 @@ static status write_trunk(bench *b, int layers, char **base)
     if (!path || !*base)
         return STATUS_MEMORY;
     TRY(file_writer_open(&w, path));
-    file_printf(&w, "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": %d, "
-                "\"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
-                "\"num_key_value_heads\": %d, \"vocab_size\": %d, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000, "
-                "\"max_position_embeddings\": 8192, \"tie_word_embeddings\": true}\n",
-                quick ? 48 : 576, quick ? 96 : 1536, layers, quick ? 3 : 9, quick ? 1 : 3, quick ? 512 : 49152);
+    file_printf(
+        &w,
+        "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": "
+        "%d, "
+        "\"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
+        "\"num_key_value_heads\": %d, \"vocab_size\": %d, \"rms_norm_eps\": 1e-5, \"rope_theta\": "
+        "10000, "
+        "\"max_position_embeddings\": 8192, \"tie_word_embeddings\": true}\n",
+        quick ? 48 : 576, quick ? 96 : 1536, layers, quick ? 3 : 9, quick ? 1 : 3,
+        quick ? 512 : 49152);
     return file_writer_close(&w, true);
 }
 
 static char *lora_text(bench *b, int64_t rank)
 {
-    return arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld", (long long)rank,
-                        2 * (long long)rank);
+    return arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
+                        (long long)rank, 2 * (long long)rank);
 }
 
 static int by_size(const void *a, const void *b)
@@ -127,9 +138,17 @@ static status compare(bench *b, const char *what, trial both[2])
         work = r[1].work / r[0].work;
     }
     qsort(ratio, (size_t)turns, sizeof *ratio, by_size);
-    TRY(bench_keep(b, &(figure){.what = what, .unit = "x time", .threads = b->most_threads, .n = turns,
-                                .value = ratio[turns / 2], .best = ratio[0], .worst = ratio[turns - 1]}, &f));
-    return bench_note(b, f, "needed FLOPs x %.2f, time a FLOP x %.2f", work, ratio[turns / 2] / work);
+    TRY(bench_keep(b,
+                   &(figure){.what = what,
+                             .unit = "x time",
+                             .threads = b->most_threads,
+                             .n = turns,
+                             .value = ratio[turns / 2],
+                             .best = ratio[0],
+                             .worst = ratio[turns - 1]},
+                   &f));
+    return bench_note(b, f, "needed FLOPs x %.2f, time a FLOP x %.2f", work,
+                      ratio[turns / 2] / work);
 }
 
 static status grow(bench *b, const char *what, const trial_spec *small, const trial_spec *large)

@@ -15,7 +15,8 @@ static tensor *take(tape_time *x, shape s, dtype type)
     *t = (tensor){.s = s, .type = type};
     t->v = arena_take(x->a, (size_t)shape_count(s), sizeof(float));
     if (t->v && type == TYPE_F32)
-        rng_fill_normal(rng_key_for(1, "bench"), (uint64_t)arena_mark(x->a), 1, t->v, shape_count(s));
+        rng_fill_normal(rng_key_for(1, "bench"), (uint64_t)arena_mark(x->a), 1, t->v,
+                        shape_count(s));
     return t->v ? t : NULL;
 }
 

@@ -19,7 +19,8 @@ typedef struct tape_time {
     double  amount[3]; /* by phase, for reading.amount */
 } tape_time;
 
-/* Inputs, filled with noise: with a gradient, without one, and whole numbers (the caller's to fill). */
+/* Inputs, filled with noise: with a gradient, without one, and whole numbers (the caller's to
+ * fill). */
 status tape_time_open(tape_time *x, bench *b, op_code op);
 var   *tape_time_param(tape_time *x, shape s);
 var   *tape_time_fixed(tape_time *x, shape s);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { WARM = 2, LEAST = 5, LEAST_QUICK = 2, MOST = 200 };
+enum { LEAST = 5, LEAST_SLOW = 3, LEAST_QUICK = 2, MOST = 200, TIMES_MAX = 1 << 16 };
 
 double bench_now(void)
 {
@@ -100,15 +100,19 @@ static status run_often(const timed *c, int times, reading *r)
     return STATUS_OK;
 }
 
-static status warm_up(const bench *b, const timed *c, int *times)
+/* What takes seconds is warm after one run, and repeated less often. */
+static status warm_up(const bench *b, const timed *c, int *times, int *least)
 {
-    const double enough = b->o.quick ? 0.001 : 0.02;
+    const double enough = b->o.quick ? 0.001 : 0.02, long_run = 2, from = bench_now();
     reading      r;
 
     *times = 1;
-    for (int i = 0; i < (b->o.quick ? 1 : WARM); i++)
+    TRY(run_often(c, 1, &r));
+    const bool slow = bench_now() - from > long_run;
+    *least = b->o.quick ? LEAST_QUICK : slow ? LEAST_SLOW : LEAST;
+    if (!b->o.quick && !slow)
         TRY(run_often(c, 1, &r));
-    while (r.seconds < enough && *times < 1 << 16) {
+    while (r.seconds < enough && *times < TIMES_MAX) {
         *times *= 2;
         TRY(run_often(c, *times, &r));
     }
@@ -117,24 +121,24 @@ static status warm_up(const bench *b, const timed *c, int *times)
 
 static status repeat(bench *b, const timed *c, figure *f)
 {
-    const int    least = b->o.quick ? LEAST_QUICK : LEAST;
-    const double until = bench_now() + b->o.seconds;
-    double       value[MOST], share[MOST], probe[MOST];
-    int          times, n = 0;
+    double value[MOST], share[MOST], probe[MOST];
+    int    times, least, n = 0;
 
-    TRY(warm_up(b, c, &times));
+    TRY(warm_up(b, c, &times, &least));
+    const double until = bench_now() + b->o.seconds;
     for (; n < MOST && (n < least || bench_now() < until); n++) {
         reading r;
         probe[n] = ceiling_probe(c->ceiling, c->threads);
         TRY(run_often(c, times, &r));
         if (!(r.seconds > 0) || !(r.amount > 0))
-            return fail(STATUS_NUMERIC, "%s: a repetition took %g s for %g %s", c->what, r.seconds, r.amount, c->unit);
+            return fail(STATUS_NUMERIC, "%s: a repetition took %g s for %g %s", c->what, r.seconds,
+                        r.amount, c->unit);
         value[n] = c->inverse ? 1e3 * r.seconds / r.amount : r.amount / r.seconds;
         share[n] = probe[n] > 0 ? (r.work > 0 ? r.work : r.amount) / r.seconds / probe[n] : 0;
     }
-    *f = (figure){.what = c->what, .unit = c->unit, .threads = c->threads, .n = n, .value = median(value, n),
-                  .probe = median(probe, n), .share = median(share, n)};
-    f->best = c->inverse ? value[0] : value[n - 1];
+    *f = (figure){.what = c->what, .unit = c->unit, .threads = c->threads, .n = n,
+                  .value = median(value, n), .probe = median(probe, n), .share = median(share, n)};
+    f->best = c->inverse ? value[0] : value[n - 1]; /* median has sorted them */
     f->worst = c->inverse ? value[n - 1] : value[0];
     return STATUS_OK;
 }
@@ -153,4 +157,13 @@ status bench_time(bench *b, const timed *c, figure **out)
     threads_set(before);
     TRY_IN(s, "in %s %s", b->name, c->what);
     return bench_keep(b, &f, out);
+}
+
+status bench_time_threads(bench *b, timed c)
+{
+    for (int i = 0; i < b->n_counts; i++) {
+        c.threads = b->counts[i];
+        TRY(bench_time(b, &c, NULL));
+    }
+    return STATUS_OK;
 }

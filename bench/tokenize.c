@@ -57,7 +57,9 @@ static status measure(bench *b, tokenizing *x)
         figure *f;
         x->by_line = i == 1;
         x->back = i == 2;
-        TRY(bench_time(b, &(timed){.what = names[i], .unit = "MB/s", .threads = 1, .run = run, .context = x}, &f));
+        TRY(bench_time(
+            b, &(timed){.what = names[i], .unit = "MB/s", .threads = 1, .run = run, .context = x},
+            &f));
         TRY(bench_note(b, f, "%lld bytes, %lld tokens", (long long)x->n, (long long)x->n_ids));
     }
     return STATUS_OK;

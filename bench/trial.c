@@ -62,13 +62,14 @@ status trial_write(bench *b, const trial_spec *s, char **path)
         return STATUS_MEMORY;
     TRY(write_data(data, 2 * s->tokens / s->length, s->length));
     TRY(file_writer_open(&w, *path));
-    file_printf(&w, "name: bench\nseed: 0\ndevice: cpu\nprecision: f32\nbase: %s\n"
+    file_printf(&w,
+                "name: bench\nseed: 0\ndevice: cpu\nprecision: f32\nbase: %s\n"
                 "data:\n  train: {source: ids, path: %s}\n  length: %lld\n  pack: %lld\n"
                 "modules:\n  - {name: main, %s}\nobjective: causal_lm\n"
                 "optim: {name: adamw, lr: 1e-4, schedule: constant}\n"
                 "train: {steps: 1000000, batch_tokens: %lld, recompute: %s}\n",
-                base, data, (long long)s->length, (long long)s->tokens, s->module, (long long)s->tokens,
-                s->recompute ? s->recompute : "none");
+                base, data, (long long)s->length, (long long)s->tokens, s->module,
+                (long long)s->tokens, s->recompute ? s->recompute : "none");
     return file_writer_close(&w, true);
 }
 
@@ -127,6 +128,7 @@ status trial_step(void *context, reading *r)
     TRY(trainer_step(&t->x, &t->in.data, t->step++, &said));
     *r = (reading){.seconds = bench_now() - from, .amount = (double)said.tokens,
                    .work = 1e-9 * (w.forward + w.backward)};
-    return said.leaves > 0 ? STATUS_OK : fail(STATUS_USAGE, "the recipe's data has ended after %lld steps",
-                                              (long long)t->step - 1);
+    return said.leaves > 0 ? STATUS_OK
+                           : fail(STATUS_USAGE, "the recipe's data has ended after %lld steps",
+                                  (long long)t->step - 1);
 }

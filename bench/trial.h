@@ -1,4 +1,5 @@
-/* trial: a training run made for measuring: a recipe, opened as `train` opens it, of which single steps run */
+/* trial: a training run made for measuring: a recipe, opened as `train` opens it, of which single
+ * steps run */
 #ifndef BENCH_TRIAL_H
 #define BENCH_TRIAL_H
 
@@ -25,7 +26,8 @@ typedef struct trial {
     int64_t step;
 } trial;
 
-/* Writes recipe and data into a folder of the program's own, which trial_clean removes; *path is in b->a. */
+/* Writes recipe and data into a folder of the program's own, which trial_clean removes; *path is in
+ * b->a. */
 status trial_write(bench *b, const trial_spec *s, char **path);
 void   trial_clean(void);
 
