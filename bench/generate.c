@@ -68,7 +68,8 @@ static status measure(bench *b, decoding *d)
         snprintf(what, sizeof what, "%lld tokens for %lld prompts", (long long)d->tokens,
                  (long long)d->n_prompts);
     TRY(bench_time_threads(b, (timed){.what = what, .unit = "tokens/s", .run = run, .context = d,
-                                      .ceiling = d->reading_prompts ? CEILING_FMA : CEILING_BANDWIDTH}));
+                                      .ceiling = d->reading_prompts ? CEILING_FMA
+                                                                        : CEILING_BANDWIDTH}));
     return STATUS_OK;
 }
 

@@ -63,8 +63,8 @@ static const cli_command commands[] = {
 
 static const cli_program program = {
     .name = "./cambium bench",
-    .help = "Measures this machine and this program. A figure stands beside a probe of the machine,\n"
-            "taken right before it. Measure on a machine that does nothing else.",
+    .help = "Measures this machine and this program. A figure stands beside a probe of the\n"
+            "machine, taken right before it. Measure on a machine that does nothing else.",
     .footer = "examples\n"
               "  ./cambium bench --list\n"
               "  ./cambium bench matmul --only 'f32 forward' --threads 1\n"

@@ -114,8 +114,8 @@ static status measure(bench *b, tape_time *x, const sizes *s)
     count_bytes(x, &r);
     for (x->phase = 0; x->phase <= (only_passes(x) ? 0 : 2); x->phase += 2) {
         snprintf(what, sizeof what, "%s %s", op_name(x->op), x->phase ? "backward" : "forward");
-        TRY(bench_time_threads(b, (timed){.what = what, .unit = "GB/s", .ceiling = CEILING_BANDWIDTH,
-                                          .run = tape_time_run, .context = x}));
+        TRY(bench_time_threads(b, (timed){.what = what, .unit = "GB/s",
+                                          .ceiling = CEILING_BANDWIDTH, .run = tape_time_run, .context = x}));
     }
     return STATUS_OK;
 }
