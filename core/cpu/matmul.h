@@ -1,6 +1,6 @@
 /* matmul: the CPU's matrix product, packed in panels and dispatched by instruction set.
  *
- *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])
+ *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])  (+ a thin product)
  *
  * Every element is summed over k in one fixed order by one thread, whatever m, the number of threads
  * or the place of the row: a row's result does not depend on how many rows there are. */
@@ -12,6 +12,18 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* A second product of thin factors that is added while a tile of c is near: alpha a[m, k] b[k, n], all
+ * f32, a not turned; b is [n, k] when turned. */
+typedef struct matmul_thin {
+    int64_t     k;
+    const void *a;
+    int64_t     lda;
+    const void *b;
+    int64_t     ldb;
+    bool        b_turned;
+    double      alpha;
+} matmul_thin;
 
 typedef struct matmul {
     int64_t     m, n, k;
@@ -29,6 +41,7 @@ typedef struct matmul {
     double      alpha;      /* 1 for a plain product */
     bool        accumulate; /* add to c, else overwrite */
     const float *bias;      /* [n] added once, or NULL */
+    const matmul_thin *thin; /* added too, or NULL; c must be f32 */
 } matmul;
 
 /* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */
