@@ -50,6 +50,7 @@ if ! has torch; then
     install --no-deps "torch==$torch"
     needs=$(mktemp)
     trap 'rm -f -- "$needs"' EXIT
+    say 'pip will name what is left out on purpose'
     needs_of_torch >"$needs"
     install -r "$needs"
     has torch || { "$python" -c 'import torch'; die 'PyTorch does not load; see above'; }
