@@ -24,20 +24,7 @@ typedef struct findings {
 
 static void read_cpu(findings *f)
 {
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char  line[256];
-
-    strcpy(f->cpu, "unknown");
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            snprintf(f->cpu, sizeof f->cpu, "%s", colon + 2);
-            f->cpu[strcspn(f->cpu, "\n")] = '\0';
-            break;
-        }
-    }
-    if (file)
-        fclose(file);
+    probe_name(f->cpu);
     f->memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
     f->free = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }

@@ -6,48 +6,26 @@
 #include "core/threads.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
+#include "recipes/work.h"
 
 #include <string.h>
-
-typedef struct work {
-    double  forward, backward; /* needed FLOPs of the whole run */
-    int64_t tokens, targets, steps;
-} work;
-
-/* Query-key pairs of causal attention over a micro-batch. */
-static double causal_pairs(const batch *b)
-{
-    double pairs = 0;
-
-    for (int i = 0; i < b->n_seqs; i++) {
-        const double n = b->offsets[i + 1] - b->offsets[i];
-        pairs += n * (n + 1) / 2;
-    }
-    return pairs;
-}
 
 /* Goes through the micro-batches of up to `sample` steps and scales to the whole run. */
 static void count_work(opening *o, trainer *x, int64_t sample, work *w)
 {
-    pack_step plan;
-    int64_t   steps = o->steps < sample ? o->steps : sample, done = 0;
+    const int64_t steps = o->steps < sample ? o->steps : sample;
+    int64_t       done = 0;
+    pack_step     plan;
 
-    *w = (work){.steps = o->steps};
+    *w = (work){0};
     for (; done < steps; done++) {
         packer_step(&o->data, &plan);
-        for (int leaf = 0; leaf < plan.n_leaves; leaf++) {
-            packer_fill(&o->data, &plan, leaf, &x->f.b);
-            feed_load(&x->f);
-            const tape_work f = tape_flops(x->t, causal_pairs(&x->f.b));
-            w->forward += f.forward;
-            w->backward += f.backward;
-        }
-        w->tokens += plan.n_tokens;
-        w->targets += plan.n_targets;
         if (plan.n_leaves == 0)
             break;
+        work_add(w, x, &o->data, &plan);
     }
     const double scale = done > 0 ? (double)o->steps / (double)done : 0;
+    w->steps = o->steps;
     w->forward *= scale;
     w->backward *= scale;
     w->tokens = (int64_t)((double)w->tokens * scale);

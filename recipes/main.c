@@ -233,6 +233,31 @@ static status run_doctor(call *c, FILE *out)
     return command_doctor(c->o.json, out);
 }
 
+/* Measuring is a program of its own, beside this one, which reads its own arguments. Returns only on failure. */
+static status become_bench(arena *a, char **arguments, int n)
+{
+    char    path[4096];
+    char  **v;
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "-bench");
+
+    if (length < 0)
+        return fail(STATUS_IO, "bench: this program's own place is not known: %s", strerror(errno));
+    strcpy(path + length, "-bench");
+    TRY_TAKE(v, a, n + 2);
+    v[0] = path;
+    for (int i = 0; i < n; i++)
+        v[i + 1] = arguments[i];
+    v[n + 1] = NULL;
+    execv(path, v);
+    return fail(STATUS_IO, "%s: %s; `./cambium bench` in the project's folder builds it", path, strerror(errno));
+}
+
+static status run_bench(call *c, FILE *out)
+{
+    (void)out;
+    return become_bench(c->a, NULL, 0);
+}
+
 static status run_help(call *c, FILE *out)
 {
     const cli_command *about;
@@ -241,6 +266,8 @@ static status run_help(call *c, FILE *out)
         cli_help(c->program, out);
     else {
         TRY(cli_find(c->a, c->program, c->rest.v[0], &about));
+        if (about->run == run_bench)
+            return become_bench(c->a, (char *[]){"--help"}, 1);
         cli_help_command(c->program, about, out);
     }
     return STATUS_OK;
@@ -311,6 +338,12 @@ static const cli_command commands[] = {
      "./cambium doctor\n"
      "./cambium doctor --json",
      OPTIONS(json_rows)},
+    {"bench", run_bench, "[NAME] [OPTION...]", 0, MANY, "Measures this machine and this program",
+     "A program of its own: `bench --help` shows its options, `bench --list` what it measures.",
+     "./cambium bench --list\n"
+     "./cambium bench matmul --threads 1\n"
+     "./cambium bench step --save",
+     NULL, 0},
     {"help", run_help, "[COMMAND]", 0, 1, "Shows this, or the help of a command", NULL,
      "./cambium help train",
      NULL, 0},
@@ -368,6 +401,8 @@ static status run(call *c, int argc, char **argv, FILE *out)
     for (int i = 1; i < argc; i++)
         if (i != at)
             arguments[n++] = argv[i];
+    if (command->run == run_bench)
+        return become_bench(c->a, arguments, n);
     TRY(cli_read(c->a, &program, command, n, arguments, &c->o, &c->o.help, &c->rest));
     if (at < 0)
         c->o.help = false; /* `--help` alone is the command `help` */

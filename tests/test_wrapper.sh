@@ -52,7 +52,8 @@ fresh_machine() { # UID
         test -z "$CMAKE_FAILS" || { echo "error: what the compiler said"; exit 1; }
         case $1 in
             -S) mkdir -p "$4"; echo >"$4/build.ninja"; echo "CMAKE_HOME_DIRECTORY:INTERNAL=$2" >"$4/CMakeCache.txt" ;;
-            --build) printf "#!/bin/sh\necho ran; for a; do echo \"[\$a]\"; done; exit 7\n" >"$2/cambium"; chmod +x "$2/cambium" ;;
+            --build) printf "#!/bin/sh\necho ran; for a; do echo \"[\$a]\"; done; exit 7\n" >"$2/cambium"; chmod +x "$2/cambium"
+                case "$*" in *cambium-bench*) cp "$2/cambium" "$2/cambium-bench" ;; esac ;;
         esac'
     cp "$bin/apt-get" "$bin/.apt-get"
 }
@@ -176,6 +177,20 @@ printf 'name: a\n' >"$tree/recipes/mine.yaml"
 cambium x
 printf 'name: b\n' >"$tree/recipes/mine.yaml"
 unchanged 'a recipe was edited'
+
+touch "$tree/bench/main.c"
+unchanged 'a bench was touched'
+cambium bench matmul
+contains 'bench: builds both programs' "$calls" "--build $tree/build"
+contains 'bench: both are goals' "$calls" '--target cambium cambium-bench'
+contains 'bench: the program gets it' "$out" $'[bench]\n[matmul]'
+unchanged bench
+touch "$tree/bench/main.c"
+rebuilt bench
+mkdir -p "$tree/bench/results" && touch "$tree/bench/results/a.md"
+unchanged bench
+rm "$tree/build/cambium-bench"
+rebuilt bench
 
 settings=(CAMBIUM_WERROR=ON)
 rebuilt 'another option' configured

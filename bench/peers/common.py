@@ -1,13 +1,15 @@
-"""What the comparisons with Hugging Face share: opening a trunk, reading lines of ids."""
+"""What the comparisons share: opening a trunk, reading lines of ids, timing, and results as `cambium bench --json` has them."""
 import json
 import os
-
-import torch
-from transformers import AutoModelForCausalLM
+import statistics
+import time
 
 
 def open_trunk(path):
     """A folder in Hugging Face layout, or a .gguf file (expanded to float32)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     if path.endswith(".gguf"):
         folder, name = os.path.split(path)
         model = AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=torch.float32)
@@ -17,6 +19,16 @@ def open_trunk(path):
     return model
 
 
+def open_tokenizer(path):
+    """The fast tokenizer of a folder or a .gguf file."""
+    from transformers import AutoTokenizer
+
+    if path.endswith(".gguf"):
+        folder, name = os.path.split(path)
+        return AutoTokenizer.from_pretrained(folder or ".", gguf_file=name)
+    return AutoTokenizer.from_pretrained(path)
+
+
 def read_lines(path):
     with open(path) as f:
         return [json.loads(line) for line in f]
@@ -24,7 +36,28 @@ def read_lines(path):
 
 def token_losses(model, ids, labels):
     """Sum of the losses of all targets of one sequence, and their number; labels are not shifted."""
+    import torch
+
     logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
     want = torch.tensor(labels[1:])
     loss = torch.nn.functional.cross_entropy(logits, want, ignore_index=-100, reduction="sum")
     return loss, int((want != -100).sum())
+
+
+def repeat(run, seconds, least=3, warm=2):
+    """Values of run() for `seconds`, at least `least`; what the first `warm` give is thrown away."""
+    for _ in range(warm):
+        run()
+    values, until = [], time.perf_counter() + seconds
+    while len(values) < least or time.perf_counter() < until:
+        values.append(run())
+    return values
+
+
+def figure(what, unit, values, note=""):
+    return {"what": what, "unit": unit, "median": statistics.median(values), "best": max(values),
+            "worst": min(values), "repetitions": len(values), "note": note}
+
+
+def report(figures):
+    print(json.dumps({"figures": figures}))

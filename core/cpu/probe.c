@@ -5,6 +5,7 @@
 #include "core/threads.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -121,4 +122,22 @@ double probe_bandwidth(int threads)
     threads_set(before);
     munmap(v, bytes);
     return best;
+}
+
+void probe_name(char name[128])
+{
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char  line[256];
+
+    strcpy(name, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon && colon[1]) {
+            snprintf(name, 128, "%.127s", colon + 2);
+            name[strcspn(name, "\n")] = '\0';
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
 }

@@ -17,6 +17,9 @@ double probe_bf16(int threads);
 /* GB/s of reading memory that no cache holds. About 0.2 s and 256 MB. */
 double probe_bandwidth(int threads);
 
+/* The CPU's name as the system gives it; "unknown". */
+void probe_name(char name[128]);
+
 #ifdef __cplusplus
 }
 #endif

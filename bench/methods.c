@@ -1,0 +1,66 @@
+/* methods: a step with each method of peft/methods.def at all linear layers, plain lora measured
+ * beside it */
+#include "bench/trial.h"
+
+#include "core/log.h"
+
+#include <string.h>
+
+static status measure(bench *b, const char *what, const char *module, int threads, figure **f)
+{
+    const trial_spec s = {b->o.base, module, b->o.tokens / 2, b->o.tokens / 2, NULL};
+    trial            t;
+
+    *f = NULL;
+    status done = trial_open_spec(&t, b, &s);
+    if (done == STATUS_OK)
+        done = bench_time(b, &(timed){.what = what, .unit = "tokens/s", .ceiling = CEILING_FMA,
+                                      .threads = threads, .run = trial_step, .context = &t}, f);
+    trial_close(&t);
+    return done;
+}
+
+static status against_lora(bench *b, const char *name, const char *plain, int threads)
+{
+    figure     *lora, *f;
+    const char *module = arena_printf(b->a, "method: %s, at: all-linear", name);
+
+    if (!module)
+        return STATUS_MEMORY;
+    if (!bench_wants(b, name))
+        return STATUS_OK;
+    TRY(measure(b, arena_printf(b->a, "lora beside %s", name), plain, threads, &lora));
+    const status s = measure(b, name, module, threads, &f);
+    if (s == STATUS_USAGE || s == STATUS_SHAPE ||
+        s == STATUS_UNSUPPORTED) { /* it sits elsewhere, or needs options */
+        TRY(bench_keep(b, &(figure){.what = name, .unit = "tokens/s", .threads = threads}, &f));
+        return bench_note(b, f, "not measured: %s", status_text());
+    }
+    TRY(s);
+    return lora && f ? bench_note(b, f, "%.3f of lora's speed", f->value / lora->value) : STATUS_OK;
+}
+
+static status run(bench *b)
+{
+    int                       n;
+    const peft_method *const *methods = peft_methods(&n);
+    const char *plain = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
+                                     (long long)b->o.rank, 2 * (long long)b->o.rank);
+
+    if (!plain)
+        return STATUS_MEMORY;
+    for (int i = 0; i < n; i++)
+        TRY(against_lora(b, methods[i]->name,
+                         strcmp(methods[i]->name, "lora") == 0 ? "method: lora, at: all-linear"
+                                                               : plain,
+                         b->most_threads));
+    return STATUS_OK;
+}
+
+status bench_methods(bench *b)
+{
+    const status s = run(b);
+
+    trial_clean();
+    return s;
+}

@@ -1,0 +1,134 @@
+/* trial: recipes written to a folder in /tmp, and single steps of them */
+#include "bench/trial.h"
+
+#include "core/file.h"
+#include "core/json.h"
+#include "recipes/registry.h"
+#include "recipes/work.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char folder[64];
+static int  n_written;
+
+status trial_folder(const char **out)
+{
+    if (!folder[0]) {
+        strcpy(folder, "/tmp/cambium-bench-XXXXXX");
+        if (!mkdtemp(folder)) {
+            folder[0] = '\0';
+            return fail(STATUS_IO, "/tmp: no folder can be made there: %s", strerror(errno));
+        }
+    }
+    *out = folder;
+    return STATUS_OK;
+}
+
+void trial_clean(void)
+{
+    if (folder[0])
+        (void)folder_remove_tree(folder);
+    folder[0] = '\0';
+}
+
+/* Ids that every vocabulary has; all of them are targets. */
+static status write_data(const char *path, int64_t n, int64_t length)
+{
+    file_writer w;
+
+    TRY(file_writer_open(&w, path));
+    for (int64_t i = 0; i < n; i++)
+        for (int part = 0; part < 2; part++) {
+            file_printf(&w, part ? "], \"labels\": [" : "{\"ids\": [");
+            for (int64_t k = 0; k < length; k++)
+                file_printf(&w, "%s%lld", k ? ", " : "", (long long)(3 + (i * 31 + k * 17) % 250));
+            if (part)
+                file_printf(&w, "]}\n");
+        }
+    return file_writer_close(&w, true);
+}
+
+status trial_write(bench *b, const trial_spec *s, char **path)
+{
+    const char *where, *base = json_quote(b->a, s->base, strlen(s->base));
+    file_writer w;
+
+    TRY(trial_folder(&where));
+    char *data = arena_printf(b->a, "%s/data-%d.jsonl", where, n_written);
+    *path = arena_printf(b->a, "%s/recipe-%d.yaml", where, n_written++);
+    if (!base || !data || !*path)
+        return STATUS_MEMORY;
+    TRY(write_data(data, 2 * s->tokens / s->length, s->length));
+    TRY(file_writer_open(&w, *path));
+    file_printf(&w,
+                "name: bench\nseed: 0\ndevice: cpu\nprecision: f32\nbase: %s\n"
+                "data:\n  train: {source: ids, path: %s}\n  length: %lld\n  pack: %lld\n"
+                "modules:\n  - {name: main, %s}\nobjective: causal_lm\n"
+                "optim: {name: adamw, lr: 1e-4, schedule: constant}\n"
+                "train: {steps: 1000000, batch_tokens: %lld, recompute: %s}\n",
+                base, data, (long long)s->length, (long long)s->tokens, s->module,
+                (long long)s->tokens, s->recompute ? s->recompute : "none");
+    return file_writer_close(&w, true);
+}
+
+status trial_open(trial *t, bench *b, const char *path)
+{
+    const key_texts none = {0};
+    recipe         *r;
+
+    *t = (trial){.b = b};
+    TRY(recipe_load(b->a, path, &none, registry(), &r));
+    t->open = true;
+    TRY(opening_begin(&t->in, r));
+    TRY(opening_load(&t->in, false));
+    session *s = &t->in.s;
+    return trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false);
+}
+
+status trial_open_spec(trial *t, bench *b, const trial_spec *s)
+{
+    char *path;
+
+    *t = (trial){.b = b};
+    TRY(trial_write(b, s, &path));
+    return trial_open(t, b, path);
+}
+
+void trial_close(trial *t)
+{
+    if (!t->open)
+        return;
+    trainer_close(&t->x);
+    opening_end(&t->in);
+    t->open = false;
+}
+
+/* Needed FLOPs of the step that comes next. */
+static status count_next(trial *t, work *w)
+{
+    const pack_position at = t->in.data.at;
+    pack_step           plan;
+
+    *w = (work){0};
+    packer_step(&t->in.data, &plan);
+    work_add(w, &t->x, &t->in.data, &plan);
+    return packer_seek(&t->in.data, &at);
+}
+
+status trial_step(void *context, reading *r)
+{
+    trial      *t = context;
+    work        w;
+    step_report said;
+
+    TRY(count_next(t, &w));
+    const double from = bench_now();
+    TRY(trainer_step(&t->x, &t->in.data, t->step++, &said));
+    *r = (reading){.seconds = bench_now() - from, .amount = (double)said.tokens,
+                   .work = 1e-9 * (w.forward + w.backward)};
+    return said.leaves > 0 ? STATUS_OK
+                           : fail(STATUS_USAGE, "the recipe's data has ended after %lld steps",
+                                  (long long)t->step - 1);
+}
