@@ -266,6 +266,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
     TRY(open_cache(d, n));
     TRY(record(d, &d->prompts, total, n));
     TRY(record(d, &d->tokens, n, n));
+    tape_set_run(d->tokens.t, &(op_run){.decoding = true});
     TRY_TAKE(rows, &d->memory, n);
     if (o->temperature > 0)
         TRY_TAKE(scratch, &d->memory, d->m->words);

@@ -15,13 +15,14 @@ static inline matmul product(const real *x, const void *w, dtype type, int64_t m
 
 /* y[N,M] (+)= alpha x[N,K] w[M,K]^T */
 static inline void product_turned(const real *x, const tensor *w, int64_t N, real *y, double alpha,
-                                  bool accumulate)
+                                  bool accumulate, bool decode)
 {
     dtype       type;
     const void *v = op_weight(w, &type);
     matmul      p = product(x, v, type, N, w->s.d[0], w->s.d[1]);
 
     p.c = y;
+    p.decode = decode;
     p.alpha = alpha;
     p.accumulate = accumulate;
     op_matmul(&p);
@@ -81,6 +82,7 @@ static inline void linear_forward(const op_args *a)
 
     p.bias = a->in[2] ? a->in[2]->v : NULL;
     p.c = a->out[0]->v;
+    p.decode = a->run->decoding;
     op_matmul(&p);
 }
 
@@ -111,6 +113,7 @@ typedef struct low_rank {
     tensor       *dx, *da, *db;
     real         *h;
     double        factor;
+    bool          decode;
 } low_rank;
 
 static inline status low_rank_shape(const char *op, const tensor *x, const tensor *a, const tensor *b,
@@ -128,8 +131,8 @@ static inline void low_rank_forward(const low_rank *l, real *y)
 {
     const int64_t N = rows_in_use(l->x);
 
-    product_turned(l->x->v, l->a, N, l->h, 1, false);
-    product_turned(l->h, l->b, N, y, l->factor, true);
+    product_turned(l->x->v, l->a, N, l->h, 1, false, l->decode);
+    product_turned(l->h, l->b, N, y, l->factor, true, l->decode);
 }
 
 /* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */

@@ -8,6 +8,7 @@
  * then they are first copied, a slab at a time. */
 #include "core/cpu/matmul.h"
 
+#include "core/cpu/matmul_decode.h"
 #include "core/cpu/path.h"
 #include "core/quant.h"
 #include "core/threads.h"
@@ -273,6 +274,10 @@ void matmul_run(const matmul *p)
         return;
     if (p->k <= 0) {
         run_empty(p);
+        return;
+    }
+    if (matmul_decodes(p)) {
+        matmul_decode(p);
         return;
     }
     cut_k(&x);

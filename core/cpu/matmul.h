@@ -3,7 +3,11 @@
  *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])
  *
  * Every element is summed over k in one fixed order by one thread, whatever m, the number of threads
- * or the place of the row: a row's result does not depend on how many rows there are. */
+ * or the place of the row: a row's result does not depend on how many rows there are.
+ *
+ * With `decode`, products of up to MATMUL_DECODE_ROWS rows with a weight [n, k] take a path that reads
+ * the weight once and expands it in registers. It sums k in lanes: its bits are another path's bits, but
+ * depend neither on m (up to that number) nor on threads. Other products take no notice of the wish. */
 #ifndef CORE_CPU_MATMUL_H
 #define CORE_CPU_MATMUL_H
 
@@ -12,6 +16,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum { MATMUL_DECODE_ROWS = 64 };
 
 typedef struct matmul {
     int64_t     m, n, k;
@@ -29,6 +35,7 @@ typedef struct matmul {
     double      alpha;      /* 1 for a plain product */
     bool        accumulate; /* add to c, else overwrite */
     const float *bias;      /* [n] added once, or NULL */
+    bool        decode;     /* few rows at memory speed, in another order of k; see below */
 } matmul;
 
 /* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */

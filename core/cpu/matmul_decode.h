@@ -1,0 +1,18 @@
+/* matmul_decode: the product of a few rows with a weight [n, k], each weight read once */
+#ifndef CORE_CPU_MATMUL_DECODE_H
+#define CORE_CPU_MATMUL_DECODE_H
+
+#include "core/cpu/matmul.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* True when this path is wished for and has what it takes: few rows of f32, b turned, c in f32. */
+bool matmul_decodes(const matmul *p);
+void matmul_decode(const matmul *p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

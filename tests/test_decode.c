@@ -1,0 +1,197 @@
+/* test_decode: products of a few rows with a weight, on every instruction set that runs here, against
+ * their definition in double; rows that depend neither on their neighbours nor on threads. */
+#include "core/cpu/matmul.h"
+
+#include "core/cpu/matmul_decode.h"
+#include "core/quant.h"
+#include "core/rng.h"
+#include "core/threads.h"
+#include "tests/check.h"
+
+#include <math.h>
+
+enum { M_MOST = 20 };
+
+typedef struct trial {
+    int64_t  n, k;
+    dtype    type;
+    float   *a, *b, *bias, *start, *c; /* b: the values that `stored` stands for */
+    uint8_t *stored;
+} trial;
+
+static float *uniform(uint32_t stream, int64_t n)
+{
+    float *v = malloc((size_t)n * sizeof *v);
+
+    rng_fill_uniform(rng_key_for(11, "decode"), stream, -1, 1, v, n);
+    return v;
+}
+
+/* Random bytes, the halves that scales are made of below 2 in size and of both signs. */
+static void fill(trial *x)
+{
+    const int64_t row = dtype_row_bytes(x->type, x->k), block = dtype_block_bytes(x->type);
+    float        *v = uniform(2, x->n * row);
+
+    x->stored = malloc((size_t)(x->n * row));
+    for (int64_t i = 0; i < x->n * row; i++)
+        x->stored[i] = (uint8_t)((uint32_t)((v[i] + 1) * 65536) >> 3);
+    for (int64_t i = 0; i < x->n * row; i += block)
+        for (int64_t k = 1; k < block; k += 2)
+            if (x->type == TYPE_MXFP4)
+                x->stored[i] = 126;
+            else if (k < 4 || k >= block - 4)
+                x->stored[i + k] &= 0xBF;
+    if (x->type == TYPE_F32)
+        memcpy(x->stored, v, (size_t)(x->n * row));
+    free(v);
+    for (int64_t j = 0; j < x->n; j++)
+        quant_expand(x->type, x->stored + j * row, x->k, x->b + j * x->k);
+}
+
+static trial trial_open(int64_t n, int64_t k, dtype type)
+{
+    trial x = {.n = n, .k = k, .type = type, .a = uniform(1, M_MOST * (k + 3)), .bias = uniform(3, n),
+               .start = uniform(4, M_MOST * (n + 5)), .c = uniform(4, M_MOST * (n + 5))};
+
+    x.b = malloc((size_t)(n * k) * sizeof *x.b);
+    fill(&x);
+    return x;
+}
+
+static void trial_close(trial *x)
+{
+    free(x->a), free(x->b), free(x->bias), free(x->start), free(x->c), free(x->stored);
+}
+
+static matmul product(const trial *x, int64_t m)
+{
+    return (matmul){.m = m, .n = x->n, .k = x->k, .a = x->a, .type_a = TYPE_F32, .lda = x->k + 3,
+                    .b = x->stored, .type_b = x->type, .ldb = x->k, .b_turned = true, .c = x->c,
+                    .type_c = TYPE_F32, .ldc = x->n + 5, .alpha = 1, .decode = true};
+}
+
+/* A sum of k products in any order rounds each of them and each sum, at most 2 k times in all along
+ * one path k + 1 times; one more for alpha, two for what is added: (k + 4) 2^-24 of the absolute terms.
+ * What lies behind the columns must stay. */
+static void run_and_compare(trial *x, const matmul *p)
+{
+    ck_assert(matmul_decodes(p));
+    memcpy(x->c, x->start, (size_t)(M_MOST * p->ldc) * sizeof *x->c);
+    matmul_run(p);
+    for (int64_t i = 0; i < M_MOST; i++)
+        for (int64_t j = 0; j < p->ldc; j++) {
+            const double got = (double)x->c[i * p->ldc + j], old = (double)x->start[i * p->ldc + j];
+            if (i >= p->m || j >= p->n) {
+                ck_assert_msg(got == old, "%s %s: c[%lld, %lld] was written", matmul_path(),
+                              dtype_name(x->type), (long long)i, (long long)j);
+                continue;
+            }
+            const double added = p->accumulate ? old : 0, bias = p->bias ? (double)p->bias[j] : 0;
+            double       sum = 0, size = 0;
+            for (int64_t k = 0; k < p->k; k++) {
+                const double term = (double)x->a[i * p->lda + k] * (double)x->b[j * p->k + k];
+                sum += term;
+                size += fabs(term);
+            }
+            const double want = added + bias + p->alpha * sum;
+            const double most = (double)(p->k + 4) * 0x1p-24 *
+                                (fabs(added) + fabs(bias) + fabs(p->alpha) * size);
+            ck_assert_msg(fabs(got - want) <= most + 1e-30, "%s %s %lldx%lldx%lld: c[%lld, %lld] is %.9g, "
+                          "must be %.9g", matmul_path(), dtype_name(x->type), (long long)p->m,
+                          (long long)p->n, (long long)p->k, (long long)i, (long long)j, got, want);
+        }
+}
+
+static void on_all_paths(trial *x, int64_t m, int kind)
+{
+    const char *names[8];
+    const int   paths = matmul_paths(names);
+
+    for (int path = 0; path < paths; path++) {
+        ck_assert(matmul_use(names[path]));
+        matmul p = product(x, m);
+        p.accumulate = kind & 1;
+        p.bias = kind & 2 ? x->bias : NULL;
+        p.alpha = kind & 4 ? -0.5 : 1;
+        run_and_compare(x, &p);
+    }
+    matmul_use(NULL);
+}
+
+/* Every stored type, every number of rows, whole and odd numbers of columns; ends of k that fill no
+ * step where the type has blocks of one value; k beyond what scales are read ahead for. */
+START_TEST(test_types)
+{
+    static const int64_t sizes[][2] = {{37, 576}, {5, 2336}, {130, 32}, {3, 45}, {18, 1}, {1, 2111}};
+
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        if (!quant_is_real((dtype)t) || t == TYPE_F64)
+            continue;
+        const int64_t block = dtype_block((dtype)t);
+        for (size_t s = 0; s < COUNT_OF(sizes); s++) {
+            trial x = trial_open(sizes[s][0], (sizes[s][1] + block - 1) / block * block, (dtype)t);
+            for (int64_t m = 1; m <= 8; m++)
+                on_all_paths(&x, m, (int)(m + (int64_t)s) % 8);
+            on_all_paths(&x, M_MOST, 0);
+            trial_close(&x);
+        }
+    }
+}
+END_TEST
+
+/* The bits of a row are those that it has alone, on one thread. */
+START_TEST(test_rows_alone)
+{
+    static const dtype types[] = {TYPE_F32, TYPE_BF16, TYPE_F16, TYPE_Q8_0, TYPE_Q4_0, TYPE_Q4_1, TYPE_Q5_0};
+    const char *names[8];
+    const int   paths = matmul_paths(names);
+
+    for (size_t t = 0; t < COUNT_OF(types); t++) {
+        trial  x = trial_open(203, 1696, types[t]);
+        float *one = malloc(203 * sizeof *one);
+        for (int64_t m = 1; m <= M_MOST; m++)
+            for (int path = 0; path < paths; path++) {
+                ck_assert(matmul_use(names[path]));
+                matmul p = product(&x, m);
+                threads_set(3);
+                matmul_run(&p);
+                threads_set(1);
+                for (int64_t i = 0; i < m; i++) {
+                    matmul alone = product(&x, 1);
+                    alone.a = x.a + i * p.lda;
+                    alone.c = one;
+                    matmul_run(&alone);
+                    ck_assert_msg(memcmp(one, x.c + i * p.ldc, 203 * sizeof *one) == 0,
+                                  "%s %s: row %lld of %lld differs", names[path], dtype_name(types[t]),
+                                  (long long)i, (long long)m);
+                }
+            }
+        free(one);
+        trial_close(&x);
+    }
+    threads_set(0);
+    matmul_use(NULL);
+}
+END_TEST
+
+/* What this path is not made for goes the usual way, with the usual bits. */
+START_TEST(test_others)
+{
+    trial  x = trial_open(40, 64, TYPE_F32);
+    matmul p = product(&x, 4);
+
+    p.decode = false;
+    ck_assert(!matmul_decodes(&p));
+    p.decode = true;
+    p.m = MATMUL_DECODE_ROWS + 1;
+    ck_assert(!matmul_decodes(&p));
+    p.m = 4;
+    p.b_turned = false;
+    p.ldb = p.n = 40;
+    ck_assert(!matmul_decodes(&p));
+    trial_close(&x);
+}
+END_TEST
+
+TESTS(decode, test_types, test_rows_alone, test_others)
