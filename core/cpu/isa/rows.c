@@ -18,11 +18,11 @@
 
 enum {
     L = TILE_LANES,
-    STEP = 32,        /* values of k that are expanded together: one block */
+    STEP = DOT_STEP,  /* values of k that are expanded together: one block */
     PAIRS = STEP / (2 * L),
     CHUNK = 64,       /* blocks whose scales are read ahead */
     PART = 512,       /* values of a row that are expanded through memory, for types without kernels */
-    AHEAD = 4096      /* bytes of b that are asked for ahead of their use */
+    AHEAD = 16384      /* bytes of b that are asked for ahead of their use */
 };
 
 /* ---- expansion ------------------------------------------------------------------------------------- */
@@ -33,6 +33,12 @@ static ALWAYS_INLINE vec load(const float *x)
 
     memcpy(&v, x, sizeof v);
     return v;
+}
+
+/* Minus zero, unlike plus zero, changes no value: this is a broadcast and nothing else. */
+static ALWAYS_INLINE vec all(float x)
+{
+    return x - (vec){0};
 }
 
 static ALWAYS_INLINE int64_t step_bytes(const dtype type)
@@ -85,10 +91,10 @@ static ALWAYS_INLINE vec bfloats(const uint8_t *b)
 /* Scales of a row's blocks as f32: d and, for q4_1, m. */
 static ALWAYS_INLINE void read_scales(const dtype type, const uint8_t *b, int64_t blocks, float *scales)
 {
+#pragma GCC unroll 4
     for (int64_t i = 0; i < blocks; i++, b += step_bytes(type)) {
         const __m128 x = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)(const void *)b));
         _mm_storel_pi((__m64 *)(void *)(scales + 2 * i), x);
-        _mm_prefetch((const char *)b + AHEAD, _MM_HINT_T0);
     }
 }
 
@@ -99,7 +105,7 @@ typedef struct nibbles {
 
 static ALWAYS_INLINE nibbles block_nibbles(const dtype type, const float *scales)
 {
-    const vec d = (vec){0} + scales[0], m = type == TYPE_Q4_1 ? (vec){0} + scales[1] : (vec){0};
+    const vec d = all(scales[0]), m = type == TYPE_Q4_1 ? all(scales[1]) : (vec){0};
 #if TILE_LANES == 16
     const vec numbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return (nibbles){.d = type == TYPE_Q4_1 ? numbers * d + m : (numbers - 8) * d};
@@ -156,8 +162,8 @@ static ALWAYS_INLINE vec4 fold_four(const vec4 f[4])
 
 /* ---- dot products ----------------------------------------------------------------------------------- */
 
-/* One step of k: N rows of b at bytes b + n * row, M rows of a. scales: N rows of 2 * CHUNK. */
-static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const float *a, int64_t lda,
+/* One step of k: N rows of b at bytes b + n * row, a[M, STEP]. scales: N rows of 2 * CHUNK. */
+static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const float *a,
                                const uint8_t *b, int64_t row, const float *scales, vec sum[][DOT_ROWS])
 {
 #if NATIVE
@@ -170,7 +176,7 @@ static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const
             t[n] = block_nibbles(type, scales + n * 2 * CHUNK);
     }
 #else
-    (void)type, (void)scales;
+    (void)type, (void)scales, (void)all;
 #endif
 #pragma GCC unroll 4
     for (int p = 0; p < PAIRS; p++) {
@@ -186,7 +192,7 @@ static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const
             }
 #pragma GCC unroll 2
             for (int i = 0; i < 2; i++)
-                w[n][i] = type == TYPE_Q8_0   ? signed_bytes(r + 2 + at[i]) * scales[n * 2 * CHUNK]
+                w[n][i] = type == TYPE_Q8_0   ? signed_bytes(r + 2 + at[i]) * all(scales[n * 2 * CHUNK])
                           : type == TYPE_F16  ? halves(r + 2 * at[i])
                           : type == TYPE_BF16 ? bfloats(r + 2 * at[i])
                                               : load((const float *)(const void *)r + at[i]);
@@ -203,7 +209,7 @@ static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const
         for (int i = 0; i < 2; i++)
 #pragma GCC unroll 8
             for (int m = 0; m < M; m++) {
-                const vec x = load(a + m * lda + at[i]);
+                const vec x = load(a + m * STEP + at[i]);
 #pragma GCC unroll 4
                 for (int n = 0; n < N; n++)
                     sum[n][m] += w[n][i] * x;
@@ -211,43 +217,22 @@ static ALWAYS_INLINE void step(const dtype type, const int M, const int N, const
     }
 }
 
-/* Values of k behind the last whole step, with zeros up to it. */
-static ALWAYS_INLINE void last_step(const dot_args *d, const dtype type, const int M, const int N,
-                                    int64_t k, const float *a, const uint8_t *b, vec sum[][DOT_ROWS])
+/* Types without kernels, and what is left of a row: through memory, a part of each row at a time, as f32
+ * with zeros up to a whole step. */
+static ALWAYS_INLINE void by_parts(const dot_args *d, const dtype type, const int M, const int N, int64_t from,
+                                   const uint8_t *b, vec sum[][DOT_ROWS])
 {
-    const size_t rest = (size_t)(d->k - k);
-    float        x[DOT_ROWS * STEP] = {0}, w[4 * STEP] = {0};
-
-    for (int m = 0; m < M; m++)
-        memcpy(x + m * STEP, a + m * d->lda + k, rest * sizeof *x);
-    for (int n = 0; n < N; n++)
-        d->expand(type, b + n * d->row + k * dtype_block_bytes(type), (int64_t)rest, w + n * STEP);
-    step(TYPE_F32, M, N, x, STEP, (const uint8_t *)w, STEP * sizeof(float), NULL, sum);
-}
-
-/* Types without kernels: a part of each row in memory, then as f32. */
-static ALWAYS_INLINE void by_parts(const dot_args *d, const int M, const int N, const uint8_t *b,
-                                   vec sum[][DOT_ROWS])
-{
-    const int64_t block = dtype_block(d->type);
+    const int64_t block = dtype_block(type), bytes = dtype_block_bytes(type);
     float ALIGNED(64) w[4 * PART];
 
-    for (int64_t k = 0; k < d->k; k += PART) {
+    for (int64_t k = from; k < d->k; k += PART) {
         const int64_t part = d->k - k < PART ? d->k - k : PART, whole = (part + STEP - 1) / STEP * STEP;
         for (int n = 0; n < N; n++) {
-            d->expand(d->type, b + n * d->row + k / block * dtype_block_bytes(d->type), part, w + n * PART);
+            d->expand(type, b + n * d->row + k / block * bytes, part, w + n * PART);
             memset(w + n * PART + part, 0, (size_t)(whole - part) * sizeof *w);
         }
-        int64_t s = 0;
-        for (; s + STEP <= part; s += STEP)
-            step(TYPE_F32, M, N, d->a + k + s, d->lda, (const uint8_t *)(w + s), PART * sizeof(float), NULL,
-                 sum);
-        if (s < part) {
-            float x[DOT_ROWS * STEP] = {0};
-            for (int m = 0; m < M; m++)
-                memcpy(x + m * STEP, d->a + m * d->lda + k + s, (size_t)(part - s) * sizeof *x);
-            step(TYPE_F32, M, N, x, STEP, (const uint8_t *)(w + s), PART * sizeof(float), NULL, sum);
-        }
+        for (int64_t s = 0; s < whole; s += STEP)
+            step(TYPE_F32, M, N, d->a + (k + s) * M, (const uint8_t *)(w + s), PART * sizeof(float), NULL, sum);
     }
 }
 
@@ -257,9 +242,11 @@ static ALWAYS_INLINE void by_steps(const dot_args *d, const dtype type, const in
     const int64_t steps = d->k / STEP, bytes = step_bytes(type);
     float         scales[4 * 2 * CHUNK];
 
+    for (int64_t at = 0; at < N * d->row; at += 64)
+        __builtin_prefetch(b + AHEAD + at);
     for (int64_t s = 0; s < steps; s += CHUNK) {
         const int64_t  n_steps = steps - s < CHUNK ? steps - s : CHUNK;
-        const float   *a = d->a + s * STEP;
+        const float   *a = d->a + s * M * STEP;
         const uint8_t *at = b + s * bytes;
 #if NATIVE
         if (type == TYPE_Q4_0 || type == TYPE_Q4_1 || type == TYPE_Q8_0)
@@ -267,10 +254,10 @@ static ALWAYS_INLINE void by_steps(const dot_args *d, const dtype type, const in
                 read_scales(type, at + n * d->row, n_steps, scales + n * 2 * CHUNK);
 #endif
         for (int64_t i = 0; i < n_steps; i++)
-            step(type, M, N, a + i * STEP, d->lda, at + i * bytes, d->row, scales + 2 * i, sum);
+            step(type, M, N, a + i * M * STEP, at + i * bytes, d->row, scales + 2 * i, sum);
     }
     if (steps * STEP < d->k)
-        last_step(d, type, M, N, steps * STEP, d->a, b, sum);
+        by_parts(d, type, M, N, steps * STEP, b, sum);
 }
 
 /* Rows j .. j + N - 1 of b. type: TYPE_COUNT stands for those without kernels. */
@@ -285,7 +272,7 @@ static ALWAYS_INLINE void some_rows(const dot_args *d, const dtype type, const i
         for (int m = 0; m < M; m++)
             sum[n][m] = (vec){0};
     if (type == TYPE_COUNT)
-        by_parts(d, M, N, b, sum);
+        by_parts(d, d->type, M, N, 0, b, sum);
     else
         by_steps(d, type, M, N, b, sum);
 #pragma GCC unroll 8
