@@ -2,7 +2,6 @@
  * their definition in double; rows that depend neither on their neighbours nor on threads. */
 #include "core/cpu/matmul.h"
 
-#include "core/cpu/matmul_decode.h"
 #include "core/quant.h"
 #include "core/rng.h"
 #include "core/threads.h"
@@ -175,6 +174,51 @@ START_TEST(test_rows_alone)
 }
 END_TEST
 
+/* The low-rank part: h is a product as any other, and c is what the two products give one after the other,
+ * whatever the number of threads. */
+START_TEST(test_low_rank)
+{
+    static const int64_t sizes[][3] = {{203, 576, 16}, {40, 64, 5}, {9, 1696, 33}, {7, 45, 1}};
+    const char *names[8];
+    const int   paths = matmul_paths(names);
+
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (int path = 0; path < paths; path++) {
+            const int64_t R = sizes[s][2];
+            trial  x = trial_open(sizes[s][0], sizes[s][1], sizes[s][1] % 32 ? TYPE_F16 : TYPE_Q4_1);
+            float *a = uniform(5, R * x.k), *b = uniform(6, x.n * R), *h = uniform(7, M_MOST * R);
+            float *want_h = uniform(8, M_MOST * R), *want = uniform(9, M_MOST * (x.n + 5));
+            ck_assert(matmul_use(names[path]));
+            for (int64_t m = 1; m <= M_MOST; m += m < 8 ? 1 : 12) {
+                const matmul_low_rank low = {.a = a, .b = b, .rank = R, .factor = 1.7, .h = h};
+                matmul p = product(&x, m), down = p, up = p;
+                memcpy(want, x.c, (size_t)(M_MOST * p.ldc) * sizeof *want);
+                p.c = want;
+                matmul_run(&p);
+                down.b = a, down.type_b = TYPE_F32, down.n = R, down.c = want_h, down.ldc = R;
+                matmul_run(&down);
+                up.a = want_h, up.lda = up.ldb = up.k = R, up.b = b, up.type_b = TYPE_F32, up.c = want;
+                up.alpha = low.factor, up.accumulate = true;
+                matmul_run(&up);
+                p.c = x.c;
+                p.low_rank = &low;
+                for (int threads = 1; threads <= 3; threads++) {
+                    threads_set(threads);
+                    matmul_run(&p);
+                    ck_assert(memcmp(h, want_h, (size_t)(m * R) * sizeof *h) == 0);
+                    ck_assert_msg(memcmp(x.c, want, (size_t)(m * p.ldc) * sizeof *want) == 0,
+                                  "%s: %lld rows, rank %lld, %d threads", names[path], (long long)m,
+                                  (long long)R, threads);
+                }
+            }
+            free(a), free(b), free(h), free(want_h), free(want);
+            trial_close(&x);
+        }
+    threads_set(0);
+    matmul_use(NULL);
+}
+END_TEST
+
 /* What this path is not made for goes the usual way, with the usual bits. */
 START_TEST(test_others)
 {
@@ -194,4 +238,4 @@ START_TEST(test_others)
 }
 END_TEST
 
-TESTS(decode, test_types, test_rows_alone, test_others)
+TESTS(decode, test_types, test_rows_alone, test_low_rank, test_others)

@@ -19,7 +19,10 @@
 #define REAL_LOG logf
 #endif
 
-enum { GROUP = 2 * LANES };
+enum {
+    GROUP = 2 * LANES,
+    WORTH_THREADS = 32 << 10 /* products of q and k, when decoding, that other threads are called for */
+};
 
 status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
 {
@@ -234,10 +237,15 @@ static void forward_group(const group *g)
     write_group(g, &o, y);
 }
 
+#ifndef REAL_IS_F64
+#include "autograd/ops/attention_few.h"
+#endif
+
 typedef struct attention_job {
     const op_args *a;
     attention_view w;
     int64_t       *starts; /* [S+1]: groups before each sequence */
+    bool           in_order; /* decoding on one thread */
 } attention_job;
 
 static void forward_piece(void *context, int64_t piece)
@@ -255,6 +263,12 @@ static void forward_piece(void *context, int64_t piece)
             hi = middle;
     }
     open_group(&g, j->a, &j->w, lo, piece % j->w.Hk, number - j->starts[lo]);
+#ifndef REAL_IS_F64
+    if (j->a->run->decoding && g.rows <= DOT_ROWS) {
+        forward_few(&g, j->in_order);
+        return;
+    }
+#endif
     forward_group(&g);
 }
 
@@ -272,7 +286,14 @@ void op_attention_fwd_cpu(const op_args *a)
         j.starts[s + 1] = j.starts[s] + groups_of(&j.w, s);
     }
     CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= rows_in_use(a->in[0]));
-    threads_run(j.starts[j.w.S] * j.w.Hk, forward_piece, &j);
+    const int64_t pieces = j.starts[j.w.S] * j.w.Hk;
+    j.in_order = a->run->decoding && (threads_count() == 1 ||
+                                      j.w.k_offsets[j.w.S] * a->in[0]->s.d[1] < WORTH_THREADS);
+    if (j.in_order)
+        for (int64_t i = 0; i < pieces; i++)
+            forward_piece(&j, i);
+    else
+        threads_run(pieces, forward_piece, &j);
 }
 
 /* ---- backward ----------------------------------------------------------------------------------- */

@@ -73,7 +73,7 @@ static inline status linear_shape(const char *op, const op_args *a, shape *out)
     return STATUS_OK;
 }
 
-static inline void linear_forward(const op_args *a)
+static inline matmul linear_product(const op_args *a)
 {
     dtype         type;
     const tensor *w = a->in[1];
@@ -83,6 +83,13 @@ static inline void linear_forward(const op_args *a)
     p.bias = a->in[2] ? a->in[2]->v : NULL;
     p.c = a->out[0]->v;
     p.decode = a->run->decoding;
+    return p;
+}
+
+static inline void linear_forward(const op_args *a)
+{
+    const matmul p = linear_product(a);
+
     op_matmul(&p);
 }
 
@@ -133,6 +140,25 @@ static inline void low_rank_forward(const low_rank *l, real *y)
 
     product_turned(l->x->v, l->a, N, l->h, 1, false, l->decode);
     product_turned(l->h, l->b, N, y, l->factor, true, l->decode);
+}
+
+/* Decoding does the linear product and its low-rank part together. False: it is not decoding. */
+static inline bool low_rank_decode(const op_args *a, const low_rank *l)
+{
+#ifndef REAL_IS_F64
+    matmul p = linear_product(a);
+
+    if (!matmul_decodes(&p) || l->a->type != TYPE_F32 || l->b->type != TYPE_F32)
+        return false;
+    const matmul_low_rank low = {.a = l->a->v, .b = l->b->v, .rank = l->a->s.d[0], .factor = l->factor,
+                                 .h = l->h};
+    p.low_rank = &low;
+    op_matmul(&p);
+    return true;
+#else
+    (void)a, (void)l;
+    return false;
+#endif
 }
 
 /* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */

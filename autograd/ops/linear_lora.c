@@ -21,6 +21,8 @@ void op_linear_lora_fwd_cpu(const op_args *a)
 {
     const low_rank l = low_rank_of(a);
 
+    if (low_rank_decode(a, &l))
+        return;
     linear_forward(a);
     low_rank_forward(&l, a->out[0]->v);
 }

@@ -270,6 +270,7 @@ void matmul_run(const matmul *p)
 
     CHECK(p->type_a == TYPE_F32 || p->type_a == TYPE_BF16);
     CHECK(p->type_c == TYPE_F32 || p->type_c == TYPE_BF16);
+    CHECK(!p->low_rank || matmul_decodes(p));
     if (p->m <= 0 || p->n <= 0)
         return;
     if (p->k <= 0) {

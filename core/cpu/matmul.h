@@ -17,7 +17,15 @@
 extern "C" {
 #endif
 
-enum { MATMUL_DECODE_ROWS = 64 };
+enum { MATMUL_DECODE_ROWS = 24 };
+
+/* c += factor (a A^T) B^T, beside a product that takes the decode path; all in f32. */
+typedef struct matmul_low_rank {
+    const float *a, *b; /* A [rank, k], B [n, rank] */
+    int64_t      rank;
+    double       factor;
+    float       *h;     /* [m, rank], written */
+} matmul_low_rank;
 
 typedef struct matmul {
     int64_t     m, n, k;
@@ -35,11 +43,15 @@ typedef struct matmul {
     double      alpha;      /* 1 for a plain product */
     bool        accumulate; /* add to c, else overwrite */
     const float *bias;      /* [n] added once, or NULL */
-    bool        decode;     /* few rows at memory speed, in another order of k; see below */
+    bool        decode;     /* few rows at memory speed, in another order of k; see above */
+    const matmul_low_rank *low_rank; /* or NULL; not NULL only where matmul_decodes */
 } matmul;
 
 /* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */
 void matmul_run(const matmul *p);
+
+/* True when p takes the decode path: it is wished for, rows are few and f32, b is turned, c is f32. */
+bool matmul_decodes(const matmul *p);
 
 /* The same definition in f64 for gradient checks: a, b, c, bias are double, types are ignored. */
 void matmul_run_f64(const matmul *p);

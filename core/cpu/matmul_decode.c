@@ -1,18 +1,25 @@
 /* matmul_decode: rows of the weight in pieces, each of them against all rows of a
  *
- * Pieces are cut by the weight's size alone. Within a piece, blocks of rows that stay in the first-level
- * cache meet the rows of a, at most DOT_ROWS at a time. */
+ * Pieces are long runs of the weight, so that memory is read ahead well. Within a piece, blocks of rows
+ * that stay in the first-level cache meet the rows of a, at most DOT_ROWS at a time.
+ *
+ * A low-rank part goes along in the same run: its first pieces make h = a A^T, and whoever has finished
+ * rows of c waits for h and adds their share of h B^T. Pieces are taken in order, so h is on its way. */
 #include "core/cpu/matmul_decode.h"
 
 #include "core/cpu/path.h"
 #include "core/threads.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum {
-    SLOT_ROWS = 3,    /* of threads_scratch */
-    PIECE = 32 << 10, /* weights of a piece: about 1.5 microseconds */
-    BLOCK = 16        /* rows of b that are together in the first-level cache */
+    SLOT_LOW = 2, SLOT_ROWS = 3, /* of threads_scratch */
+    PIECE = 512 << 10,  /* weights of a piece at most: long runs of memory are read faster */
+    SMALL = 8 << 10,    /* and at least */
+    ROWS = 4,           /* rows of b that kernels take at once */
+    BLOCK = 16          /* rows of b that are together in the first-level cache */
 };
 
 typedef struct decoding {
@@ -24,9 +31,20 @@ typedef struct decoding {
     int64_t         group; /* rows of a that go together */
 } decoding;
 
+typedef struct decode_job {
+    decoding    whole, down, up; /* the product; h = a A^T; c += factor h B^T */
+    int64_t     downs;           /* pieces of down; 0: no low-rank part */
+    _Atomic int64_t left;        /* of them */
+} decode_job;
+
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
 }
 
 /* c = (c or 0) + bias + alpha * sums, n columns from j on */
@@ -60,10 +78,9 @@ static void run_block(const decoding *x, int64_t j, int64_t n)
     }
 }
 
-static void run_piece(void *context, int64_t piece)
+static void run_rows(const decoding *x, int64_t piece)
 {
-    const decoding *x = context;
-    const int64_t   from = piece * x->rows, to = smaller(x->p->n, from + x->rows);
+    const int64_t from = piece * x->rows, to = smaller(x->p->n, from + x->rows);
 
     for (int64_t j = from; j < to; j += BLOCK)
         run_block(x, j, smaller(BLOCK, to - j));
@@ -92,7 +109,7 @@ static void order_group(const matmul *p, int64_t i0, int64_t m, float *out)
 }
 
 /* One row without a rest is read where it lies. */
-static void order_rows(decoding *x)
+static void order_rows(decoding *x, int slot)
 {
     const matmul *p = x->p;
     const int64_t row = x->steps * DOT_STEP;
@@ -100,19 +117,73 @@ static void order_rows(decoding *x)
     x->a = p->a;
     if (p->m == 1 && p->k == row)
         return;
-    float *out = threads_scratch(SLOT_ROWS, (size_t)(p->m * row) * sizeof *out);
+    float *out = threads_scratch(slot, (size_t)(p->m * row) * sizeof *out);
     for (int64_t i = 0; i < p->m; i += x->group)
         order_group(p, i, smaller(x->group, p->m - i), out + i * row);
     x->a = out;
 }
 
+/* As many pieces as there are threads, or a multiple: no sum goes over the border of a piece. */
+static int64_t piece_rows(const matmul *p)
+{
+    const int64_t threads = threads_count(), weights = p->n * p->k;
+    const int64_t pieces = 2 * threads * divide_up(weights, 2 * threads * PIECE), least = divide_up(SMALL, p->k);
+    const int64_t rows = divide_up(divide_up(p->n, pieces), ROWS) * ROWS;
+
+    return rows > least ? rows : least;
+}
+
+static decoding decoding_of(const matmul *p, int64_t rows)
+{
+    const int64_t groups = divide_up(p->m, DOT_ROWS);
+
+    return (decoding){.p = p, .s = path_tiles(), .steps = divide_up(p->k, DOT_STEP), .rows = rows,
+                      .group = divide_up(p->m, groups)};
+}
+
+static void await_low_rank(decode_job *j)
+{
+    for (int round = 1; atomic_load_explicit(&j->left, memory_order_acquire) > 0; round++)
+        if (round % 256 == 0)
+            sched_yield();
+}
+
+static void run_piece(void *context, int64_t piece)
+{
+    decode_job *j = context;
+
+    if (piece < j->downs) {
+        run_rows(&j->down, piece);
+        atomic_fetch_sub_explicit(&j->left, 1, memory_order_release);
+        return;
+    }
+    run_rows(&j->whole, piece - j->downs);
+    if (j->downs == 0)
+        return;
+    await_low_rank(j);
+    decoding up = j->up;
+    order_rows(&up, SLOT_LOW);
+    run_rows(&up, piece - j->downs);
+}
+
 void matmul_decode(const matmul *p)
 {
-    const int64_t groups = (p->m + DOT_ROWS - 1) / DOT_ROWS, rows = PIECE / p->k / BLOCK * BLOCK;
-    decoding      x = {.p = p, .s = path_tiles(), .steps = (p->k + DOT_STEP - 1) / DOT_STEP};
+    const matmul_low_rank *l = p->low_rank;
+    decode_job             j = {.whole = decoding_of(p, piece_rows(p))};
+    matmul                 down, up;
 
-    x.group = (p->m + groups - 1) / groups;
-    x.rows = rows > BLOCK ? rows : BLOCK;
-    order_rows(&x);
-    threads_run((p->n + x.rows - 1) / x.rows, run_piece, &x);
+    order_rows(&j.whole, SLOT_ROWS);
+    if (l && l->rank > 0) {
+        down = (matmul){.m = p->m, .n = l->rank, .k = p->k, .b = l->a, .type_b = TYPE_F32, .ldb = p->k,
+                        .c = l->h, .ldc = l->rank, .alpha = 1};
+        up = (matmul){.m = p->m, .n = p->n, .k = l->rank, .a = l->h, .lda = l->rank, .b = l->b,
+                      .type_b = TYPE_F32, .ldb = l->rank, .c = p->c, .ldc = p->ldc, .alpha = l->factor,
+                      .accumulate = true};
+        j.down = decoding_of(&down, divide_up(divide_up(l->rank, threads_count()), ROWS) * ROWS);
+        j.down.a = j.whole.a;
+        j.up = decoding_of(&up, j.whole.rows);
+        j.downs = divide_up(l->rank, j.down.rows);
+        atomic_init(&j.left, j.downs);
+    }
+    threads_run(j.downs + divide_up(p->n, j.whole.rows), run_piece, &j);
 }

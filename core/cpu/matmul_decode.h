@@ -8,8 +8,7 @@
 extern "C" {
 #endif
 
-/* True when this path is wished for and has what it takes: few rows of f32, b turned, c in f32. */
-bool matmul_decodes(const matmul *p);
+/* For products that matmul_decodes. */
 void matmul_decode(const matmul *p);
 
 #ifdef __cplusplus

@@ -22,7 +22,7 @@ enum {
     PAIRS = STEP / (2 * L),
     CHUNK = 64,       /* blocks whose scales are read ahead */
     PART = 512,       /* values of a row that are expanded through memory, for types without kernels */
-    AHEAD = 16384      /* bytes of b that are asked for ahead of their use */
+    AHEAD = 4096      /* bytes of b that are asked for ahead of their use */
 };
 
 /* ---- expansion ------------------------------------------------------------------------------------- */
@@ -236,14 +236,29 @@ static ALWAYS_INLINE void by_parts(const dot_args *d, const dtype type, const in
     }
 }
 
+/* The last n values of f32 rows, whole vectors; each goes to the lane that a whole step puts it in. */
+static ALWAYS_INLINE void last_vectors(const int M, const int N, const float *a, const float *b, int64_t row,
+                                       int64_t n, vec sum[][DOT_ROWS])
+{
+    for (int64_t k = 0; k < n; k += L)
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) {
+            const vec x = load(a + m * STEP + k);
+#pragma GCC unroll 4
+            for (int r = 0; r < N; r++)
+                sum[r][m] += load(b + r * row + k) * x;
+        }
+}
+
 static ALWAYS_INLINE void by_steps(const dot_args *d, const dtype type, const int M, const int N,
                                    const uint8_t *b, vec sum[][DOT_ROWS])
 {
     const int64_t steps = d->k / STEP, bytes = step_bytes(type);
     float         scales[4 * 2 * CHUNK];
 
-    for (int64_t at = 0; at < N * d->row; at += 64)
-        __builtin_prefetch(b + AHEAD + at);
+    if (d->row == steps * bytes) /* rows lie one behind the other */
+        for (int64_t at = 0; at < N * d->row; at += 64)
+            __builtin_prefetch(b + AHEAD + at);
     for (int64_t s = 0; s < steps; s += CHUNK) {
         const int64_t  n_steps = steps - s < CHUNK ? steps - s : CHUNK;
         const float   *a = d->a + s * M * STEP;
@@ -256,7 +271,12 @@ static ALWAYS_INLINE void by_steps(const dot_args *d, const dtype type, const in
         for (int64_t i = 0; i < n_steps; i++)
             step(type, M, N, a + i * M * STEP, at + i * bytes, d->row, scales + 2 * i, sum);
     }
-    if (steps * STEP < d->k)
+    if (steps * STEP == d->k)
+        return;
+    if (type == TYPE_F32 && d->k % L == 0)
+        last_vectors(M, N, d->a + steps * M * STEP, (const float *)(const void *)b + steps * STEP,
+                     d->row / (int64_t)sizeof(float), d->k % STEP, sum);
+    else
         by_parts(d, type, M, N, steps * STEP, b, sum);
 }
 
