@@ -210,6 +210,12 @@ START_TEST(test_low_rank)
                                   "%s: %lld rows, rank %lld, %d threads", names[path], (long long)m,
                                   (long long)R, threads);
                 }
+                p.b = NULL; /* alone: what is added lies on what is there */
+                p.c = want;
+                matmul_run(&p);
+                up.c = x.c;
+                matmul_run(&up);
+                ck_assert(memcmp(x.c, want, (size_t)(m * p.ldc) * sizeof *want) == 0);
             }
             free(a), free(b), free(h), free(want_h), free(want);
             trial_close(&x);

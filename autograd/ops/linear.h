@@ -15,14 +15,13 @@ static inline matmul product(const real *x, const void *w, dtype type, int64_t m
 
 /* y[N,M] (+)= alpha x[N,K] w[M,K]^T */
 static inline void product_turned(const real *x, const tensor *w, int64_t N, real *y, double alpha,
-                                  bool accumulate, bool decode)
+                                  bool accumulate)
 {
     dtype       type;
     const void *v = op_weight(w, &type);
     matmul      p = product(x, v, type, N, w->s.d[0], w->s.d[1]);
 
     p.c = y;
-    p.decode = decode;
     p.alpha = alpha;
     p.accumulate = accumulate;
     op_matmul(&p);
@@ -133,32 +132,37 @@ static inline status low_rank_shape(const char *op, const tensor *x, const tenso
     return STATUS_OK;
 }
 
-/* y += factor h b^T */
-static inline void low_rank_forward(const low_rank *l, real *y)
-{
-    const int64_t N = rows_in_use(l->x);
-
-    product_turned(l->x->v, l->a, N, l->h, 1, false, l->decode);
-    product_turned(l->h, l->b, N, y, l->factor, true, l->decode);
-}
-
-/* Decoding does the linear product and its low-rank part together. False: it is not decoding. */
-static inline bool low_rank_decode(const op_args *a, const low_rank *l)
+/* Decoding: the low-rank part in one run beside the product p, or alone when p has no b. False: it is
+ * not decoding. */
+static inline bool low_rank_decode(const low_rank *l, matmul p)
 {
 #ifndef REAL_IS_F64
-    matmul p = linear_product(a);
+    const matmul_low_rank low = {.a = l->a->v, .b = l->b->v, .rank = l->a->s.d[0], .factor = l->factor,
+                                 .h = l->h};
 
     if (!matmul_decodes(&p) || l->a->type != TYPE_F32 || l->b->type != TYPE_F32)
         return false;
-    const matmul_low_rank low = {.a = l->a->v, .b = l->b->v, .rank = l->a->s.d[0], .factor = l->factor,
-                                 .h = l->h};
     p.low_rank = &low;
     op_matmul(&p);
     return true;
 #else
-    (void)a, (void)l;
+    (void)l, (void)p;
     return false;
 #endif
+}
+
+/* y += factor h b^T */
+static inline void low_rank_forward(const low_rank *l, real *y)
+{
+    const int64_t N = rows_in_use(l->x);
+    matmul        alone = product(l->x->v, NULL, REAL_TYPE, N, l->b->s.d[0], l->x->s.d[1]);
+
+    alone.c = y;
+    alone.decode = l->decode;
+    if (low_rank_decode(l, alone))
+        return;
+    product_turned(l->x->v, l->a, N, l->h, 1, false);
+    product_turned(l->h, l->b, N, y, l->factor, true);
 }
 
 /* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */

@@ -21,7 +21,7 @@ void op_linear_lora_fwd_cpu(const op_args *a)
 {
     const low_rank l = low_rank_of(a);
 
-    if (low_rank_decode(a, &l))
+    if (low_rank_decode(&l, linear_product(a)))
         return;
     linear_forward(a);
     low_rank_forward(&l, a->out[0]->v);

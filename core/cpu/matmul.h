@@ -19,7 +19,8 @@ extern "C" {
 
 enum { MATMUL_DECODE_ROWS = 24 };
 
-/* c += factor (a A^T) B^T, beside a product that takes the decode path; all in f32. */
+/* c += factor (a A^T) B^T, beside a product that takes the decode path, or, when that has no b, alone: c
+ * then stays and gets no bias. All in f32. */
 typedef struct matmul_low_rank {
     const float *a, *b; /* A [rank, k], B [n, rank] */
     int64_t      rank;

@@ -18,6 +18,7 @@ enum {
     SLOT_LOW = 2, SLOT_ROWS = 3, /* of threads_scratch */
     PIECE = 512 << 10,  /* weights of a piece at most: long runs of memory are read faster */
     SMALL = 8 << 10,    /* and at least */
+    ASKED = 8 << 10,    /* values of B that are asked for early: 32 KB */
     ROWS = 4,           /* rows of b that kernels take at once */
     BLOCK = 16          /* rows of b that are together in the first-level cache */
 };
@@ -141,6 +142,16 @@ static decoding decoding_of(const matmul *p, int64_t rows)
                       .group = divide_up(p->m, groups)};
 }
 
+/* Rows of B that will be wanted when those of the product are done. */
+static void ask_for_rows(const decoding *x, int64_t piece)
+{
+    const float  *b = x->p->b;
+    const int64_t from = piece * x->rows * x->p->k, to = smaller(x->p->n, (piece + 1) * x->rows) * x->p->k;
+
+    for (int64_t i = from; i < to && i < from + ASKED; i += 16)
+        __builtin_prefetch(b + i);
+}
+
 static void await_low_rank(decode_job *j)
 {
     for (int round = 1; atomic_load_explicit(&j->left, memory_order_acquire) > 0; round++)
@@ -157,7 +168,10 @@ static void run_piece(void *context, int64_t piece)
         atomic_fetch_sub_explicit(&j->left, 1, memory_order_release);
         return;
     }
-    run_rows(&j->whole, piece - j->downs);
+    if (j->downs > 0)
+        ask_for_rows(&j->up, piece - j->downs);
+    if (j->whole.p->b)
+        run_rows(&j->whole, piece - j->downs);
     if (j->downs == 0)
         return;
     await_low_rank(j);
