@@ -1,7 +1,9 @@
 /* test_decode: products of a few rows with a weight, on every instruction set that runs here, against
- * their definition in double; rows that depend neither on their neighbours nor on threads. */
+ * their definition in double; rows that depend neither on their neighbours nor on threads; attention
+ * of single queries over pages against the f64 tape. */
 #include "core/cpu/matmul.h"
 
+#include "autograd/ops.h"
 #include "core/quant.h"
 #include "core/rng.h"
 #include "core/threads.h"
@@ -70,9 +72,8 @@ static matmul product(const trial *x, int64_t m)
                     .type_c = TYPE_F32, .ldc = x->n + 5, .alpha = 1, .decode = true};
 }
 
-/* A sum of k products in any order rounds each of them and each sum, at most 2 k times in all along
- * one path k + 1 times; one more for alpha, two for what is added: (k + 4) 2^-24 of the absolute terms.
- * What lies behind the columns must stay. */
+/* A product goes through its own rounding and at most k of the sums', one more for alpha, two for what
+ * is added: (k + 4) 2^-24 of the absolute terms. What lies behind the columns must stay. */
 static void run_and_compare(trial *x, const matmul *p)
 {
     ck_assert(matmul_decodes(p));
@@ -225,6 +226,127 @@ START_TEST(test_low_rank)
 }
 END_TEST
 
+/* ---- attention ---------------------------------------------------------------------------------------- */
+
+enum { HEADS = 6, KV_HEADS = 2, SEQUENCES = 3, PAGES = 8, LONGEST = PAGES * 32 };
+
+typedef struct scene {
+    int64_t D;
+    float  *q, *k, *v;
+    double *q64, *k64, *v64;
+    int32_t q_offsets[SEQUENCES + 1], k_offsets[SEQUENCES + 1], start[SEQUENCES], blocks[SEQUENCES * PAGES];
+} scene;
+
+static double *widened(const float *x, int64_t n)
+{
+    double *out = malloc((size_t)n * sizeof *out);
+
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (double)x[i];
+    return out;
+}
+
+/* A sequence of one page and less, one that ends with a page, a long one; pages in any order. */
+static scene scene_open(int64_t D)
+{
+    static const int32_t lengths[SEQUENCES] = {5, 64, 231};
+    const int64_t        rows = SEQUENCES * LONGEST;
+    scene                x = {.D = D};
+
+    x.q = uniform(21, SEQUENCES * HEADS * D);
+    x.k = uniform(22, rows * KV_HEADS * D);
+    x.v = uniform(23, rows * KV_HEADS * D);
+    x.q64 = widened(x.q, SEQUENCES * HEADS * D);
+    x.k64 = widened(x.k, rows * KV_HEADS * D);
+    x.v64 = widened(x.v, rows * KV_HEADS * D);
+    for (int32_t s = 0; s < SEQUENCES; s++) {
+        x.q_offsets[s + 1] = s + 1;
+        x.k_offsets[s + 1] = x.k_offsets[s] + lengths[s];
+        x.start[s] = lengths[s] - 1;
+        for (int32_t b = 0; b < PAGES; b++)
+            x.blocks[s * PAGES + b] = (b * SEQUENCES + s) * 5 % (SEQUENCES * PAGES);
+    }
+    return x;
+}
+
+static void scene_close(scene *x)
+{
+    free(x->q), free(x->k), free(x->v), free(x->q64), free(x->k64), free(x->v64);
+}
+
+static void attend(scene *x, dtype type, bool decoding, const attention_options *o, void *y, void *lse)
+{
+    const int64_t rows = SEQUENCES * LONGEST, C = KV_HEADS * x->D;
+    const bool    wide = type == TYPE_F64;
+    const tensor  q = {.s = shape_2(SEQUENCES, HEADS * x->D), .type = type, .v = wide ? (void *)x->q64 : x->q};
+    const tensor  k = {.s = shape_2(rows, C), .type = type, .v = wide ? (void *)x->k64 : x->k};
+    const tensor  v = {.s = shape_2(rows, C), .type = type, .v = wide ? (void *)x->v64 : x->v};
+    const tensor  qo = {.s = shape_1(SEQUENCES + 1), .type = TYPE_I32, .v = x->q_offsets};
+    const tensor  ko = {.s = shape_1(SEQUENCES + 1), .type = TYPE_I32, .v = x->k_offsets};
+    const tensor  start = {.s = shape_1(SEQUENCES), .type = TYPE_I32, .v = x->start};
+    const tensor  blocks = {.s = shape_2(SEQUENCES, PAGES), .type = TYPE_I32, .v = x->blocks};
+    arena         step;
+    tape         *t;
+    var          *sums;
+
+    ck_assert(arena_open(&step, "step", 1 << 24) == STATUS_OK && tape_open(&t, type) == STATUS_OK);
+    var *out = ag_attention(t, tape_input(t, &q), tape_input(t, &k), tape_input(t, &v), tape_input(t, &qo),
+                            tape_input(t, &ko), tape_input(t, &start), tape_input(t, &blocks), o, &sums);
+    tape_keep(t, out);
+    tape_keep(t, sums);
+    ck_assert(tape_plan(t, NULL, RECOMPUTE_NONE) == STATUS_OK && tape_bind(t, &step) == STATUS_OK);
+    tape_set_run(t, &(op_run){.decoding = decoding});
+    tape_forward(t);
+    memcpy(y, out->t.v, (size_t)(SEQUENCES * HEADS * x->D) * (wide ? 8 : 4));
+    memcpy(lse, sums->t.v, (size_t)(SEQUENCES * HEADS) * (wide ? 8 : 4));
+    tape_close(t);
+    arena_close(&step);
+}
+
+/* With u = 2^-24 and all values below 1: a score is D products, scaled before, its error at most
+ * e = (D + 2) u D scale, and 4 u of it for tanh (cap times 3 ulp). Shares change by a factor of
+ * 1 +- (2 e + 4 u), the sums of n of them and of values add n u each way; values are below 1. */
+START_TEST(test_attention)
+{
+    static const int64_t sizes[] = {64, 40, 20, 128};
+    const char *names[8];
+    const int   paths = matmul_paths(names);
+
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (int kind = 0; kind < 3; kind++) {
+            const int64_t D = sizes[s];
+            scene  x = scene_open(D);
+            attention_options o = {.heads = HEADS, .kv_heads = KV_HEADS, .causal = true,
+                                   .window = kind == 1 ? 70 : 0, .scale = 1 / sqrt((double)D),
+                                   .softcap = kind == 2 ? 2 : 0};
+            double want[SEQUENCES * HEADS * 128], want_lse[SEQUENCES * HEADS];
+            float  got[SEQUENCES * HEADS * 128], lse[SEQUENCES * HEADS], one[SEQUENCES * HEADS * 128];
+            attend(&x, TYPE_F64, false, &o, want, want_lse);
+            const double e = (double)((D + 2) * D) * 0x1p-24 * o.scale + 8 * 0x1p-24;
+            const double most = 2 * e + (2 * LONGEST + 8) * 0x1p-24;
+            for (int path = 0; path < paths; path++) {
+                ck_assert(matmul_use(names[path]));
+                threads_set(3);
+                attend(&x, TYPE_F32, true, &o, got, lse);
+                for (int64_t i = 0; i < SEQUENCES * HEADS * D; i++)
+                    ck_assert_msg(fabs((double)got[i] - want[i]) <= most, "%s: D %lld, kind %d: y[%lld] is %g, "
+                                  "must be %g", names[path], (long long)D, kind, (long long)i,
+                                  (double)got[i], want[i]);
+                for (int64_t i = 0; i < SEQUENCES * HEADS; i++)
+                    ck_assert(fabs((double)lse[i] - want_lse[i]) <= most + fabs(want_lse[i]) * 0x1p-23);
+                threads_set(1);
+                attend(&x, TYPE_F32, true, &o, one, lse);
+                ck_assert(memcmp(one, got, (size_t)(SEQUENCES * HEADS * D) * sizeof *got) == 0);
+            }
+            scene_close(&x);
+        }
+    threads_set(0);
+    matmul_use(NULL);
+}
+END_TEST
+
+/* ---- the rest ----------------------------------------------------------------------------------------- */
+
 /* What this path is not made for goes the usual way, with the usual bits. */
 START_TEST(test_others)
 {
@@ -244,4 +366,4 @@ START_TEST(test_others)
 }
 END_TEST
 
-TESTS(decode, test_types, test_rows_alone, test_low_rank, test_others)
+TESTS(decode, test_types, test_rows_alone, test_low_rank, test_attention, test_others)

@@ -96,37 +96,55 @@ static real few_softmax(real *RESTRICT s, int64_t n, real *largest)
     return total;
 }
 
-/* y[r, d ..] of up to four rows for one vector of channels */
-static ALWAYS_INLINE void few_mix_vector(const few *f, int64_t r0, int64_t d, const real inverse[])
+enum { FEW_VECTORS = LANES >= 16 ? 4 : 2 }; /* of channels: four rows' sums stay in registers */
+
+/* y[r, d ..] of up to four rows for some vectors of channels, the last of them `width` wide */
+static ALWAYS_INLINE void few_mix_part(const few *f, int64_t r0, int64_t d, const int vectors, size_t width,
+                                       const real inverse[])
 {
     const group  *g = f->g;
-    const int64_t D = g->w->D, stride = g->w->Hk * D, rows = f->m - r0 < 4 ? f->m - r0 : 4;
-    const int64_t width = D - d < LANES ? D - d : LANES;
+    const int64_t stride = g->w->Hk * g->w->D, rows = f->m - r0 < 4 ? f->m - r0 : 4;
     const real   *s[4];
-    lanes         sum[4] = {{0}};
+    lanes         sum[4][FEW_VECTORS];
     real         *y = g->a->out[0]->v;
 
-    for (int64_t r = 0; r < 4; r++)
+    for (int64_t r = 0; r < 4; r++) {
         s[r] = f->s + (r0 + (r < rows ? r : rows - 1)) * f->ld;
+        for (int c = 0; c < vectors; c++)
+            sum[r][c] = (lanes){0};
+    }
     for (int32_t j = g->from; j < g->to; j += PAGE) {
         const keys  t = keys_at(g, j);
         const real *v = t.v + d;
-        for (int64_t i = 0; i < t.n; i++, v += stride) {
-            const int64_t at = j - g->from + i;
-            lanes         x = {0};
-            if (width == LANES)
-                LOAD(x, v);
-            else
-                memcpy(&x, v, (size_t)width * sizeof *v);
+        for (int64_t i = j - g->from; i < j - g->from + t.n; i++, v += stride)
 #pragma GCC unroll 4
-            for (int r = 0; r < 4; r++)
-                sum[r] += x * s[r][at];
+            for (int c = 0; c < vectors; c++) {
+                lanes x = {0};
+                memcpy(&x, v + c * LANES, vectors == 1 ? width * sizeof *v : sizeof x);
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++)
+                    sum[r][c] += x * s[r][i];
+            }
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int c = 0; c < vectors; c++) {
+            sum[r][c] *= inverse[r0 + r];
+            memcpy(y + place_of(g, f->first + r0 + r) + d + c * LANES, &sum[r][c],
+                   vectors == 1 ? width * sizeof *y : sizeof sum[r][c]);
         }
-    }
-    for (int64_t r = 0; r < rows; r++) {
-        sum[r] *= inverse[r0 + r];
-        memcpy(y + place_of(g, f->first + r0 + r) + d, &sum[r], (size_t)width * sizeof *y);
-    }
+}
+
+static void few_mix(const few *f, int64_t r0, const real inverse[])
+{
+    const int64_t D = f->g->w->D;
+    int64_t       d = 0;
+
+    for (; d + FEW_VECTORS * LANES <= D; d += FEW_VECTORS * LANES)
+        few_mix_part(f, r0, d, FEW_VECTORS, LANES, inverse);
+    for (; d + LANES <= D; d += LANES)
+        few_mix_part(f, r0, d, 1, LANES, inverse);
+    if (d < D)
+        few_mix_part(f, r0, d, 1, (size_t)(D - d), inverse);
 }
 
 static void few_rows(const few *f)
@@ -143,8 +161,7 @@ static void few_rows(const few *f)
         lse[row_of(g, f->first + r) * g->w->H + head_of(g, f->first + r)] = largest + REAL_LOG(sum);
     }
     for (int64_t r = 0; r < f->m; r += 4)
-        for (int64_t d = 0; d < g->w->D; d += LANES)
-            few_mix_vector(f, r, d, inverse);
+        few_mix(f, r, inverse);
 }
 
 static void forward_few(const group *g, bool in_order)
