@@ -1,11 +1,14 @@
 /* attention_few: the forward of a group with few rows, as in decoding: keys are read once, row by row
  *
  * Scores are products of a few rows with the keys' rows, the softmax is taken over all keys at once,
- * and values are added up in lanes of channels. Included by attention.c. */
+ * and values are added up in lanes of channels. In f32 only. */
 #ifndef AUTOGRAD_OPS_ATTENTION_FEW_H
 #define AUTOGRAD_OPS_ATTENTION_FEW_H
 
+#include "autograd/ops/attention_group.h"
 #include "core/cpu/path.h"
+
+#ifndef REAL_IS_F64
 
 /* Rows first .. first + m - 1 of a group; scores [m, ld], ld whole vectors. */
 typedef struct few {
@@ -16,7 +19,7 @@ typedef struct few {
 } few;
 
 /* q[steps, m, DOT_STEP]: scaled, zeros behind D */
-static void few_load(const few *f)
+static inline void few_load(const few *f)
 {
     const int64_t D = f->g->w->D;
     const real   *x = f->g->a->in[0]->v;
@@ -31,14 +34,14 @@ static void few_load(const few *f)
 }
 
 /* Asks for `width` channels of n keys or values. */
-static void few_ahead(const real *x, int64_t n, int64_t width, int64_t stride)
+static inline void few_ahead(const real *x, int64_t n, int64_t width, int64_t stride)
 {
     for (int64_t i = 0; i < n; i++, x += stride)
         for (int64_t d = 0; d < width; d += 64 / (int64_t)sizeof *x)
             __builtin_prefetch(x + d);
 }
 
-static void few_scores(const few *f)
+static inline void few_scores(const few *f)
 {
     const group    *g = f->g;
     const int64_t   D = g->w->D, n = g->to - g->from, stride = g->w->Hk * D;
@@ -74,7 +77,7 @@ static void few_scores(const few *f)
 typedef VECTOR(int32_t, LANE_BYTES) bits;
 
 /* s[n] becomes exp(s - largest); whole vectors. Returns the sum. */
-static real few_softmax(real *RESTRICT s, int64_t n, real *largest)
+static inline real few_softmax(real *RESTRICT s, int64_t n, real *largest)
 {
     lanes m = (lanes){0} - (real)INFINITY, sum = {0}, x;
     real  most = -(real)INFINITY, total = 0;
@@ -134,7 +137,7 @@ static ALWAYS_INLINE void few_mix_part(const few *f, int64_t r0, int64_t d, cons
         }
 }
 
-static void few_mix(const few *f, int64_t r0, const real inverse[])
+static inline void few_mix(const few *f, int64_t r0, const real inverse[])
 {
     const int64_t D = f->g->w->D;
     int64_t       d = 0;
@@ -147,7 +150,7 @@ static void few_mix(const few *f, int64_t r0, const real inverse[])
         few_mix_part(f, r0, d, 1, (size_t)(D - d), inverse);
 }
 
-static void few_rows(const few *f)
+static inline void few_rows(const few *f)
 {
     const group *g = f->g;
     real        *lse = g->a->out[1]->v, inverse[DOT_ROWS];
@@ -164,7 +167,7 @@ static void few_rows(const few *f)
         few_mix(f, r, inverse);
 }
 
-static void forward_few(const group *g, bool in_order)
+static inline void forward_few(const group *g, bool in_order)
 {
     const int64_t most = g->a->in[6] ? g->w->n_blocks * PAGE : g->a->in[1]->s.d[0];
     const int64_t D = (g->w->D + DOT_STEP - 1) / DOT_STEP * DOT_STEP, padded = (most + LANES - 1) / LANES * LANES;
@@ -178,4 +181,5 @@ static void forward_few(const group *g, bool in_order)
     }
 }
 
+#endif
 #endif
