@@ -32,8 +32,10 @@ var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor)
 {
     var          *in[] = {y, x, a, b};
     const op_attr attr = {.lora = {factor}};
+    var          *both = tape_reads(t, y, 0, x) ? tape_extend(t, y, OP_linear, OP_linear_lora, 2, in + 2, &attr)
+                                                : NULL;
 
-    return tape_apply(t, OP_lora, 4, in, &attr);
+    return both ? both : tape_apply(t, OP_lora, 4, in, &attr);
 }
 
 var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor)

@@ -215,6 +215,36 @@ var *tape_apply(tape *t, op_code op, int n_in, var *const *in, const op_attr *at
     return &n->out[0]->v;
 }
 
+bool tape_reads(const tape *t, const var *y, int i, const var *x)
+{
+    if (t->error != STATUS_OK || y->producer < 0)
+        return false;
+    const node *n = &t->nodes[y->producer];
+    return i < n->n_in && n->in[i] && &n->in[i]->v == x;
+}
+
+var *tape_extend(tape *t, var *y, op_code from, op_code to, int n_extra, var *const *extra,
+                 const op_attr *attr)
+{
+    shape out[OP_OUT_MAX] = {{0}};
+    node *n = t->n_nodes > 0 ? &t->nodes[t->n_nodes - 1] : NULL;
+
+    if (t->error != STATUS_OK || !n || n->op != from || y != &n->out[0]->v || n->block != t->block)
+        return NULL;
+    CHECK(op_rows[to].n_in == n->n_in + n_extra && op_rows[to].n_out == n->n_out);
+    n->op = to;
+    n->attr = *attr;
+    for (int i = 0; i < n_extra; i++) {
+        n->in[n->n_in++] = slot_of(extra[i]);
+        n->out[0]->v.wanted |= extra[i]->wanted;
+    }
+    const status s = infer(t, n, out);
+    if (s != STATUS_OK)
+        return tape_fail(t, s);
+    CHECK(shape_equal(out[0], n->out[0]->v.t.s));
+    return y;
+}
+
 var *tape_output(tape *t, var *first, int i)
 {
     if (t->error != STATUS_OK)

@@ -42,6 +42,15 @@ var *tape_input(tape *t, const tensor *x);
 var *tape_tensor(tape *t, const tensor *x);
 var *tape_param(tape *t, const tensor *x, tensor *grad);
 
+/* True when input i of the operation that makes y is x. */
+bool tape_reads(const tape *t, const var *y, int i, const var *x);
+
+/* Turns the newest operation into another one that computes more in one go: y must be the only result of
+ * the newest operation, a `from`, and nothing else may read it; it becomes a `to` with further inputs.
+ * NULL, with nothing changed, when y is not that. */
+var *tape_extend(tape *t, var *y, op_code from, op_code to, int n_extra, var *const *extra,
+                 const op_attr *attr);
+
 /* Recording, used by ag_* functions. Absent inputs are NULL. */
 var *tape_apply(tape *t, op_code op, int n_in, var *const *in, const op_attr *attr);
 var *tape_output(tape *t, var *first, int i); /* output i of the operation that made `first` */

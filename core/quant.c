@@ -5,6 +5,10 @@
  * byte, value i lies in the low and value i + (half the group) in the high half. */
 #include "core/quant.h"
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include <string.h>
 
 static uint32_t bits_of(float x)
@@ -61,7 +65,8 @@ uint16_t f32_to_f16(float x)
 float f16_to_f32(uint16_t x)
 {
     const uint32_t sign = (uint32_t)(x & 0x8000u) << 16, m = x & 0x7FFFu;
-    const uint32_t normal = m < 0x7C00u ? (m << 13) + 0x38000000u : m << 13 | 0x7F800000u;
+    const uint32_t quiet = m > 0x7C00u ? 0x400000u : 0; /* as the processors' instruction has it */
+    const uint32_t normal = m < 0x7C00u ? (m << 13) + 0x38000000u : m << 13 | 0x7F800000u | quiet;
 
     return float_of(sign | (m < 0x400u ? bits_of((float)m * 0x1p-24f) : normal));
 }
@@ -73,7 +78,11 @@ static ALWAYS_INLINE uint16_t u16_at(const uint8_t *p)
 
 static ALWAYS_INLINE float half_at(const uint8_t *p)
 {
+#if defined(__F16C__)
+    return _cvtsh_ss(u16_at(p));
+#else
     return f16_to_f32(u16_at(p));
+#endif
 }
 
 /* Plain types, as blocks of one value. */
@@ -100,26 +109,44 @@ static ALWAYS_INLINE void block_f16(const uint8_t *b, float *out)
     *out = half_at(b);
 }
 
+typedef VECTOR(uint8_t, 16) bytes16;
+typedef VECTOR(int32_t, 64) ints16;
+typedef VECTOR(float, 64) floats16;
+
+/* The low and the high halves of 16 bytes as numbers. */
+static ALWAYS_INLINE void half_bytes(const uint8_t *q, floats16 *low, floats16 *high)
+{
+    bytes16 v;
+
+    memcpy(&v, q, sizeof v);
+    *low = __builtin_convertvector(__builtin_convertvector(v & 15, ints16), floats16);
+    *high = __builtin_convertvector(__builtin_convertvector(v >> 4, ints16), floats16);
+}
+
 /* q4_0: d, 16 bytes; (q - 8) * d */
 static ALWAYS_INLINE void block_q4_0(const uint8_t *b, float *out)
 {
     const float d = half_at(b);
+    floats16    low, high;
 
-    for (int i = 0; i < 16; i++) {
-        out[i] = (float)((b[2 + i] & 15) - 8) * d;
-        out[i + 16] = (float)((b[2 + i] >> 4) - 8) * d;
-    }
+    half_bytes(b + 2, &low, &high);
+    low = (low - 8) * d;
+    high = (high - 8) * d;
+    memcpy(out, &low, sizeof low);
+    memcpy(out + 16, &high, sizeof high);
 }
 
 /* q4_1: d, m, 16 bytes; q * d + m */
 static ALWAYS_INLINE void block_q4_1(const uint8_t *b, float *out)
 {
     const float d = half_at(b), m = half_at(b + 2);
+    floats16    low, high;
 
-    for (int i = 0; i < 16; i++) {
-        out[i] = (float)(b[4 + i] & 15) * d + m;
-        out[i + 16] = (float)(b[4 + i] >> 4) * d + m;
-    }
+    half_bytes(b + 4, &low, &high);
+    low = low * d + m;
+    high = high * d + m;
+    memcpy(out, &low, sizeof low);
+    memcpy(out + 16, &high, sizeof high);
 }
 
 static ALWAYS_INLINE uint32_t u32_at(const uint8_t *p)

@@ -238,7 +238,7 @@ void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), voi
 
 /* ---- scratch ------------------------------------------------------------------------------------------- */
 
-enum { SLOTS = 4 };
+enum { SLOTS = 5 };
 
 static struct {
     void  *v;

@@ -24,7 +24,7 @@ void threads_set(int n);
 void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), void *context);
 
 /* Scratch of the calling thread, at least `bytes` at a 64-byte boundary, kept between calls and
- * grown when needed (slot 0 .. 3: a caller's nested needs). Contents are unspecified. Growing is an
+ * grown when needed (slot 0 .. 4: a caller's nested needs). Contents are unspecified. Growing is an
  * allocation: kernels ask for the same sizes every step, so it happens in the first step only. */
 void *threads_scratch(int slot, size_t bytes);
 

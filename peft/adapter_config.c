@@ -8,6 +8,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,29 @@ static status check_targets(const cJSON *list, const model *m, const char *what)
     return STATUS_OK;
 }
 
+/* The same for an expression: it must not select an embedding. */
+static status check_expression(const cJSON *expression, const model *m, const char *what)
+{
+    if (!cJSON_IsString(expression) || strcmp(expression->valuestring, "all-linear") == 0)
+        return STATUS_OK;
+    for (int i = 0; i < m->n_tensors; i++) {
+        const model_weight *w = &m->tensors[i];
+        char                name[512];
+        bool                selects = false, site = false;
+        if (w->value.s.n != 2 || !text_ends(w->name, ".weight") || strlen(w->name) >= sizeof name)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(strlen(w->name) - strlen(".weight")), w->name);
+        for (int k = 0; k < m->n_sites && !site; k++)
+            site = strcmp(m->sites[k].checkpoint, name) == 0;
+        if (!site)
+            TRY(expression_selects(expression->valuestring, name, what, &selects));
+        if (selects)
+            return fail(STATUS_UNSUPPORTED, "%s: target_modules '%s' selects %s, which is no linear site",
+                        what, expression->valuestring, name);
+    }
+    return STATUS_OK;
+}
+
 /* What target_modules or exclude_modules says of a site. */
 static status modules_select(const cJSON *modules, const site *s, const char *what, bool *selects)
 {
@@ -91,6 +115,18 @@ static status modules_select(const cJSON *modules, const site *s, const char *wh
         return STATUS_OK;
     }
     return expression_selects(modules->valuestring, s->checkpoint, what, selects);
+}
+
+/* A whole name in the list selects its module whatever layers_to_transform says. */
+static bool named_whole(const cJSON *list, const char *name)
+{
+    const cJSON *item;
+
+    if (cJSON_IsArray(list))
+        cJSON_ArrayForEach(item, list)
+            if (cJSON_IsString(item) && strcmp(item->valuestring, name) == 0)
+                return true;
+    return false;
 }
 
 static bool block_selected(const cJSON *layers, int block)
@@ -131,6 +167,8 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
         targets = own = cJSON_Parse(text);
     }
     s = check_targets(targets, m, what);
+    if (s == STATUS_OK)
+        s = check_expression(targets, m, what);
     *names = arena_take(a, (size_t)m->n_sites, sizeof **names);
     if (!*names)
         s = STATUS_MEMORY;
@@ -140,7 +178,9 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
         s = modules_select(targets, &m->sites[i], what, &in);
         if (s == STATUS_OK)
             s = modules_select(exclude, &m->sites[i], what, &out);
-        if (s == STATUS_OK && in && !out && block_selected(layers, m->sites[i].block))
+        const bool here = named_whole(targets, m->sites[i].checkpoint) ||
+                          block_selected(layers, m->sites[i].block);
+        if (s == STATUS_OK && in && !out && here)
             (*names)[(*n)++] = m->sites[i].checkpoint;
     }
     cJSON_Delete(own);

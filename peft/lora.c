@@ -10,11 +10,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct lora_options {
     int64_t     rank;
     double      alpha, dropout;
     bool        rslora;
+    bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
 } lora_options;
@@ -82,7 +84,7 @@ static status from_patterns(const key_map *map, const char *name, double *value)
 
 static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
 {
-    const int64_t most = s->in < s->out ? s->in : s->out;
+    const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
     TRY(from_patterns(&o->rank_pattern, s->checkpoint, &r));
@@ -91,19 +93,6 @@ static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank
         return fail(STATUS_SHAPE, "lora: rank is %.0f, must be 1..%lld", r, (long long)most);
     *rank = (int64_t)r;
     *scale = o->rslora ? alpha / sqrt(r) : alpha / r;
-    return STATUS_OK;
-}
-
-static status tune_bias(const peft_attach *at, model_weight *bias, const char *suffix)
-{
-    tuned *x;
-
-    if (!bias || bias->grad)
-        return STATUS_OK;
-    TRY(peft_tuned(at, suffix, bias->value.s, INIT_COPY, arena_copy(at->p->a, &bias->value,
-                   sizeof bias->value), &x));
-    bias->value = x->value;
-    bias->grad = &x->grad;
     return STATUS_OK;
 }
 
@@ -118,9 +107,24 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
     TRY(rank_and_scale(o, at->s, &rank, &l->scale));
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), INIT_KAIMING, NULL, &l->a));
     TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), INIT_ZERO, NULL, &l->b));
-    if (strcmp(o->bias, "none") != 0)
-        TRY(tune_bias(at, at->s->bias, "base_layer.bias"));
+    if (strcmp(o->bias, "none") != 0 && at->s->bias)
+        TRY(peft_in_place(at, at->s->bias, "base_layer.bias"));
     *state = l;
+    return STATUS_OK;
+}
+
+/* bias: all trains the biases of the other sites too. */
+static status lora_beside(peft *p, int module, const void *options)
+{
+    const lora_options *o = options;
+
+    if (strcmp(o->bias, "all") != 0)
+        return STATUS_OK;
+    for (int i = 0; i < p->m->n_sites; i++) {
+        const peft_attach at = {.p = p, .module = module, .s = &p->m->sites[i]};
+        if (at.s->bias && !peft_sits(p, module, at.s))
+            TRY_IN(peft_in_place(&at, at.s->bias, "bias"), "in %s", at.s->name);
+    }
     return STATUS_OK;
 }
 
@@ -156,6 +160,17 @@ static int64_t lora_count(const site *s, const void *options)
     if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
     return rank * (s->in + s->out) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
+}
+
+static int64_t lora_count_beside(const peft *p, int module, const void *options)
+{
+    const lora_options *o = options;
+    int64_t             n = 0;
+
+    for (int i = 0; i < p->m->n_sites && strcmp(o->bias, "all") == 0; i++)
+        if (p->m->sites[i].bias && !peft_sits(p, module, &p->m->sites[i]))
+            n += p->m->sites[i].out;
+    return n;
 }
 
 static void add_map(cJSON *config, const char *name, const key_map *map)
@@ -213,7 +228,7 @@ static status read_map(const cJSON *config, const char *name, arena *a, key_map 
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_dora",       "use_qalora",           "lora_bias",      "fan_in_fan_out",
+        "use_dora",       "use_qalora",           "lora_bias",
         "trainable_token_indices", "alora_invocation_tokens", "layer_replication", "target_parameters",
         "use_bdlora",     "modules_to_save",      "kasa_config",    "velora_config",
         "monteclora_config", "arrow_config"};
@@ -229,7 +244,7 @@ static status refuse_other_flavours(const cJSON *config, const char *what)
     if (cJSON_IsString(init)) {
         static const char *const residual[] = {"pissa", "olora", "corda", "mica", "loftq"};
         for (size_t i = 0; i < COUNT_OF(residual); i++)
-            if (strncmp(init->valuestring, residual[i], strlen(residual[i])) == 0)
+            if (strncasecmp(init->valuestring, residual[i], strlen(residual[i])) == 0)
                 return fail(STATUS_UNSUPPORTED,
                             "%s: init_lora_weights is '%s', which changes the trunk when it is "
                             "loaded; convert the adapter to an ordinary LoRA first",
@@ -242,7 +257,7 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
 {
     lora_options *o = options;
 
-    *o = (lora_options){.rank = 8, .alpha = 8, .bias = "none"};
+    *o = (lora_options){.rank = 8, .alpha = 8, .bias = "none", .any_rank = true};
     TRY(refuse_other_flavours(config, what));
     TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
@@ -268,9 +283,11 @@ const peft_method peft_lora = {
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,
+    .beside = lora_beside,
     .forward = lora_forward,
     .merge = lora_merge,
     .count = lora_count,
+    .count_beside = lora_count_beside,
     .write_config = lora_write_config,
     .read_config = lora_read_config,
 };

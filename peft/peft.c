@@ -69,6 +69,22 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init
     return STATUS_OK;
 }
 
+status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix)
+{
+    tuned *x;
+
+    for (int i = 0; i < at->p->n_tuned; i++)
+        if (at->p->tensors[i].place == w)
+            return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
+    CHECK(w->value.type == TYPE_F32);
+    TRY(peft_tuned(at, suffix, w->value.s, INIT_COPY, NULL, &x));
+    x->place = w;
+    x->kept = w->value;
+    x->from = &x->kept;
+    w->grad = at->p->modules[at->module].trains ? &x->grad : NULL;
+    return STATUS_OK;
+}
+
 static status check_name(const peft *p, const char *name)
 {
     for (int i = 0; i < p->n_modules; i++)
@@ -119,6 +135,8 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     for (int i = 0; i < p->m->n_sites; i++)
         if (match[i])
             TRY_IN(sit_down(p, p->n_modules - 1, &p->m->sites[i]), "in module %s", name);
+    if (method->beside)
+        TRY_IN(method->beside(p, p->n_modules - 1, options), "in module %s", name);
     return STATUS_OK;
 }
 
@@ -147,6 +165,18 @@ static void start_tensor(const peft *p, const tuned *x)
     }
 }
 
+/* Tuned values that stand in for trunk tensors come to their places, or the trunk gets its own back. */
+static void stand_in(peft *p, bool in)
+{
+    for (int i = 0; i < p->n_tuned; i++) {
+        tuned *x = &p->tensors[i];
+        if (!x->place)
+            continue;
+        x->place->value = in ? x->value : x->kept;
+        x->place->grad = in && p->modules[x->module].trains ? &x->grad : NULL;
+    }
+}
+
 status peft_allocate(peft *p, arena *memory)
 {
     TRY_TAKE(p->values, memory, p->size);
@@ -155,6 +185,7 @@ status peft_allocate(peft *p, arena *memory)
         p->tensors[i].value.v = p->values + p->tensors[i].first;
         start_tensor(p, &p->tensors[i]);
     }
+    stand_in(p, true);
     return STATUS_OK;
 }
 
@@ -175,6 +206,7 @@ void peft_detach(peft *p)
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_unhang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    stand_in(p, false);
 }
 
 void peft_attach_again(peft *p)
@@ -182,6 +214,23 @@ void peft_attach_again(peft *p)
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_hang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    stand_in(p, true);
+}
+
+const tensor *peft_stand_in(const peft *p, const char *name)
+{
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place && strcmp(p->tensors[i].place->name, name) == 0)
+            return &p->tensors[i].value;
+    return NULL;
+}
+
+bool peft_sits(const peft *p, int module, const site *s)
+{
+    for (int k = 0; k < p->modules[module].n_sites; k++)
+        if (p->modules[module].at[k] == s)
+            return true;
+    return false;
 }
 
 status peft_merged_weight(const peft *p, const site *s, float *w)

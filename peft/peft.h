@@ -26,6 +26,8 @@ typedef struct tuned {
     const tensor *from;  /* INIT_COPY */
     int64_t       first; /* place in the flat buffers, in values; a multiple of 16 */
     tensor        value, grad;
+    model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
+    tensor        kept;  /* what the trunk has there */
 } tuned;
 
 enum peft_trait {
@@ -45,6 +47,9 @@ typedef struct peft_attach {
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
                   const tensor *from, tuned **out);
 
+/* Tunes a copy of a trunk's tensor (a bias) in its place. Two modules on one tensor are refused. */
+status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix);
+
 typedef struct peft_method {
     const char       *name;
     uint32_t          sites; /* site_kind bits it can sit on */
@@ -53,14 +58,17 @@ typedef struct peft_method {
     const char       *help; /* one sentence with the paper */
     /* Takes place at a site: registers tensors, makes the state for the hooks. */
     status (*attach)(const peft_attach *at, const void *options, void **state);
+    /* After the last site: what it trains beside its sites. May be NULL. */
+    status (*beside)(peft *p, int module, const void *options);
     /* Hooks of layers/site.h; NULL where the method does nothing. */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
     /* w [out, in] += what the module adds there. */
     status (*merge)(const site *s, const void *state, float *w);
-    /* Values it trains at a site: the closed formula. */
+    /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);
+    int64_t (*count_beside)(const peft *p, int module, const void *options);
     /* adapter_config.json: adds the method's fields, and reads them back. */
     status (*write_config)(const void *options, cJSON *config);
     status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
@@ -116,6 +124,12 @@ void peft_attach_again(peft *p);
 
 /* w [out, in] of a site as f32, with every module's part added. */
 status peft_merged_weight(const peft *p, const site *s, float *w);
+
+/* The tuned values in the place of the trunk's tensor of that name; NULL when it has its own. */
+const tensor *peft_stand_in(const peft *p, const char *name);
+
+/* The module sits on the site. */
+bool peft_sits(const peft *p, int module, const site *s);
 
 /* ---- files: peft/adapter.c ------------------------------------------------------------------- */
 

@@ -72,6 +72,7 @@ static status add_weight(merge *m, const weight *w)
     const int64_t     n = shape_count(w->t.s);
     safetensors_item *item = &m->items[m->n];
     const bool        merged = s && has_module(m->s.p, s);
+    const tensor     *tuned_here = peft_stand_in(m->s.p, w->name);
     const dtype       type = m->as_stored ? (plain(w->t.type) ? w->t.type : TYPE_F32) : m->type;
     float            *v;
     void             *stored;
@@ -80,10 +81,13 @@ static status add_weight(merge *m, const weight *w)
         return STATUS_OK;
     *item = (safetensors_item){.name = w->name, .t = w->t};
     m->n++;
-    if (!merged && w->t.type == type)
+    if (!merged && !tuned_here && w->t.type == type)
         return STATUS_OK;
     TRY_TAKE(v, &m->s.trunk, n);
-    quant_expand(w->t.type, w->t.v, n, v);
+    if (tuned_here)
+        memcpy(v, tuned_here->v, (size_t)n * sizeof *v);
+    else
+        quant_expand(w->t.type, w->t.v, n, v);
     if (merged)
         TRY(peft_merged_weight(m->s.p, s, v));
     for (int64_t i = 0; i < n; i++)

@@ -75,7 +75,10 @@ static void print_sites(const peft *p, const module *m, FILE *out)
             fprintf(out, "    %-8s %4d sites of [%lld, %lld]  %12lld values\n", kind, same,
                     (long long)s->out, (long long)s->in, (long long)values);
     }
-    (void)p;
+    const int64_t beside =
+        m->method->count_beside ? m->method->count_beside(p, (int)(m - p->modules), m->options) : 0;
+    if (beside)
+        fprintf(out, "    beside its sites %25lld values\n", (long long)beside);
 }
 
 static void print_modules(const peft *p, FILE *out)

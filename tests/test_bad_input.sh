@@ -296,7 +296,8 @@ adapter
 rm "$work/adapter/$file"
 refuses_adapter "$work/adapter/$file"
 tab=$'\t'
-for change in "s/\"r\":${tab}4/\"r\": 40/=rank is 40, must be 1..32" "s/\"r\":${tab}4/\"r\": 5/=must be [5, 32]" \
+for change in "s/\"r\":${tab}4/\"r\": 40/=must be [40, 32]" \
+    "s/\"r\":${tab}4/\"r\": 65/=rank is 65, must be 1..64" "s/\"r\":${tab}4/\"r\": 5/=must be [5, 32]" \
     "s/\"r\":${tab}4/\"r\": -1/=r is -1" "s/\"LORA\"/\"FOO\"/=peft_type is 'FOO'" \
     "s/\"lora_alpha\":${tab}8/\"lora_alpha\": \"x\"/=lora_alpha is text" "\$d=not valid JSON" \
     "s/q_proj/q_projj/=target_modules names 'q_projj'"; do

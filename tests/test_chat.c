@@ -1,16 +1,10 @@
-/* chat: golden conversations, the language of templates, bounds, random damage */
-#include "core/file.h"
+/* chat: the language of templates, bounds, random damage */
 #include "core/json.h"
 #include "data/chat.h"
 #include "data/tokenizer.h"
 #include "tests/helpers.h"
 
 static arena work;
-
-static const cJSON *get(const cJSON *o, const char *key)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, key);
-}
 
 static cJSON *parse(const char *json)
 {
@@ -34,73 +28,6 @@ static status render(const char *text, const cJSON *messages, bool prompt, char 
 
     return chat_render(&work, text, strlen(text), messages, prompt, &extras, out, &n);
 }
-
-/* ---- golden ---- */
-
-static void check_golden(const tokenizer *t, const cJSON *c)
-{
-    const char *template_text = tokenizer_chat_template(t);
-    const bool prompt = cJSON_IsTrue(get(c, "add_generation_prompt"));
-    char *text;
-    size_t n;
-    token_list ids;
-    chat_span *spans;
-    int64_t n_spans, i = 0;
-
-    MUST(chat_render(&work, template_text, strlen(template_text), get(c, "messages"), prompt, NULL,
-                     &text, &n));
-    ck_assert_str_eq(text, get(c, "text")->valuestring);
-    MUST(tokenizer_encode(t, &work, text, n, false, &ids));
-    const cJSON *want = get(c, "ids")->child;
-    for (; want && i < ids.n; want = want->next)
-        ck_assert_int_eq(ids.ids[i++], want->valueint);
-    ck_assert(!want && i == ids.n);
-
-    const cJSON *span = get(c, "assistant_token_spans")->child;
-    MUST(chat_render_spans(&work, template_text, strlen(template_text), get(c, "messages"), NULL,
-                           &text, &n, &spans, &n_spans));
-    for (i = 0; i < n_spans; i++, span = span->next) {
-        int64_t begin = 0, end;
-        while (ids.begin[begin] < spans[i].begin)
-            begin++;
-        for (end = begin; end < ids.n && ids.end[end] <= spans[i].end; end++)
-            continue;
-        ck_assert_ptr_nonnull(span);
-        ck_assert_int_eq(begin, span->child->valueint);
-        ck_assert_int_eq(end, span->child->next->valueint);
-    }
-    ck_assert_ptr_null(span);
-}
-
-START_TEST(golden_conversations)
-{
-    const char *golden = golden_folder();
-    char folder[64];
-    tokenizer *t;
-    cJSON *root;
-
-    if (!golden)
-        SKIP("no golden folder");
-    MUST(arena_open(&work, "work", (size_t)1 << 28));
-    test_folder(folder);
-    const char *from = arena_printf(&work, "%s/tokenizers/smollm2", golden);
-    ck_assert_int_eq(system(arena_printf(&work,
-                                         "zcat '%s/tokenizer.json.gz' > '%s/tokenizer.json' && "
-                                         "cp '%s/chat_template.jinja' '%s'",
-                                         from, folder, from, folder)),
-                     0);
-    MUST(tokenizer_open(&work, folder, &t));
-    ck_assert_ptr_nonnull(tokenizer_chat_template(t));
-    MUST(json_read(arena_printf(&work, "%s/chat.json", from), &root));
-    ck_assert_int_ge(cJSON_GetArraySize(root), 5);
-    for (const cJSON *c = root->child; c; c = c->next)
-        check_golden(t, c);
-    cJSON_Delete(root);
-    tokenizer_close(t);
-    MUST(folder_remove_tree(folder));
-    arena_close(&work);
-}
-END_TEST
 
 /* ---- the language: what Jinja2 with trim_blocks and lstrip_blocks gives ---- */
 
@@ -387,5 +314,5 @@ START_TEST(random_damage)
 }
 END_TEST
 
-TESTS(chat, golden_conversations, language_is_jinja2, wrong_templates_are_refused,
+TESTS(chat, language_is_jinja2, wrong_templates_are_refused,
       styles_of_other_families, random_damage)

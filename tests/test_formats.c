@@ -1,5 +1,4 @@
-/* formats: safetensors, GGUF, expansion of stored types, trunks on disk; against the golden files
- */
+/* formats: safetensors, GGUF, half precision, digests; golden containers are tests/with_golden_gguf.c */
 #include "tests/helpers.h"
 
 #include "core/gguf.h"
@@ -21,46 +20,6 @@ static const char *golden(const char *name)
 {
     return arena_printf(&setup, "%s/%s", golden_folder(), name);
 }
-
-static float *expanded(const tensor *t)
-{
-    const int64_t n = shape_count(t->s);
-    float        *out = arena_take(&setup, (size_t)n, sizeof *out);
-
-    ck_assert_ptr_nonnull(out);
-    quant_expand(t->type, t->v, n, out);
-    return out;
-}
-
-START_TEST(stored_types_expand_bit_for_bit)
-{
-    safetensors expected;
-    int         n = 0;
-
-    if (!golden_folder())
-        SKIP("no golden files");
-    begin();
-    MUST(safetensors_open(&setup, golden("gguf/types/expected.safetensors"), &expected));
-    for (int t = 0; t < TYPE_COUNT; t++) {
-        const safetensors_entry *want = safetensors_find(&expected, dtype_name((dtype)t));
-        gguf                     g;
-        if (!want)
-            continue;
-        MUST(gguf_open(&setup, golden(arena_printf(&setup, "gguf/types/%s.gguf", want->name)), &g));
-        const gguf_tensor *w = gguf_find_tensor(&g, "w");
-        ck_assert_ptr_nonnull(w);
-        ck_assert_int_eq(w->t.type, t);
-        ck_assert(shape_equal(w->t.s, want->t.s));
-        ck_assert_msg(memcmp(expanded(&w->t), want->v, want->bytes) == 0, "%s differs", want->name);
-        gguf_close(&g);
-        n++;
-    }
-    ck_assert_int_eq(n, 16);
-    ck_assert_int_eq(n, expected.n);
-    safetensors_close(&expected);
-    arena_close(&setup);
-}
-END_TEST
 
 START_TEST(half_precision_rounds_to_even)
 {
@@ -88,107 +47,6 @@ START_TEST(half_precision_rounds_to_even)
     ck_assert_float_eq(f16_to_f32(0x7BFF), 65504);
     ck_assert_uint_eq(f32_to_bf16(1.00390625f), 0x3F80); /* 1 + 2^-8: halfway, to even */
     ck_assert_uint_eq(f32_to_bf16(1.01171875f), 0x3F82); /* 1 + 3 * 2^-8 */
-}
-END_TEST
-
-static const char *const kind_names[GGUF_KINDS] = {
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
-
-static void check_value(const gguf_value *v, const char *kind, const cJSON *want)
-{
-    int64_t   i;
-    uint64_t  u;
-    double    d;
-    bool      b;
-    gguf_text t;
-
-    ck_assert_str_eq(kind_names[v->kind], kind);
-    if (v->kind == GGUF_ARRAY) {
-        const uint8_t *at = NULL;
-        const cJSON   *values = cJSON_GetObjectItem(want, "values");
-        const char    *of = cJSON_GetObjectItem(want, "of")->valuestring;
-        gguf_value     item;
-        int            n = 0;
-        ck_assert_str_eq(kind_names[v->of], of);
-        ck_assert_int_eq((int)v->n, cJSON_GetArraySize(values));
-        for (; gguf_next(v, &at, &item); n++)
-            check_value(&item, of, cJSON_GetArrayItem(values, n));
-        ck_assert_int_eq(n, (int)v->n);
-    } else if (v->kind == GGUF_TEXT) {
-        const char *text;
-        size_t      length;
-        MUST(json_text(&setup, want, &text, &length));
-        ck_assert(gguf_as_text(v, &t) && t.n == length && memcmp(t.v, text, length) == 0);
-    } else if (v->kind == GGUF_U64)
-        ck_assert(gguf_as_u64(v, &u) && u == strtoull(want->valuestring, NULL, 10));
-    else if (v->kind == GGUF_I64)
-        ck_assert(gguf_as_int(v, &i) && i == strtoll(want->valuestring, NULL, 10));
-    else if (v->kind == GGUF_BOOL)
-        ck_assert(gguf_as_bool(v, &b) && b == cJSON_IsTrue(want));
-    else if (v->kind == GGUF_F32)
-        ck_assert(gguf_as_double(v, &d) && d == (double)(float)want->valuedouble);
-    else if (v->kind == GGUF_F64)
-        ck_assert(gguf_as_double(v, &d) && d == want->valuedouble);
-    else
-        ck_assert(gguf_as_int(v, &i) && (double)i == want->valuedouble);
-}
-
-static void check_container(const char *path, const cJSON *want)
-{
-    const cJSON *list = cJSON_GetObjectItem(want, "metadata"), *item;
-    gguf         g;
-    int64_t      n = 0;
-
-    MUST(gguf_open(&setup, path, &g));
-    ck_assert_int_eq(g.n_pairs, cJSON_GetArraySize(list));
-    ck_assert_int_eq((int)g.alignment, cJSON_GetObjectItem(want, "alignment")->valueint);
-    cJSON_ArrayForEach(item, list)
-    {
-        const char *key = cJSON_GetObjectItem(item, "key")->valuestring;
-        ck_assert_str_eq(g.pairs[n++].key, key);
-        check_value(gguf_find(&g, key), cJSON_GetObjectItem(item, "type")->valuestring,
-                    cJSON_GetObjectItem(item, "value"));
-    }
-    n = 0;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItem(want, "tensors"))
-    {
-        const gguf_tensor *t = gguf_find_tensor(&g, cJSON_GetObjectItem(item, "name")->valuestring);
-        const cJSON       *sizes = cJSON_GetObjectItem(item, "shape");
-        const cJSON       *values = cJSON_GetObjectItem(item, "values");
-        ck_assert_ptr_nonnull(t);
-        ck_assert_int_eq(t->t.s.n, cJSON_GetArraySize(sizes));
-        for (int i = 0; i < t->t.s.n; i++)
-            ck_assert_int_eq(t->t.s.d[i], cJSON_GetArrayItem(sizes, i)->valueint);
-        const float *f = expanded(&t->t);
-        ck_assert_int_eq(shape_count(t->t.s), cJSON_GetArraySize(values));
-        for (int i = 0; i < shape_count(t->t.s); i++)
-            ck_assert_float_eq(f[i], (float)cJSON_GetArrayItem(values, i)->valuedouble);
-        n++;
-    }
-    ck_assert_int_eq(g.n_tensors, n);
-    gguf_close(&g);
-}
-
-START_TEST(gguf_metadata_are_read)
-{
-    cJSON *want;
-    gguf   g;
-
-    if (!golden_folder())
-        SKIP("no golden files");
-    begin();
-    MUST(json_read(golden("gguf/metadata.json"), &want));
-    check_container(golden("gguf/metadata.gguf"), want);
-    cJSON_Delete(want);
-
-    MUST(gguf_open(&setup, golden("gguf/version2.gguf"), &g));
-    ck_assert_uint_eq(g.version, 2);
-    ck_assert_int_ge(g.n_tensors, 1);
-    gguf_close(&g);
-    MUST(gguf_open(&setup, golden("gguf/no_tensors.gguf"), &g));
-    ck_assert_int_eq(g.n_tensors, 0);
-    gguf_close(&g);
-    arena_close(&setup);
 }
 END_TEST
 
@@ -349,6 +207,6 @@ START_TEST(sha256_is_the_standard_one)
 }
 END_TEST
 
-TESTS(formats, stored_types_expand_bit_for_bit, half_precision_rounds_to_even,
-      gguf_metadata_are_read, gguf_getters_say_what_is_wrong, safetensors_round_trip,
+TESTS(formats, half_precision_rounds_to_even,
+      gguf_getters_say_what_is_wrong, safetensors_round_trip,
       safetensors_writer_refuses, sha256_is_the_standard_one)

@@ -74,8 +74,16 @@ static void define(trial *x)
             }
             const double old = p->accumulate ? (double)x->start[i * p->ldc + j] : 0;
             const double bias = p->bias ? (double)p->bias[j] : 0;
-            x->want[i * p->n + j] = old + p->alpha * sum + bias;
-            x->size[i * p->n + j] = fabs(old) + fabs(p->alpha) * size + fabs(bias);
+            double thin = 0, thin_size = 0;
+            for (int64_t k = 0; p->thin && k < p->thin->k; k++) {
+                const matmul_thin *h = p->thin;
+                const double       t = (double)((const float *)h->a)[i * h->lda + k] *
+                                 (double)((const float *)h->b)[h->b_turned ? j * h->ldb + k : k * h->ldb + j];
+                thin += h->alpha * t;
+                thin_size += fabs(h->alpha * t);
+            }
+            x->want[i * p->n + j] = old + p->alpha * sum + bias + thin;
+            x->size[i * p->n + j] = fabs(old) + fabs(p->alpha) * size + fabs(bias) + thin_size;
         }
 }
 
@@ -109,7 +117,7 @@ static void trial_close(trial *x)
 static void must_agree(trial *x, const char *what)
 {
     const matmul *p = &x->p;
-    const double  unit = (double)(p->k + 3) * 0x1p-24;
+    const double  unit = (double)(p->k + 3 + (p->thin ? p->thin->k + 2 : 0)) * 0x1p-24;
 
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->ldc; j++) {
@@ -175,6 +183,45 @@ START_TEST(test_stored_types)
             trial_close(&x);
         }
     }
+}
+END_TEST
+
+/* A thin product rides along, also one that is longer than a panel, and beside k = 0. */
+START_TEST(test_thin)
+{
+    static const int64_t sizes[][4] = {{7, 50, 30, 4}, {70, 200, 600, 16}, {9, 97, 300, 300}, {5, 60, 0, 8},
+                                       {1, 1, 1, 1},   {130, 48, 257, 3}};
+
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (int kind = 0; kind < 8; kind++) {
+            const int64_t *z = sizes[s], m = z[0], n = z[1], k = z[3];
+            trial          x = trial_open(m, n, z[2], kind & 4, TYPE_F32, kind & 1);
+            float         *a = uniform(8, m * (k + 1)), *b = uniform(9, n * k);
+            matmul_thin    thin = {.k = k, .a = a, .lda = k + 1, .b = b, .ldb = kind & 1 ? k : n,
+                                   .b_turned = kind & 1, .alpha = 0.75};
+            x.p.thin = &thin;
+            x.p.accumulate = kind & 2;
+            x.p.bias = kind & 1 ? x.bias : NULL;
+            on_all_paths(&x, "with a thin product");
+            free(a), free(b);
+            trial_close(&x);
+        }
+}
+END_TEST
+
+/* Few columns of a turned a, few rows of a plain b: the products of thin gradients. */
+START_TEST(test_thin_gradients)
+{
+    static const int64_t sizes[][3] = {{300, 16, 500}, {64, 8, 100}, {97, 3, 33}, {16, 576, 300}, {4, 100, 700}};
+
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (int add = 0; add < 2; add++) {
+            trial x = trial_open(sizes[s][0], sizes[s][1], sizes[s][2], true, TYPE_F32, false);
+            x.p.accumulate = add;
+            x.p.alpha = 0.5;
+            on_all_paths(&x, "thin gradient");
+            trial_close(&x);
+        }
 }
 END_TEST
 
@@ -306,5 +353,5 @@ START_TEST(test_paths)
 }
 END_TEST
 
-TESTS(matmul, test_paths, test_shapes, test_stored_types, test_pages_apart, test_bf16,
+TESTS(matmul, test_paths, test_shapes, test_stored_types, test_thin, test_thin_gradients, test_pages_apart, test_bf16,
       test_nothing_to_sum, test_rows_alone, test_expansion)

@@ -96,6 +96,9 @@ START_TEST(merged_equals_unmerged)
         small_stir(&s, 4);
         const trace_result unmerged = small_trace(&s, &plain);
         peft_detach(s.p);
+        for (int k = 0; k < s.p->n_tuned; k++)
+            if (s.p->tensors[k].place)
+                s.p->tensors[k].place->value = *peft_stand_in(s.p, s.p->tensors[k].place->name);
         for (int k = 0; k < s.m.n_sites; k++)
             if (s.m.sites[k].kind == SITE_LINEAR)
                 MUST(peft_merged_weight(s.p, &s.m.sites[k], s.m.sites[k].weight->value.v));
@@ -118,6 +121,8 @@ START_TEST(count_equals_the_tensors)
         const module *m = &s.p->modules[0];
         for (int k = 0; k < m->n_sites; k++)
             formula += m->method->count(m->at[k], m->options);
+        if (m->method->count_beside)
+            formula += m->method->count_beside(s.p, 0, m->options);
         for (int k = 0; k < s.p->n_tuned; k++)
             values += shape_count(s.p->tensors[k].value.s);
         ck_assert_int_eq(formula, values);
@@ -250,6 +255,43 @@ START_TEST(gradients_agree_with_differences)
 }
 END_TEST
 
+/* Writes an adapter_config.json of LoRA with these fields and reads it. */
+static status read_fields(small *s, const char *fields, const char *const **sites, int *n)
+{
+    char               folder[64];
+    const peft_method *method;
+    void              *options;
+
+    test_folder(folder);
+    const char *text = arena_printf(&s->memory, "{\"peft_type\": \"LORA\", \"r\": 4, %s}", fields);
+    MUST(file_replace(arena_printf(&s->memory, "%s/adapter_config.json", folder), text, strlen(text)));
+    const status read = adapter_read_config(&s->memory, folder, &s->m, &method, &options, sites, n);
+    MUST(folder_remove_tree(folder));
+    return read;
+}
+
+/* What PEFT itself selects: a whole name passes over layers_to_transform. */
+START_TEST(targets_are_read_as_peft_does)
+{
+    static const char layers[] = "\"target_modules\": [\"q_proj\", \"lm_head\"], \"layers_to_transform\": 1";
+    small              s;
+    const char *const *sites;
+    int                n;
+
+    small_open(&s, 1);
+    MUST(read_fields(&s, layers, &sites, &n));
+    ck_assert_int_eq(n, 2);
+    ck_assert_str_eq(sites[0], "model.layers.1.self_attn.q_proj");
+    ck_assert_str_eq(sites[1], "lm_head");
+    MUST(read_fields(&s, "\"target_modules\": \".*q_proj\", \"fan_in_fan_out\": true", &sites, &n));
+    ck_assert_int_eq(n, 3);
+    MUST_FAIL(read_fields(&s, "\"target_modules\": \".*(q_proj|embed_tokens)\"", &sites, &n),
+              "selects model.embed_tokens, which is no linear site");
+    MUST_FAIL(read_fields(&s, "\"init_lora_weights\": \"OLoRA\"", &sites, &n), "changes the trunk");
+    small_close(&s);
+}
+END_TEST
+
 TESTS(methods, every_method_has_a_case, identity_at_start_and_off_means_off, merged_equals_unmerged,
       count_equals_the_tensors, saved_and_loaded_is_equal, values_that_are_not_finite_are_not_saved,
-      wrong_targets_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)
+      targets_are_read_as_peft_does, wrong_targets_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)

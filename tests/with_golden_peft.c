@@ -1,43 +1,52 @@
-/* golden adapters: a folder with index.json, base_* trunks, forward/<case> and train/<case>
- * (golden/peft/README.md) */
+/* golden adapters: a folder with index.json, base_* trunks, forward/<case>, train/<case> and
+ * combine (golden/peft/README.md) */
 #include "core/file.h"
 #include "core/json.h"
 #include "recipes/trace.h"
 #include "recipes/trainer.h"
-#include "tests/with_adamw.h"
 #include "tests/with_golden.h"
+#include "tests/with_options.h"
 
 #include <math.h>
 #include <string.h>
 
 typedef struct peft_case {
-    const char  *root, *name;
+    const char *root, *name, *base;
     const cJSON *entry; /* of index.json */
-    cJSON       *json;  /* inputs or batches */
-    weights      w;
-    model        m;
-    peft        *p;
-    safetensors  want;
-    arena        tuned;
+    cJSON *json;        /* inputs or batches */
+    weights w;
+    model m;
+    peft *p;
+    safetensors want;
+    arena tuned;
 } peft_case;
 
-static status open_adapter(golden *g, peft_case *c, const char *folder)
+static status open_base(golden *g, peft_case *c)
 {
-    const peft_method  *method;
-    void               *options;
-    const char *const  *sites;
-    int                 n;
-    const char         *base = NULL;
-
-    TRY(json_string(c->entry, "base", true, &base, "index.json"));
-    TRY(weights_open(g->a, arena_printf(g->a, "%s/%s", c->root, base), &c->w));
+    TRY(weights_open(g->a, arena_printf(g->a, "%s/%s", c->root, c->base), &c->w));
     TRY(model_open(g->a, &c->w, TYPE_F32, &c->m));
-    TRY(peft_open(g->a, &c->m, 0, &c->p));
-    TRY(adapter_read_config(g->a, folder, &c->m, &method, &options, &sites, &n));
-    TRY(peft_add(c->p, "main", method, options, sites, n, true));
+    return peft_open(g->a, &c->m, 0, &c->p);
+}
+
+/* All folders of adapters at once, each a module of its own. */
+static status open_adapters(golden *g, peft_case *c, const char *const *folders, int n)
+{
+    TRY(json_string(c->entry, "base", true, &c->base, "index.json"));
+    TRY(open_base(g, c));
+    for (int i = 0; i < n; i++) {
+        const peft_method *method;
+        void *options;
+        const char *const *sites;
+        int n_sites;
+        TRY(adapter_read_config(g->a, folders[i], &c->m, &method, &options, &sites, &n_sites));
+        TRY(peft_add(c->p, arena_printf(g->a, "adapter_%d", i), method, options, sites, n_sites,
+                     true));
+    }
     TRY(arena_open(&c->tuned, "tuned", (size_t)1 << 30));
     TRY(peft_allocate(c->p, &c->tuned));
-    return adapter_load(c->p, 0, folder, NULL);
+    for (int i = 0; i < n; i++)
+        TRY(adapter_load(c->p, i, folders[i], NULL));
+    return STATUS_OK;
 }
 
 static void close_case(peft_case *c)
@@ -49,11 +58,11 @@ static void close_case(peft_case *c)
     cJSON_Delete(c->json);
 }
 
-/* Ten times what plain float32 PyTorch loses, and never less than float32's own rounding of logits of
- * about 10: 10 * 1e-6. */
+/* Ten times what plain float32 PyTorch loses (3e-6 is typical where it is not given), and never
+ * less than float32's own rounding of logits of about 10: 10 * 1e-6. */
 static double logit_bound(const peft_case *c)
 {
-    double noise = 1e-6;
+    double noise = 3e-6;
 
     json_double(c->entry, "f32_noise", false, &noise, c->name);
     return 10 * (noise > 1e-6 ? noise : 1e-6);
@@ -61,7 +70,7 @@ static double logit_bound(const peft_case *c)
 
 static cJSON *sequences_of(const cJSON *lists)
 {
-    cJSON       *out = cJSON_CreateArray();
+    cJSON *out = cJSON_CreateArray();
     const cJSON *list;
 
     cJSON_ArrayForEach(list, lists)
@@ -75,51 +84,70 @@ static cJSON *sequences_of(const cJSON *lists)
 
 static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *r)
 {
-    const cJSON  *own = cJSON_GetObjectItemCaseSensitive(c->entry, "sequences");
-    const char   *base = cJSON_GetObjectItemCaseSensitive(c->entry, "base")->valuestring;
+    const cJSON *lists = cJSON_GetObjectItemCaseSensitive(c->entry, "sequences");
     trace_options o = {0};
-    const char  **names;
+    const char **names;
 
+    if (!lists)
+        TRY(golden_list(c->json, c->base, &lists, "inputs.json"));
     TRY_TAKE(names, g->a, c->want.n + 1);
     for (int i = 0; gradients && i < c->want.n; i++)
         if (strncmp(c->want.e[i].name, "grad.", 5) == 0)
             names[o.n_gradients++] = c->want.e[i].name + 5;
     o.gradients = names;
-    cJSON       *sequences = sequences_of(own ? own : cJSON_GetObjectItemCaseSensitive(c->json, base));
+    cJSON *sequences = sequences_of(lists);
     const status s = trace_run(g->a, &c->m, c->p, sequences, c->name, &o, r);
     cJSON_Delete(sequences);
     return s;
 }
 
+static const tensor *traced(const trace_result *r, const char *name)
+{
+    for (int i = 0; i < r->n; i++)
+        if (strcmp(r->items[i].name, name) == 0)
+            return &r->items[i].t;
+    return NULL;
+}
+
+/* Every expected tensor prefix.<sequence>. */
 static void compare_logits(golden *g, const peft_case *c, const trace_result *r, const char *prefix,
                            double bound)
 {
-    for (int i = 0; i < r->n; i++) {
-        char want[64];
-        int  n;
-        if (sscanf(r->items[i].name, "seq%d.logits", &n) != 1)
+    const size_t n = strlen(prefix);
+
+    for (int i = 0; i < c->want.n; i++) {
+        const safetensors_entry *e = &c->want.e[i];
+        char name[64];
+        int sequence, end = 0;
+        if (strncmp(e->name, prefix, n) != 0 ||
+            sscanf(e->name + n, ".%d%n", &sequence, &end) != 1 || e->name[n + (size_t)end])
             continue;
-        snprintf(want, sizeof want, "%s.%d", prefix, n);
-        if (safetensors_find(&c->want, want))
-            golden_tensor(g, want, &r->items[i].t, safetensors_find(&c->want, want), bound, true);
+        snprintf(name, sizeof name, "seq%d.logits", sequence);
+        const tensor *got = traced(r, name);
+        if (got)
+            golden_tensor(g, e->name, got, e, bound, true);
+        else
+            golden_wrong(g, "%s: there is no such sequence", e->name);
     }
 }
 
-/* The trunk's own tensor with the module's part added is merged_weight.<name>; the whole merged trunk
- * gives merged.<i>. */
+/* The trunk's own tensor with the module's part added is merged_weight.<name>; the whole merged
+ * trunk gives merged.<i>. */
 static status compare_merged(golden *g, peft_case *c)
 {
     peft_detach(c->p);
+    for (int i = 0; i < c->p->n_tuned; i++)
+        if (c->p->tensors[i].place)
+            c->p->tensors[i].place->value = c->p->tensors[i].value;
     for (int i = 0; i < c->m.n_sites; i++) {
-        site         *s = &c->m.sites[i];
+        site *s = &c->m.sites[i];
         const int64_t n = s->in * s->out;
-        char          name[512];
-        float        *w;
+        char name[512];
+        float *w;
         TRY_TAKE(w, g->a, n);
         memcpy(w, s->weight->value.v, (size_t)n * sizeof *w);
         TRY(peft_merged_weight(c->p, s, w));
-        if (s->kind == SITE_LINEAR)
-            s->weight->value.v = w;
+        s->weight->value.v = w;
         snprintf(name, sizeof name, "merged_weight.%s.weight", s->checkpoint);
         const tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32, .v = w};
         if (safetensors_find(&c->want, name))
@@ -135,11 +163,13 @@ static status run_forward(golden *g, peft_case *c, const char *folder)
 {
     trace_result r;
 
-    TRY(open_adapter(g, c, folder));
+    TRY(open_adapters(g, c, &folder, 1));
     TRY(json_read(golden_path(c->root, "inputs.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(trace_case(g, c, true, &r));
     compare_logits(g, c, &r, "logits", logit_bound(c));
+    if (!safetensors_find(&c->want, "logits.0"))
+        golden_wrong(g, "expected.safetensors has no logits.0");
     const safetensors_entry *loss = safetensors_find(&c->want, "loss");
     if (loss) {
         const tensor got = {.s = shape_1(1), .type = TYPE_F64, .v = &r.loss};
@@ -152,15 +182,17 @@ static status run_forward(golden *g, peft_case *c, const char *folder)
     return safetensors_find(&c->want, "merged.0") ? compare_merged(g, c) : STATUS_OK;
 }
 
-/* ---- training ------------------------------------------------------------------------------------- */
+/* ---- training
+ * ------------------------------------------------------------------------------------- */
 
-static status read_ints(arena *a, const cJSON *list, int32_t **out, int32_t *n)
+static status read_ints(arena *a, const cJSON *item, const char *key, int32_t **out, int32_t *n)
 {
-    const cJSON *item;
+    const cJSON *list, *v;
 
     *n = 0;
-    TRY_TAKE(*out, a, cJSON_GetArraySize(list));
-    cJSON_ArrayForEach(item, list)(*out)[(*n)++] = (int32_t)item->valuedouble;
+    TRY(golden_list(item, key, &list, "batches.json"));
+    TRY_TAKE(*out, a, cJSON_GetArraySize(list) + 1);
+    cJSON_ArrayForEach(v, list)(*out)[(*n)++] = (int32_t)v->valuedouble;
     return STATUS_OK;
 }
 
@@ -168,14 +200,15 @@ static status read_ints(arena *a, const cJSON *list, int32_t **out, int32_t *n)
 static status read_batches(arena *a, const cJSON *batches, int micro, examples *x)
 {
     const cJSON *list, *item;
-    int64_t      number = 0;
+    int64_t number = 0, most = 0;
 
     *x = (examples){.batched = true};
-    TRY_TAKE(x->v, a, 100000);
+    cJSON_ArrayForEach(list, batches) most += cJSON_GetArraySize(list);
+    TRY_TAKE(x->v, a, most + 1);
     cJSON_ArrayForEach(list, batches)
     {
         const int size = (cJSON_GetArraySize(list) + micro - 1) / micro;
-        int       i = 0;
+        int i = 0;
         cJSON_ArrayForEach(item, list)
         {
             example *e = &x->v[x->n++];
@@ -183,9 +216,10 @@ static status read_batches(arena *a, const cJSON *batches, int micro, examples *
             if (!cJSON_GetObjectItemCaseSensitive(item, "labels"))
                 return fail(STATUS_UNSUPPORTED, "classification is not in this version");
             *e = (example){.label = -1, .batch = number + i++ / size};
-            TRY(read_ints(a, cJSON_GetObjectItemCaseSensitive(item, "ids"), &ids, &e->n));
-            TRY(read_ints(a, cJSON_GetObjectItemCaseSensitive(item, "labels"), &labels, &n_labels));
-            CHECK(n_labels == e->n);
+            TRY(read_ints(a, item, "ids", &ids, &e->n));
+            TRY(read_ints(a, item, "labels", &labels, &n_labels));
+            if (n_labels != e->n)
+                return fail(STATUS_FORMAT, "batches.json: %d ids have %d labels", e->n, n_labels);
             e->ids = ids;
             e->labels = labels;
             x->n_tokens += e->n;
@@ -205,7 +239,8 @@ static double expected(const peft_case *c, const char *name, int64_t i)
         return NAN;
     if (e->t.type == TYPE_F64)
         return ((const double *)e->v)[i];
-    return e->t.type == TYPE_F32 ? (double)((const float *)e->v)[i] : (double)((const int32_t *)e->v)[i];
+    return e->t.type == TYPE_F32 ? (double)((const float *)e->v)[i]
+                                 : (double)((const int32_t *)e->v)[i];
 }
 
 static status run_steps(golden *g, peft_case *c, trainer *x, packer *data, int64_t steps)
@@ -216,41 +251,128 @@ static status run_steps(golden *g, peft_case *c, trainer *x, packer *data, int64
         golden_number(g, "loss", r.loss, expected(c, "loss", t), 2e-5, true);
         golden_number(g, "grad_norm", r.grad_norm, expected(c, "grad_norm", t), 5e-5, true);
         golden_number(g, "lr", r.lr, expected(c, "lr", t), 1e-6, true); /* stored as float32 */
+        golden_number(g, "count", (double)r.targets, expected(c, "count", t), 0, false);
     }
+    return STATUS_OK;
+}
+
+/* The expected tensors prefix.* are those of the tuned ones, no more and no less. */
+static void compare_names(golden *g, const peft_case *c, const char *prefix)
+{
+    const size_t length = strlen(prefix);
+    int n = 0;
+
+    for (int i = 0; i < c->want.n; i++)
+        n += strncmp(c->want.e[i].name, prefix, length) == 0 && c->want.e[i].name[length] == '.';
+    if (n != c->p->n_tuned)
+        golden_wrong(g, "%d tensors %s.* are expected, %d are tuned", n, prefix, c->p->n_tuned);
+}
+
+static double largest_of(const safetensors_entry *e)
+{
+    double largest = 0;
+
+    for (int64_t i = 0; e->t.type == TYPE_F32 && i < shape_count(e->t.s); i++)
+        largest = fmax(largest, fabs((double)((const float *)e->v)[i]));
+    return largest;
+}
+
+/* `bound` of a tensor's largest value. Where ten times what plain float32 PyTorch loses is more
+ * than that for the largest of all, it is the bound: AdamW makes whole steps of gradients near
+ * zero. */
+static void compare_tuned(golden *g, const peft_case *c, const char *prefix, const char *tuned_name,
+                          const tensor *got, double bound)
+{
+    const cJSON *noises = cJSON_GetObjectItemCaseSensitive(c->entry, "float32_noise");
+    double noise = 0, largest = 0;
+    char name[600];
+
+    snprintf(name, sizeof name, "%s.%s", prefix, tuned_name);
+    json_double(noises, prefix, false, &noise, c->name);
+    for (int i = 0; i < c->want.n; i++)
+        if (strncmp(c->want.e[i].name, prefix, strlen(prefix)) == 0)
+            largest = fmax(largest, largest_of(&c->want.e[i]));
+    const bool noisy = 10 * noise > bound * largest;
+    golden_tensor(g, name, got, safetensors_find(&c->want, name), noisy ? 10 * noise : bound,
+                  noisy);
+}
+
+/* The gradient of the first batch, before any step. */
+static status compare_first(golden *g, peft_case *c)
+{
+    trace_options o = {.n_gradients = c->p->n_tuned};
+    trace_result r;
+    const char **names;
+
+    TRY_TAKE(names, g->a, c->p->n_tuned);
+    for (int i = 0; i < c->p->n_tuned; i++)
+        names[i] = c->p->tensors[i].name;
+    o.gradients = names;
+    TRY(trace_run(g->a, &c->m, c->p, c->json->child, c->name, &o, &r));
+    compare_names(g, c, "grad0");
+    for (int i = 0; i < r.n; i++)
+        if (strncmp(r.items[i].name, "grad.", 5) == 0)
+            compare_tuned(g, c, "grad0", r.items[i].name + 5, &r.items[i].t, 5e-5);
     return STATUS_OK;
 }
 
 static void compare_final(golden *g, const peft_case *c)
 {
-    for (int i = 0; i < c->p->n_tuned; i++) {
-        char name[600];
-        snprintf(name, sizeof name, "final.%s", c->p->tensors[i].name);
-        golden_tensor(g, name, &c->p->tensors[i].value, safetensors_find(&c->want, name), 2e-5, false);
+    compare_names(g, c, "final");
+    for (int i = 0; i < c->p->n_tuned; i++)
+        compare_tuned(g, c, "final", c->p->tensors[i].name, &c->p->tensors[i].value, 2e-5);
+}
+
+/* AdamW's options, the schedule and the clipping of `hyper`. */
+static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
+{
+    const cJSON *hyper = cJSON_GetObjectItemCaseSensitive(c->entry, "hyper");
+    double lr = 0, betas[2] = {0.9, 0.999}, smoothing = 0;
+    void *options;
+
+    *o = (trainer_options){.schedule = {.schedule = "cosine"}};
+    TRY(json_double(hyper, "lr", true, &lr, "hyper"));
+    TRY(json_double(hyper, "beta1", false, &betas[0], "hyper"));
+    TRY(json_double(hyper, "beta2", false, &betas[1], "hyper"));
+    TRY(json_double(hyper, "label_smoothing", false, &smoothing, "hyper"));
+    TRY(json_double(hyper, "clip", false, &o->clip.clip, "hyper"));
+    TRY(json_double(hyper, "warmup", true, &o->schedule.warmup, "hyper"));
+    TRY(json_string(hyper, "schedule", false, &o->schedule.schedule, "hyper"));
+    TRY(json_int(hyper, "steps", true, 1, 100000, &o->steps, "hyper"));
+    if (smoothing != 0)
+        return fail(STATUS_UNSUPPORTED, "label smoothing is not in this version");
+    TRY(optim_find("adamw", &o->optimizer));
+
+    cJSON *own = cJSON_CreateObject();
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "weight_decay" : "eps";
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(hyper, name);
+        if (item)
+            cJSON_AddItemToObject(own, name, cJSON_Duplicate(item, true));
     }
+    cJSON_AddNumberToObject(own, "lr", lr);
+    cJSON_AddItemToObject(own, "betas", cJSON_CreateDoubleArray(betas, 2));
+    const status s = options_from_json(g->a, o->optimizer->keys, own, NULL, &options);
+    cJSON_Delete(own);
+    o->optimizer_options = options;
+    return s;
 }
 
 static status run_train(golden *g, peft_case *c, const char *folder, int micro)
 {
-    const cJSON     *hyper = cJSON_GetObjectItemCaseSensitive(c->entry, "hyper");
-    trainer_options  o = {.schedule = {.schedule = "cosine"}, .clip = {.clip = 1}};
-    adamw_options    options;
-    double           lr = 0, eps = 0, decay = 0;
-    examples         e;
-    packer           data;
-    trainer          x = {0};
+    const char *start = arena_printf(g->a, "%s/start", folder);
+    trainer_options o;
+    examples e;
+    packer data;
+    trainer x = {0};
 
-    TRY(open_adapter(g, c, arena_printf(g->a, "%s/start", folder)));
+    TRY(open_adapters(g, c, &start, 1));
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
+    TRY(read_hyper(g, c, &o));
     TRY(read_batches(g->a, c->json, micro, &e));
+    TRY(compare_first(g, c));
     TRY(packer_open(g->a, &e, &(pack_options){.accumulate = micro}, &data));
-    TRY(json_double(hyper, "lr", true, &lr, "hyper"));
-    TRY(json_double(hyper, "eps", true, &eps, "hyper"));
-    TRY(json_double(hyper, "weight_decay", true, &decay, "hyper"));
-    TRY(adamw_set(&options, lr, eps, decay, &o.optimizer));
-    o.optimizer_options = &options;
-    TRY(json_double(hyper, "warmup", true, &o.schedule.warmup, "hyper"));
-    TRY(json_int(hyper, "steps", true, 1, 100000, &o.steps, "hyper"));
     o.pack = data.capacity;
     o.seqs = data.seqs_capacity;
     o.leaves = data.leaves_capacity;
@@ -263,39 +385,175 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     return s;
 }
 
-static void run_case(golden *g, const char *root, const cJSON *entry, const char *kind, int micro)
+/* ---- combinations
+ * --------------------------------------------------------------------------------- */
+
+/* The adapters of combine/, and what PEFT made of them: <name>.logits.<i> of combine/<name>, and of
+ * all those together that active_<letters> names. */
+static status run_combined(golden *g, peft_case *c, const char *folder)
+{
+    static const char together[] = "active_";
+    const char *folders[26], *letters = c->name + sizeof together - 1;
+    char prefix[300];
+    trace_result r;
+    int n = 0;
+
+    if (strncmp(c->name, together, sizeof together - 1) == 0)
+        for (; *letters && n < 26; letters++)
+            folders[n++] = arena_printf(g->a, "%s/%c", folder, *letters);
+    else
+        folders[n++] = arena_printf(g->a, "%s/%s", folder, c->name);
+    TRY(open_adapters(g, c, folders, n));
+    TRY(json_read(golden_path(c->root, "inputs.json"), &c->json));
+    TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
+    TRY(trace_case(g, c, false, &r));
+    snprintf(prefix, sizeof prefix, "%s.logits", c->name);
+    compare_logits(g, c, &r, prefix, logit_bound(c));
+    return STATUS_OK;
+}
+
+static void run_combinations(golden *g, const char *root, const cJSON *entry)
+{
+    const cJSON *item;
+    char *folder = arena_printf(g->a, "%s/combine", root);
+
+    cJSON_ArrayForEach(item, entry)
+    {
+        const size_t mark = arena_mark(g->a);
+        peft_case c = {.root = root, .name = item->string, .entry = entry};
+        if (strcmp(item->string, "base") == 0)
+            continue;
+        golden_begin(g, folder, item->string);
+        golden_end(g, run_combined(g, &c, folder));
+        close_case(&c);
+        arena_rewind(g->a, mark);
+    }
+}
+
+/* ---- bare trunks
+ * ---------------------------------------------------------------------------------- */
+
+static status run_base(golden *g, peft_case *c)
+{
+    trace_result r;
+
+    TRY(open_base(g, c));
+    TRY(json_read(golden_path(c->root, "inputs.json"), &c->json));
+    TRY(safetensors_open(g->a, arena_printf(g->a, "%s/%s_expected.safetensors", c->root, c->base),
+                         &c->want));
+    TRY(trace_case(g, c, false, &r));
+    compare_logits(g, c, &r, "logits", logit_bound(c));
+    return STATUS_OK;
+}
+
+static void run_bases(golden *g, const char *root)
+{
+    char **names;
+    int n;
+
+    if (golden_names(g->a, root, true, &names, &n) != STATUS_OK)
+        return;
+    for (int i = 0; i < n; i++) {
+        const size_t mark = arena_mark(g->a);
+        peft_case c = {.root = root, .name = names[i], .base = names[i]};
+        if (!golden_has(root, arena_printf(g->a, "%s_expected.safetensors", names[i])))
+            continue;
+        golden_begin(g, root, names[i]);
+        golden_end(g, run_base(g, &c));
+        close_case(&c);
+        arena_rewind(g->a, mark);
+    }
+}
+
+/* ---- the folder
+ * ----------------------------------------------------------------------------------- */
+
+static void run_case(golden *g, const char *root, const cJSON *entry, const char *name, bool train,
+                     int micro)
 {
     const size_t mark = arena_mark(g->a);
-    peft_case    c = {.root = root, .name = entry->string, .entry = entry};
-    char        *folder = arena_printf(g->a, "%s/%s/%s", root, kind, entry->string);
+    peft_case c = {.root = root, .name = name, .entry = entry};
+    char *folder = arena_printf(g->a, "%s/%s/%s", root, train ? "train" : "forward", name);
 
-    if (!path_is_folder(folder))
-        return;
     golden_begin(g, folder, micro == 2 ? "(two micro-batches)" : "");
-    golden_end(g, strcmp(kind, "train") == 0 ? run_train(g, &c, folder, micro)
-                                             : run_forward(g, &c, folder));
+    golden_end(g, !path_is_folder(folder)
+                      ? fail(STATUS_FORMAT, "index.json names it, but it is not there")
+                  : train ? run_train(g, &c, folder, micro)
+                          : run_forward(g, &c, folder));
     close_case(&c);
     arena_rewind(g->a, mark);
 }
 
+static void run_forwards(golden *g, const char *root, const cJSON *list)
+{
+    const cJSON *entry, *converted;
+
+    cJSON_ArrayForEach(entry, list)
+    {
+        if (strcmp(entry->string, "combine") == 0) {
+            run_combinations(g, root, entry);
+            continue;
+        }
+        run_case(g, root, entry, entry->string, false, 1);
+        converted = cJSON_GetObjectItemCaseSensitive(entry, "converted");
+        const char *folder = NULL, *slash;
+        if (converted &&
+            json_string(converted, "folder", true, &folder, "index.json") == STATUS_OK) {
+            slash = strrchr(folder, '/');
+            run_case(g, root, entry, slash ? slash + 1 : folder, false, 1);
+        }
+    }
+}
+
+/* Folders below forward/ or train/ that the index does not name have no trunk to run on. */
+static void leave_out(golden *g, const char *root, const char *kind, const cJSON *list)
+{
+    char **names, *folder = path_join(g->a, root, kind);
+    int n;
+
+    if (!folder || !path_is_folder(folder) ||
+        golden_names(g->a, folder, true, &names, &n) != STATUS_OK)
+        return;
+    for (int i = 0; i < n; i++) {
+        const cJSON *entry;
+        bool known = cJSON_HasObjectItem(list, names[i]);
+        cJSON_ArrayForEach(entry, list)
+        {
+            const cJSON *f = cJSON_GetObjectItem(cJSON_GetObjectItem(entry, "converted"), "folder");
+            const char *slash = cJSON_IsString(f) ? strrchr(f->valuestring, '/') : NULL;
+            known = known || (slash && strcmp(slash + 1, names[i]) == 0);
+        }
+        if (!known)
+            golden_skip(g, folder, names[i], "index.json does not name it");
+    }
+}
+
 bool golden_peft(golden *g, const char *folder)
 {
-    cJSON       *index;
-    const cJSON *entry;
+    cJSON *index = NULL;
+    const cJSON *entry, *forward, *train;
 
-    if (!golden_has(folder, "index.json") || !golden_has(folder, "inputs.json"))
+    if (!golden_has(folder, "index.json") ||
+        !(golden_has(folder, "inputs.json") || golden_has(folder, "forward") ||
+          golden_has(folder, "train")))
         return false;
-    if (json_read(golden_path(folder, "index.json"), &index) != STATUS_OK)
-        return false;
-    char root[2048];
-    snprintf(root, sizeof root, "%s", folder);
-    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "forward"))
-        run_case(g, root, entry, "forward", 1);
-    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(index, "train"))
+    golden_begin(g, folder, "index.json");
+    const status s = json_read(golden_path(folder, "index.json"), &index);
+    forward = cJSON_GetObjectItemCaseSensitive(index, "forward");
+    train = cJSON_GetObjectItemCaseSensitive(index, "train");
+    if (s != STATUS_OK || (!forward && !train))
+        golden_end(g, s != STATUS_OK
+                          ? s
+                          : fail(STATUS_FORMAT, "index.json has neither forward nor train"));
+    run_bases(g, folder);
+    run_forwards(g, folder, forward);
+    cJSON_ArrayForEach(entry, train)
     {
-        run_case(g, root, entry, "train", 1);
-        run_case(g, root, entry, "train", 2);
+        run_case(g, folder, entry, entry->string, true, 1);
+        run_case(g, folder, entry, entry->string, true, 2);
     }
+    leave_out(g, folder, "forward", forward);
+    leave_out(g, folder, "train", train);
     cJSON_Delete(index);
     return true;
 }

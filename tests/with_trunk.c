@@ -8,7 +8,8 @@ static const char config[] =
     "{\"model_type\": \"llama\", \"hidden_size\": 48, \"intermediate_size\": 80, "
     "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
     "\"vocab_size\": 128, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, "
-    "\"tie_word_embeddings\": true, \"initializer_range\": 0.3}";
+    "\"tie_word_embeddings\": true, \"attention_bias\": true, \"mlp_bias\": true, "
+    "\"initializer_range\": 0.3}";
 
 void small_open(small *s, uint64_t seed)
 {
@@ -43,6 +44,14 @@ static void preset(const key *k, char *options)
         *(const char **)(options + k->offset) = k->preset;
 }
 
+/* Number i of "none|all|lora_only". */
+static const char *choice(small *s, const char *choices, int i)
+{
+    while (i-- > 0)
+        choices = strchr(choices, '|') + 1;
+    return arena_string(&s->memory, choices, strcspn(choices, "|"));
+}
+
 void small_add(small *s, const char *method, const char *pattern, const char *const *names,
                const double *values)
 {
@@ -60,6 +69,8 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
                 *(int64_t *)(options + k->offset) = (int64_t)values[n];
             else if (k->kind == KEY_BOOL)
                 *(bool *)(options + k->offset) = values[n] != 0;
+            else if (k->kind == KEY_CHOICE)
+                *(const char **)(options + k->offset) = choice(s, k->choices, (int)values[n]);
             else
                 *(double *)(options + k->offset) = values[n];
         }

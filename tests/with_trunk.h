@@ -12,13 +12,13 @@ typedef struct small {
     peft   *p;
 } small;
 
-/* A llama of 3 blocks: width 48, 4 heads on 2 of 12, inner 80, 128 words; tied; wider weights than usual,
+/* A llama of 3 blocks: width 48, 4 heads on 2 of 12, inner 80, 128 words; tied; biases everywhere; wider weights than usual,
  * so that a mistake shows. */
 void small_open(small *s, uint64_t seed);
 void small_close(small *s);
 
 /* Adds a module with the method's preset options, except the named ones (name, number pairs ending with
- * NULL), and starts it. */
+ * NULL; of a choice the number in its list), and starts it. */
 void small_add(small *s, const char *method, const char *pattern, const char *const *names,
                const double *values);
 

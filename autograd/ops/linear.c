@@ -11,10 +11,10 @@ status op_linear_shape(const op_args *a, shape *out, int64_t *n_aux)
 
 void op_linear_fwd_cpu(const op_args *a)
 {
-    linear_forward(a);
+    linear_forward(a, NULL);
 }
 
 void op_linear_bwd_cpu(const op_args *a)
 {
-    linear_backward(a);
+    linear_backward(a, NULL);
 }

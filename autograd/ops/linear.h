@@ -27,9 +27,9 @@ static inline void product_turned(const real *x, const tensor *w, int64_t N, rea
     op_matmul(&p);
 }
 
-/* dx[N,K] (+)= alpha dy[N,M] w[M,K] */
+/* dx[N,K] (+)= alpha dy[N,M] w[M,K] (+ a thin product) */
 static inline void product_plain(const real *dy, const tensor *w, int64_t N, real *dx, double alpha,
-                                 bool accumulate)
+                                 bool accumulate, const matmul_thin *thin)
 {
     dtype       type;
     const void *v = op_weight(w, &type);
@@ -40,6 +40,7 @@ static inline void product_plain(const real *dy, const tensor *w, int64_t N, rea
     p.c = dx;
     p.alpha = alpha;
     p.accumulate = accumulate;
+    p.thin = thin;
     op_matmul(&p);
 }
 
@@ -85,10 +86,11 @@ static inline matmul linear_product(const op_args *a)
     return p;
 }
 
-static inline void linear_forward(const op_args *a)
+static inline void linear_forward(const op_args *a, const matmul_thin *thin)
 {
-    const matmul p = linear_product(a);
+    matmul p = linear_product(a);
 
+    p.thin = thin;
     op_matmul(&p);
 }
 
@@ -98,13 +100,13 @@ static inline void linear_bias_backward(const op_args *a, int64_t from, int64_t 
                        a->gin[2]->v);
 }
 
-static inline void linear_backward(const op_args *a)
+static inline void linear_backward(const op_args *a, const matmul_thin *thin)
 {
     const tensor *dy = a->gout[0];
     const int64_t N = rows_in_use(dy), M = dy->s.d[1], K = a->in[0]->s.d[1];
 
     if (a->gin[0])
-        product_plain(dy->v, a->in[1], N, a->gin[0]->v, 1, true);
+        product_plain(dy->v, a->in[1], N, a->gin[0]->v, 1, true, thin);
     if (a->gin[1])
         product_rows(dy->v, a->in[0]->v, N, M, K, a->gin[1]->v, 1);
     if (a->gin[2])
@@ -151,35 +153,45 @@ static inline bool low_rank_decode(const low_rank *l, matmul p)
 #endif
 }
 
-/* y += factor h b^T */
-static inline void low_rank_forward(const low_rank *l, real *y)
+/* A product without b, for low_rank_decode to add to y. */
+static inline matmul low_rank_alone(const low_rank *l, real *y)
 {
-    const int64_t N = rows_in_use(l->x);
-    matmul        alone = product(l->x->v, NULL, REAL_TYPE, N, l->b->s.d[0], l->x->s.d[1]);
+    matmul p = product(l->x->v, NULL, REAL_TYPE, rows_in_use(l->x), l->b->s.d[0], l->x->s.d[1]);
 
-    alone.c = y;
-    alone.decode = l->decode;
-    if (low_rank_decode(l, alone))
-        return;
-    product_turned(l->x->v, l->a, N, l->h, 1, false);
-    product_turned(l->h, l->b, N, y, l->factor, true);
+    p.c = y;
+    p.decode = l->decode;
+    return p;
 }
 
-/* dh = factor dy b; db += factor dy^T h; da += dh^T x; dx += dh a */
-static inline void low_rank_backward(const low_rank *l, const tensor *dy)
+/* h = x a^T */
+static inline void low_rank_inner(const low_rank *l)
+{
+    product_turned(l->x->v, l->a, rows_in_use(l->x), l->h, 1, false);
+}
+
+/* factor h b^T, to ride along with another product; b must be of the type being compiled */
+static inline matmul_thin low_rank_outer(const low_rank *l)
+{
+    const int64_t R = l->a->s.d[0];
+
+    return (matmul_thin){.k = R, .a = l->h, .lda = R, .b = l->b->v, .ldb = R, .b_turned = true,
+                         .alpha = l->factor};
+}
+
+/* dh = factor dy b, as scratch; db += factor dy^T h; da += dh^T x */
+static inline real *low_rank_gradients(const low_rank *l, const tensor *dy)
 {
     const int64_t N = rows_in_use(dy), M = dy->s.d[1], K = l->x->s.d[1], R = l->a->s.d[0];
 
     if (l->db)
         product_rows(dy->v, l->h, N, M, R, l->db->v, l->factor);
     if (!l->da && !l->dx)
-        return;
+        return NULL;
     real *dh = threads_scratch(SLOT_SHARED, (size_t)(dy->s.d[0] * R) * sizeof *dh);
-    product_plain(dy->v, l->b, N, dh, l->factor, false);
+    product_plain(dy->v, l->b, N, dh, l->factor, false, NULL);
     if (l->da)
         product_rows(dh, l->x->v, N, R, K, l->da->v, 1);
-    if (l->dx)
-        product_plain(dh, l->a, N, l->dx->v, 1, true);
+    return dh;
 }
 
 #endif

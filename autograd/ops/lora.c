@@ -35,7 +35,10 @@ void op_lora_fwd_cpu(const op_args *a)
 
     if (a->out[0]->v != a->in[0]->v)
         op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
-    low_rank_forward(&l, a->out[0]->v);
+    if (low_rank_decode(&l, low_rank_alone(&l, a->out[0]->v)))
+        return;
+    low_rank_inner(&l);
+    product_turned(l.h, l.b, rows_in_use(l.x), a->out[0]->v, l.factor, true);
 }
 
 static void add_upstream(const op_args *a, int64_t from, int64_t to)
@@ -51,7 +54,9 @@ void op_lora_bwd_cpu(const op_args *a)
 {
     const low_rank l = low_rank_of(a);
 
-    low_rank_backward(&l, a->gout[0]);
+    const real *dh = low_rank_gradients(&l, a->gout[0]);
+    if (l.dx)
+        product_plain(dh, l.a, rows_in_use(a->gout[0]), l.dx->v, 1, true, NULL);
     if (a->gin[0])
         op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, add_upstream);
 }

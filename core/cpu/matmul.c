@@ -16,9 +16,12 @@
 #include <string.h>
 
 enum {
-    SLOT_PANEL = 2, SLOT_ROWS = 3, /* of threads_scratch; the caller's own are 0 and 1 */
+    SLOT_PANEL = 2, SLOT_ROWS = 3, SLOT_TURNED = 4, /* of threads_scratch; the caller's own are 0 and 1 */
     BLOCK_K = 256,                 /* rows of a panel at most; partial sums keep the rounding small */
     GROUP = 48 << 10,              /* values of a group's panels: 192 KB, well within a second-level cache */
+    PANELS = GROUP + (16 << 10) + PACK_SCRATCH, /* values of scratch that most products need */
+    FEW_ROWS = 16,                 /* up to here b is read as it lies, if it can be */
+    THIN_K = BLOCK_K,              /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
@@ -91,52 +94,105 @@ static const tile_row *tiles_of(const tile_set *s, int64_t vectors)
     return r;
 }
 
-/* Rows from .. to-1 of the slab times one panel. */
-static void run_panel(const product *x, const float *panel, int64_t k0, int64_t kc, int64_t j0,
-                      int64_t n, int64_t from, int64_t to)
+/* A stretch of k: rows of a and the panels of b that they meet. */
+typedef struct stretch {
+    const float *a; /* row 0 of the slab */
+    int64_t      lda, k;
+    const float *b; /* panels one after another, or b itself when ldb is not 0 */
+    int64_t      ldb;
+    float        alpha;
+    bool         first; /* nothing has been put into c yet */
+} stretch;
+
+/* Rows from .. to-1 of the slab times n <= width columns at j0 of c. */
+static void run_panel(const product *x, const stretch *t, const float *b, int64_t j0, int64_t n,
+                      int64_t from, int64_t to)
 {
     const matmul   *p = x->p;
     const int64_t   w = panel_width(x->s, n);
     const tile_row *r = tiles_of(x->s, w / x->s->lanes);
-    const bool      add = p->accumulate || k0 > 0, bias = p->bias && k0 == 0;
+    const bool      add = p->accumulate || !t->first, bias = p->bias && t->first;
     const bool      direct = n == w && p->type_c == TYPE_F32 && !bias;
     float ALIGNED(64) buffer[TILE_ROWS_MAX * TILE_COLUMNS_MAX];
 
     for (int64_t i = from; i < to;) {
         while (r->rows > to - i)
             r++;
-        const tile_args t = {.k = kc, .a = x->a + i * x->lda + k0, .lda = x->lda, .b = panel,
-                             .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
-                             .ldc = direct ? p->ldc : w, .alpha = (float)p->alpha,
-                             .add = direct && add};
-        r->run(&t);
+        const tile_args g = {.k = t->k, .a = t->a + i * t->lda, .lda = t->lda, .b = b,
+                             .ldb = t->ldb ? t->ldb : w, .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
+                             .ldc = direct ? p->ldc : w, .alpha = t->alpha, .add = direct && add};
+        r->run(&g);
         if (!direct)
             put(p, buffer, w, x->m0 + i, r->rows, j0, n, add, bias);
         i += r->rows;
     }
 }
 
+/* Rows of the slab times n columns at j0, strip by strip, over one stretch and after it over another. */
+static void run_strips(const product *x, const stretch *main, const stretch *thin, int64_t j0, int64_t n,
+                       int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i += STRIP) {
+        const int64_t end = smaller(to, i + STRIP);
+        const float  *b = main->b, *also = thin ? thin->b : NULL;
+        for (int64_t j = 0; j < n; j += x->s->width) {
+            const int64_t columns = smaller(x->s->width, n - j), w = panel_width(x->s, columns);
+            run_panel(x, main, b, j0 + j, columns, i, end);
+            b += main->ldb ? columns : main->k * w;
+            if (!thin)
+                continue;
+            run_panel(x, thin, also, j0 + j, columns, i, end);
+            also += thin->k * w;
+        }
+    }
+}
+
+/* b needs no panels where few rows would pay for them and its own rows can be read as they lie. */
+static bool b_as_it_is(const product *x, int64_t n, int64_t rows)
+{
+    return rows <= FEW_ROWS && x->p->type_b == TYPE_F32 && !x->p->b_turned && n % x->s->width == 0;
+}
+
+/* Packs the thin product's columns of the group behind the panels. */
+static stretch pack_thin(const product *x, pack_group pack)
+{
+    const matmul_thin *t = x->p->thin;
+
+    pack.b = t->b;
+    pack.type = TYPE_F32;
+    pack.ldb = t->ldb;
+    pack.turned = t->b_turned;
+    pack.k0 = 0;
+    pack.k = t->k;
+    pack.out += x->kc * x->group;
+    x->s->pack(&pack);
+    return (stretch){.a = (const float *)t->a + x->m0 * t->lda, .lda = t->lda, .k = t->k, .b = pack.out,
+                     .alpha = (float)t->alpha};
+}
+
 /* Rows from .. to-1 of the slab times the columns of one group. */
 static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
 {
     const matmul *p = x->p;
-    const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0);
-    float        *panels = scratch(SLOT_PANEL, x->kc * x->group + PACK_SCRATCH, GROUP + PACK_SCRATCH);
+    const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0), k_thin = p->thin ? p->thin->k : 0;
+    float        *panels = scratch(SLOT_PANEL, (x->kc + k_thin) * x->group + PACK_SCRATCH, PANELS);
     pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
                           .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
+    stretch       thin;
 
+    if (p->thin)
+        thin = pack_thin(x, pack);
     for (int64_t b = 0; b < x->n_k; b++) {
         pack.k0 = b * x->kc;
         pack.k = smaller(x->kc, p->k - pack.k0);
-        x->s->pack(&pack);
-        for (int64_t i = from; i < to; i += STRIP) {
-            const float *panel = pack.out;
-            for (int64_t j = 0; j < n; j += x->s->width) {
-                const int64_t columns = smaller(x->s->width, n - j);
-                run_panel(x, panel, pack.k0, pack.k, j0 + j, columns, i, smaller(to, i + STRIP));
-                panel += pack.k * panel_width(x->s, columns);
-            }
-        }
+        stretch t = {.a = x->a + pack.k0, .lda = x->lda, .k = pack.k, .b = pack.out,
+                     .alpha = (float)p->alpha, .first = b == 0};
+        if (b_as_it_is(x, n, to - from)) {
+            t.b = (const float *)p->b + pack.k0 * p->ldb + j0;
+            t.ldb = p->ldb;
+        } else
+            x->s->pack(&pack);
+        run_strips(x, &t, p->thin && b == x->n_k - 1 ? &thin : NULL, j0, n, from, to);
     }
 }
 
@@ -264,6 +320,43 @@ static int64_t group_columns(const matmul *p, int64_t kc)
     return n < COLUMNS ? COLUMNS : n > 4 * COLUMNS ? 4 * COLUMNS : n;
 }
 
+/* c[m, n] += alpha a^T b with few columns n: computed as its transpose [n, m], whose panels are rows of a
+ * as they lie, instead of turning all of a over. */
+static bool better_turned(const matmul *p)
+{
+    return p->a_turned && !p->b_turned && p->n <= FEW_ROWS && p->m >= 4 * p->n && p->type_a == TYPE_F32 &&
+           p->type_b == TYPE_F32 && p->type_c == TYPE_F32 && !p->bias && !p->thin;
+}
+
+static void run_turned(const matmul *p)
+{
+    float       *t = scratch(SLOT_TURNED, p->n * p->m, 0);
+    const matmul q = {.m = p->n, .n = p->m, .k = p->k, .a = p->b, .type_a = TYPE_F32, .lda = p->ldb,
+                      .a_turned = true, .b = p->a, .type_b = TYPE_F32, .ldb = p->lda, .c = t,
+                      .type_c = TYPE_F32, .ldc = p->m, .alpha = p->alpha};
+
+    matmul_run(&q);
+    for (int64_t i = 0; i < p->m; i++)
+        for (int64_t j = 0; j < p->n; j++) {
+            float *c = c_at(p, i, j);
+            *c = p->accumulate ? *c + t[j * p->m + i] : t[j * p->m + i];
+        }
+}
+
+/* A thin product that is too long to ride along. */
+static void run_thin(const matmul *p)
+{
+    const matmul_thin *t = p->thin;
+    matmul             q = *p;
+
+    q.thin = NULL;
+    matmul_run(&q);
+    q = (matmul){.m = p->m, .n = p->n, .k = t->k, .a = t->a, .type_a = TYPE_F32, .lda = t->lda, .b = t->b,
+                 .type_b = TYPE_F32, .ldb = t->ldb, .b_turned = t->b_turned, .c = p->c,
+                 .type_c = TYPE_F32, .ldc = p->ldc, .alpha = t->alpha, .accumulate = true};
+    matmul_run(&q);
+}
+
 void matmul_run(const matmul *p)
 {
     product x = {.p = p, .s = path_tiles(), .a = p->a, .lda = p->lda, .m = p->m};
@@ -271,14 +364,23 @@ void matmul_run(const matmul *p)
     CHECK(p->type_a == TYPE_F32 || p->type_a == TYPE_BF16);
     CHECK(p->type_c == TYPE_F32 || p->type_c == TYPE_BF16);
     CHECK(!p->low_rank || matmul_decodes(p));
+    CHECK(!p->thin || p->type_c == TYPE_F32);
     if (p->m <= 0 || p->n <= 0)
         return;
-    if (p->k <= 0) {
-        run_empty(p);
-        return;
-    }
     if (matmul_decodes(p)) {
         matmul_decode(p);
+        return;
+    }
+    if (p->thin && (p->thin->k > THIN_K || p->k <= 0)) {
+        run_thin(p);
+        return;
+    }
+    if (better_turned(p)) {
+        run_turned(p);
+        return;
+    }
+    if (p->k <= 0) {
+        run_empty(p);
         return;
     }
     cut_k(&x);

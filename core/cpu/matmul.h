@@ -1,6 +1,6 @@
 /* matmul: the CPU's matrix product, packed in panels and dispatched by instruction set.
  *
- *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])
+ *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])  (+ a thin product)
  *
  * Every element is summed over k in one fixed order by one thread, whatever m, the number of threads
  * or the place of the row: a row's result does not depend on how many rows there are.
@@ -28,6 +28,18 @@ typedef struct matmul_low_rank {
     float       *h;     /* [m, rank], written */
 } matmul_low_rank;
 
+/* A second product of thin factors that is added while a tile of c is near: alpha a[m, k] b[k, n], all
+ * f32, a not turned; b is [n, k] when turned. */
+typedef struct matmul_thin {
+    int64_t     k;
+    const void *a;
+    int64_t     lda;
+    const void *b;
+    int64_t     ldb;
+    bool        b_turned;
+    double      alpha;
+} matmul_thin;
+
 typedef struct matmul {
     int64_t     m, n, k;
     const void *a;       /* [m, k] with row stride lda, or [k, m] when a_turned; type_a f32 or bf16 */
@@ -46,6 +58,7 @@ typedef struct matmul {
     const float *bias;      /* [n] added once, or NULL */
     bool        decode;     /* few rows at memory speed, in another order of k; see above */
     const matmul_low_rank *low_rank; /* or NULL; not NULL only where matmul_decodes */
+    const matmul_thin *thin; /* added too, or NULL; c must be f32 */
 } matmul;
 
 /* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */

@@ -89,7 +89,7 @@ static void run_rows(const decoding *x, int64_t piece)
 
 bool matmul_decodes(const matmul *p)
 {
-    return p->decode && p->b_turned && !p->a_turned && p->type_a == TYPE_F32 && p->type_c == TYPE_F32 &&
+    return p->decode && !p->thin && p->b_turned && !p->a_turned && p->type_a == TYPE_F32 && p->type_c == TYPE_F32 &&
            p->m <= MATMUL_DECODE_ROWS && p->m > 0 && p->n > 0 && p->k > 0;
 }
 

@@ -14,9 +14,9 @@ extern "C" {
 
 enum { TILE_ROWS_MAX = 16, TILE_COLUMNS_MAX = 48, PACK_STEP = 256 };
 
-/* c[rows, w] = alpha a[rows, k] panel[k, w], added to c when `add`. */
+/* c[rows, w] = alpha a[rows, k] b[k, w], added to c when `add`. b is a panel (ldb = w) or lies as it is. */
 typedef struct tile_args {
-    int64_t      k, lda, ldc;
+    int64_t      k, lda, ldb, ldc;
     const float *a;
     const float *b;
     float       *c;

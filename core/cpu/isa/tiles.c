@@ -11,7 +11,7 @@ enum { AHEAD = 8 };
 
 static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vectors)
 {
-    const int64_t width = (int64_t)vectors * TILE_LANES, lda = t->lda;
+    const int64_t ldb = t->ldb, lda = t->lda;
     const float  *a = t->a, *b = t->b;
     vec           sum[TILE_ROWS_MAX][TILE_VECTORS];
 
@@ -20,12 +20,12 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
             sum[i][j] = (vec){0};
-    for (int64_t k = 0; k < t->k; k++, b += width) {
+    for (int64_t k = 0; k < t->k; k++, b += ldb) {
         vec row[TILE_VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            row[j] = *(const vec *)(b + j * TILE_LANES);
-            __builtin_prefetch(b + AHEAD * width + j * TILE_LANES);
+            memcpy(&row[j], b + j * TILE_LANES, sizeof row[j]);
+            __builtin_prefetch(b + AHEAD * ldb + j * TILE_LANES);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
