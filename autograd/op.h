@@ -66,6 +66,7 @@ typedef struct op_run {
     uint64_t seed;
     uint32_t step;     /* optimizer step, for randomness */
     bool     training; /* false: dropout passes x through */
+    bool     decoding; /* few rows, no gradients: products with weights go at memory speed */
 } op_run;
 
 typedef struct op_args {

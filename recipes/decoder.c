@@ -193,10 +193,16 @@ static int32_t sample(const decoder *d, const decode_options *o, const float *lo
 static status check_logits(const decoder *d, const decode_run *r, int64_t n)
 {
     const float *v = r->logits->t.v;
-    float        sum = 0; /* of zeros, or NaN */
+    float        sums[16] = {0}, sum = 0; /* of zeros, or NaN */
+    int64_t      i = 0;
 
-    for (int64_t i = 0; i < n * d->m->words; i++)
+    for (; i + 16 <= n * d->m->words; i += 16)
+        for (int k = 0; k < 16; k++)
+            sums[k] += v[i + k] * 0.0f;
+    for (; i < n * d->m->words; i++)
         sum += v[i] * 0.0f;
+    for (int k = 0; k < 16; k++)
+        sum += sums[k];
     if (sum == 0)
         return STATUS_OK;
     TRY(tape_find_nonfinite(r->t));
@@ -266,6 +272,8 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
     TRY(open_cache(d, n));
     TRY(record(d, &d->prompts, total, n));
     TRY(record(d, &d->tokens, n, n));
+    tape_set_run(d->prompts.t, &(op_run){.decoding = true}); /* for the head: a row a prompt */
+    tape_set_run(d->tokens.t, &(op_run){.decoding = true});
     TRY_TAKE(rows, &d->memory, n);
     if (o->temperature > 0)
         TRY_TAKE(scratch, &d->memory, d->m->words);

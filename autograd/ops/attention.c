@@ -9,17 +9,12 @@
  * A group is GROUP query rows that read one key head: (query, head) pairs of a sequence, query by
  * query. Scores lie turned, [keys, rows], so that keys and values are read from where they are, one
  * number at a time against vectors of rows, and maxima and sums go down the lanes. */
-#include "autograd/ops/attention.h"
+#include "autograd/ops/attention_few.h"
+#include "autograd/ops/attention_group.h"
 #include "autograd/ops/tile.h"
-#include "autograd/ops/vector_math.h"
 
-#ifdef REAL_IS_F64
-#define REAL_LOG log
-#else
-#define REAL_LOG logf
-#endif
-
-enum { GROUP = 2 * LANES };
+/* Products of q and k, when decoding, that other threads are called for. */
+enum { WORTH_THREADS = 32 << 10 };
 
 status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
 {
@@ -40,80 +35,9 @@ status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
     return STATUS_OK;
 }
 
-/* A group: its rows of q, what they see, where its keys are. */
-typedef struct group {
-    const op_args        *a;
-    const attention_view *w;
-    int64_t               s, kv, rows, first; /* first: index of row 0 among the pairs */
-    int32_t               from, to;           /* keys that some row sees: from .. to-1 */
-    int32_t               full_from, full_to; /* keys that all rows see */
-    int32_t               lo[GROUP], hi[GROUP];
-    real                  scale, cap;
-} group;
-
 static int64_t groups_of(const attention_view *w, int64_t s)
 {
     return (attention_queries(w, s) * w->G + GROUP - 1) / GROUP;
-}
-
-static void open_group(group *g, const op_args *a, const attention_view *w, int64_t s, int64_t kv,
-                       int64_t number)
-{
-    const int64_t pairs = attention_queries(w, s) * w->G;
-
-    *g = (group){.a = a, .w = w, .s = s, .kv = kv, .first = number * GROUP};
-    g->rows = pairs - g->first < GROUP ? pairs - g->first : GROUP;
-    g->scale = (real)a->attr->attention.scale;
-    g->cap = (real)a->attr->attention.softcap;
-    g->from = g->full_to = INT32_MAX;
-    for (int64_t r = 0; r < GROUP; r++) {
-        const int64_t at = r < g->rows ? r : g->rows - 1; /* rows past the end see what the last does */
-        attention_range(w, s, (g->first + at) / w->G, &g->lo[r], &g->hi[r]);
-        if (g->lo[r] <= g->hi[r]) {
-            g->from = g->lo[r] < g->from ? g->lo[r] : g->from;
-            g->to = g->hi[r] + 1 > g->to ? g->hi[r] + 1 : g->to;
-        }
-        g->full_from = g->lo[r] > g->full_from ? g->lo[r] : g->full_from;
-        g->full_to = g->hi[r] + 1 < g->full_to ? g->hi[r] + 1 : g->full_to;
-    }
-    g->from &= ~(PAGE - 1);
-}
-
-/* Row of the buffers and head of row r. */
-static int64_t row_of(const group *g, int64_t r)
-{
-    return g->w->q_offsets[g->s] + (g->first + r) / g->w->G;
-}
-
-static int64_t head_of(const group *g, int64_t r)
-{
-    return g->kv * g->w->G + (g->first + r) % g->w->G;
-}
-
-/* Where row r's head begins in a [N, H*D] buffer. */
-static int64_t place_of(const group *g, int64_t r)
-{
-    return (row_of(g, r) * g->w->H + head_of(g, r)) * g->w->D;
-}
-
-/* Keys of one tile: all in one page, rows one after another. */
-typedef struct keys {
-    int32_t     first;
-    int64_t     n, row;
-    const real *k, *v;
-} keys;
-
-static keys keys_at(const group *g, int32_t j)
-{
-    const attention_view *w = g->w;
-    const int64_t         stride = w->Hk * w->D;
-    keys                  t = {.first = j, .n = g->to - j < PAGE ? g->to - j : PAGE};
-
-    t.row = attention_key_row(w, g->s, j);
-    CHECK(t.row >= 0 && t.row + t.n <= g->a->in[1]->s.d[0]);
-    t.k = (const real *)g->a->in[1]->v + t.row * stride + g->kv * w->D;
-    t.v = (const real *)g->a->in[2]->v + t.row * stride + g->kv * w->D;
-    return t;
 }
 
 /* turned[d, r] = scale * x[r, d] for the rows of the group, 0 for rows past them */
@@ -238,6 +162,7 @@ typedef struct attention_job {
     const op_args *a;
     attention_view w;
     int64_t       *starts; /* [S+1]: groups before each sequence */
+    bool           in_order; /* decoding on one thread */
 } attention_job;
 
 static void forward_piece(void *context, int64_t piece)
@@ -255,6 +180,12 @@ static void forward_piece(void *context, int64_t piece)
             hi = middle;
     }
     open_group(&g, j->a, &j->w, lo, piece % j->w.Hk, number - j->starts[lo]);
+#ifndef REAL_IS_F64
+    if (j->a->run->decoding && g.rows <= DOT_ROWS) {
+        forward_few(&g, j->in_order);
+        return;
+    }
+#endif
     forward_group(&g);
 }
 
@@ -272,7 +203,14 @@ void op_attention_fwd_cpu(const op_args *a)
         j.starts[s + 1] = j.starts[s] + groups_of(&j.w, s);
     }
     CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= rows_in_use(a->in[0]));
-    threads_run(j.starts[j.w.S] * j.w.Hk, forward_piece, &j);
+    const int64_t pieces = j.starts[j.w.S] * j.w.Hk;
+    j.in_order = a->run->decoding && (threads_count() == 1 ||
+                                      j.w.k_offsets[j.w.S] * a->in[0]->s.d[1] < WORTH_THREADS);
+    if (j.in_order)
+        for (int64_t i = 0; i < pieces; i++)
+            forward_piece(&j, i);
+    else
+        threads_run(pieces, forward_piece, &j);
 }
 
 /* ---- backward ----------------------------------------------------------------------------------- */

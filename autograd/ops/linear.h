@@ -73,7 +73,7 @@ static inline status linear_shape(const char *op, const op_args *a, shape *out)
     return STATUS_OK;
 }
 
-static inline void linear_forward(const op_args *a, const matmul_thin *thin)
+static inline matmul linear_product(const op_args *a)
 {
     dtype         type;
     const tensor *w = a->in[1];
@@ -82,6 +82,14 @@ static inline void linear_forward(const op_args *a, const matmul_thin *thin)
 
     p.bias = a->in[2] ? a->in[2]->v : NULL;
     p.c = a->out[0]->v;
+    p.decode = a->run->decoding;
+    return p;
+}
+
+static inline void linear_forward(const op_args *a, const matmul_thin *thin)
+{
+    matmul p = linear_product(a);
+
     p.thin = thin;
     op_matmul(&p);
 }
@@ -113,6 +121,7 @@ typedef struct low_rank {
     tensor       *dx, *da, *db;
     real         *h;
     double        factor;
+    bool          decode;
 } low_rank;
 
 static inline status low_rank_shape(const char *op, const tensor *x, const tensor *a, const tensor *b,
@@ -123,6 +132,35 @@ static inline status low_rank_shape(const char *op, const tensor *x, const tenso
     TRY(op_want_weight(op, "b", b, M, a->s.d[0]));
     *n_aux = x->s.d[0] * a->s.d[0];
     return STATUS_OK;
+}
+
+/* Decoding: the low-rank part in one run beside the product p, or alone when p has no b. False: it is
+ * not decoding. */
+static inline bool low_rank_decode(const low_rank *l, matmul p)
+{
+#ifndef REAL_IS_F64
+    const matmul_low_rank low = {.a = l->a->v, .b = l->b->v, .rank = l->a->s.d[0], .factor = l->factor,
+                                 .h = l->h};
+
+    if (!matmul_decodes(&p) || l->a->type != TYPE_F32 || l->b->type != TYPE_F32)
+        return false;
+    p.low_rank = &low;
+    op_matmul(&p);
+    return true;
+#else
+    (void)l, (void)p;
+    return false;
+#endif
+}
+
+/* A product without b, for low_rank_decode to add to y. */
+static inline matmul low_rank_alone(const low_rank *l, real *y)
+{
+    matmul p = product(l->x->v, NULL, REAL_TYPE, rows_in_use(l->x), l->b->s.d[0], l->x->s.d[1]);
+
+    p.c = y;
+    p.decode = l->decode;
+    return p;
 }
 
 /* h = x a^T */

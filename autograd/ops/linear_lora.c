@@ -15,7 +15,8 @@ status op_linear_lora_shape(const op_args *a, shape *out, int64_t *n_aux)
 static low_rank low_rank_of(const op_args *a)
 {
     return (low_rank){.x = a->in[0], .a = a->in[3], .b = a->in[4], .dx = a->gin[0], .da = a->gin[3],
-                      .db = a->gin[4], .h = a->aux, .factor = a->attr->lora.factor};
+                      .db = a->gin[4], .h = a->aux, .factor = a->attr->lora.factor,
+                      .decode = a->run->decoding};
 }
 
 void op_linear_lora_fwd_cpu(const op_args *a)
@@ -23,6 +24,8 @@ void op_linear_lora_fwd_cpu(const op_args *a)
     const low_rank    l = low_rank_of(a);
     const matmul_thin outer = low_rank_outer(&l);
 
+    if (low_rank_decode(&l, linear_product(a)))
+        return;
     low_rank_inner(&l);
     linear_forward(a, &outer);
 }

@@ -19,7 +19,8 @@ status op_lora_shape(const op_args *a, shape *out, int64_t *n_aux)
 static low_rank low_rank_of(const op_args *a)
 {
     return (low_rank){.x = a->in[1], .a = a->in[2], .b = a->in[3], .dx = a->gin[1], .da = a->gin[2],
-                      .db = a->gin[3], .h = a->aux, .factor = a->attr->lora.factor};
+                      .db = a->gin[3], .h = a->aux, .factor = a->attr->lora.factor,
+                      .decode = a->run->decoding};
 }
 
 static void copy(const op_args *a, int64_t from, int64_t to)
@@ -34,6 +35,8 @@ void op_lora_fwd_cpu(const op_args *a)
 
     if (a->out[0]->v != a->in[0]->v)
         op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
+    if (low_rank_decode(&l, low_rank_alone(&l, a->out[0]->v)))
+        return;
     low_rank_inner(&l);
     product_turned(l.h, l.b, rows_in_use(l.x), a->out[0]->v, l.factor, true);
 }

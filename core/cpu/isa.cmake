@@ -7,11 +7,11 @@ set(isa_flags_base "")
 set(isa_flags_avx2 -mavx2 -mfma -mf16c)
 set(isa_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
 # products may be contracted into fused multiply-adds; a file's option comes after the target's
-set_source_files_properties(core/cpu/isa/tiles.c core/cpu/isa/ceiling.c PROPERTIES
+set_source_files_properties(core/cpu/isa/tiles.c core/cpu/isa/rows.c core/cpu/isa/ceiling.c PROPERTIES
   COMPILE_OPTIONS "-ffp-contract=fast")
 foreach(isa ${isa_names})
   add_library(isa_${isa} OBJECT core/cpu/isa/pack.c core/quant.c)
-  add_library(tiles_${isa} OBJECT core/cpu/isa/tiles.c core/cpu/isa/ceiling.c)
+  add_library(tiles_${isa} OBJECT core/cpu/isa/tiles.c core/cpu/isa/rows.c core/cpu/isa/ceiling.c)
   foreach(target isa_${isa} tiles_${isa})
     target_link_libraries(${target} PRIVATE options)
     target_compile_definitions(${target} PRIVATE TILE_ISA=${isa} ISA_${isa})

@@ -8,6 +8,7 @@
  * then they are first copied, a slab at a time. */
 #include "core/cpu/matmul.h"
 
+#include "core/cpu/matmul_decode.h"
 #include "core/cpu/path.h"
 #include "core/quant.h"
 #include "core/threads.h"
@@ -362,9 +363,14 @@ void matmul_run(const matmul *p)
 
     CHECK(p->type_a == TYPE_F32 || p->type_a == TYPE_BF16);
     CHECK(p->type_c == TYPE_F32 || p->type_c == TYPE_BF16);
+    CHECK(!p->low_rank || matmul_decodes(p));
     CHECK(!p->thin || p->type_c == TYPE_F32);
     if (p->m <= 0 || p->n <= 0)
         return;
+    if (matmul_decodes(p)) {
+        matmul_decode(p);
+        return;
+    }
     if (p->thin && (p->thin->k > THIN_K || p->k <= 0)) {
         run_thin(p);
         return;

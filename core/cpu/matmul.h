@@ -3,7 +3,11 @@
  *     c[m, n] (+)= alpha * sum_k a[m, k] * b[k, n]  (+ bias[n])  (+ a thin product)
  *
  * Every element is summed over k in one fixed order by one thread, whatever m, the number of threads
- * or the place of the row: a row's result does not depend on how many rows there are. */
+ * or the place of the row: a row's result does not depend on how many rows there are.
+ *
+ * With `decode`, products of up to MATMUL_DECODE_ROWS rows with a weight [n, k] take a path that reads
+ * the weight once and expands it in registers. It sums k in lanes: its bits are another path's bits, but
+ * depend neither on m (up to that number) nor on threads. Other products take no notice of the wish. */
 #ifndef CORE_CPU_MATMUL_H
 #define CORE_CPU_MATMUL_H
 
@@ -12,6 +16,17 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum { MATMUL_DECODE_ROWS = 24 };
+
+/* c += factor (a A^T) B^T, beside a product that takes the decode path, or, when that has no b, alone: c
+ * then stays and gets no bias. All in f32. */
+typedef struct matmul_low_rank {
+    const float *a, *b; /* A [rank, k], B [n, rank] */
+    int64_t      rank;
+    double       factor;
+    float       *h;     /* [m, rank], written */
+} matmul_low_rank;
 
 /* A second product of thin factors that is added while a tile of c is near: alpha a[m, k] b[k, n], all
  * f32, a not turned; b is [n, k] when turned. */
@@ -41,11 +56,16 @@ typedef struct matmul {
     double      alpha;      /* 1 for a plain product */
     bool        accumulate; /* add to c, else overwrite */
     const float *bias;      /* [n] added once, or NULL */
+    bool        decode;     /* few rows at memory speed, in another order of k; see above */
+    const matmul_low_rank *low_rank; /* or NULL; not NULL only where matmul_decodes */
     const matmul_thin *thin; /* added too, or NULL; c must be f32 */
 } matmul;
 
 /* All threads. m, n or k may be 0 (k = 0 gives c = bias, or leaves an accumulated c as it is). */
 void matmul_run(const matmul *p);
+
+/* True when p takes the decode path: it is wished for, rows are few and f32, b is turned, c is f32. */
+bool matmul_decodes(const matmul *p);
 
 /* The same definition in f64 for gradient checks: a, b, c, bias are double, types are ignored. */
 void matmul_run_f64(const matmul *p);

@@ -13,10 +13,12 @@
     void                  pack_columns_##isa(const pack_group *g);                                 \
     void pack_rows_##isa(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k, \
                          float *out, int64_t ldo);                                                 \
-    void quant_expand_##isa(dtype t, const void *blocks, int64_t n, float *out);
+    void quant_expand_##isa(dtype t, const void *blocks, int64_t n, float *out);                   \
+    void dot_rows_##isa(const dot_args *d);
 #define SET(text, isa, lanes_, width_)                                                             \
     {.name = text, .lanes = lanes_, .width = width_, .rows = tile_rows_##isa,                      \
-     .pack = pack_columns_##isa, .pack_rows = pack_rows_##isa, .expand = quant_expand_##isa}
+     .pack = pack_columns_##isa, .pack_rows = pack_rows_##isa, .expand = quant_expand_##isa,     \
+     .dot = dot_rows_##isa}
 
 typedef struct path_row {
     tile_set tiles;

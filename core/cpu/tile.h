@@ -47,6 +47,22 @@ typedef struct pack_group {
 
 enum { PACK_SCRATCH = 16 * (PACK_STEP + 16) };
 
+enum { DOT_ROWS = 8, DOT_STEP = 32 };
+
+/* A few rows of a against rows of a stored weight b [n, k]: out[i, j] = sum_k a[i, k] b[j, k]. Values of
+ * b are expanded in registers, one expansion for all rows of a. Lanes of k are summed in an order that
+ * depends on k alone. */
+typedef struct dot_args {
+    int64_t      m, n, k;  /* m <= DOT_ROWS; k whole blocks of b */
+    const float *a;        /* [steps of k][m][DOT_STEP], zeros behind k */
+    const void  *b;
+    dtype        type;
+    int64_t      row;      /* bytes from one row of b to the next */
+    float       *out;
+    int64_t      ldo;
+    void (*expand)(dtype t, const void *blocks, int64_t n, float *out);
+} dot_args;
+
 /* One instruction set. */
 typedef struct tile_set {
     const char *name;
@@ -58,6 +74,7 @@ typedef struct tile_set {
     void (*pack_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
                       float *out, int64_t ldo);
     void (*expand)(dtype t, const void *blocks, int64_t n, float *out);
+    void (*dot)(const dot_args *d);
 } tile_set;
 
 /* Width of the panel that holds n columns: whole vectors, at most a full panel. */

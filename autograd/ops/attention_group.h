@@ -1,0 +1,87 @@
+/* attention_group: query rows that read one key head together, and the keys they see */
+#ifndef AUTOGRAD_OPS_ATTENTION_GROUP_H
+#define AUTOGRAD_OPS_ATTENTION_GROUP_H
+
+#include "autograd/ops/attention.h"
+#include "autograd/ops/vector_math.h"
+
+#ifdef REAL_IS_F64
+#define REAL_LOG log
+#else
+#define REAL_LOG logf
+#endif
+
+enum { GROUP = 2 * LANES };
+
+/* A group: its rows of q, what they see, where its keys are. */
+typedef struct group {
+    const op_args        *a;
+    const attention_view *w;
+    int64_t               s, kv, rows, first; /* first: index of row 0 among the pairs */
+    int32_t               from, to;           /* keys that some row sees: from .. to-1 */
+    int32_t               full_from, full_to; /* keys that all rows see */
+    int32_t               lo[GROUP], hi[GROUP];
+    real                  scale, cap;
+} group;
+
+static inline void open_group(group *g, const op_args *a, const attention_view *w, int64_t s, int64_t kv,
+                       int64_t number)
+{
+    const int64_t pairs = attention_queries(w, s) * w->G;
+
+    *g = (group){.a = a, .w = w, .s = s, .kv = kv, .first = number * GROUP};
+    g->rows = pairs - g->first < GROUP ? pairs - g->first : GROUP;
+    g->scale = (real)a->attr->attention.scale;
+    g->cap = (real)a->attr->attention.softcap;
+    g->from = g->full_to = INT32_MAX;
+    for (int64_t r = 0; r < GROUP; r++) {
+        const int64_t at = r < g->rows ? r : g->rows - 1; /* rows past the end see what the last does */
+        attention_range(w, s, (g->first + at) / w->G, &g->lo[r], &g->hi[r]);
+        if (g->lo[r] <= g->hi[r]) {
+            g->from = g->lo[r] < g->from ? g->lo[r] : g->from;
+            g->to = g->hi[r] + 1 > g->to ? g->hi[r] + 1 : g->to;
+        }
+        g->full_from = g->lo[r] > g->full_from ? g->lo[r] : g->full_from;
+        g->full_to = g->hi[r] + 1 < g->full_to ? g->hi[r] + 1 : g->full_to;
+    }
+    g->from &= ~(PAGE - 1);
+}
+
+/* Row of the buffers and head of row r. */
+static inline int64_t row_of(const group *g, int64_t r)
+{
+    return g->w->q_offsets[g->s] + (g->first + r) / g->w->G;
+}
+
+static inline int64_t head_of(const group *g, int64_t r)
+{
+    return g->kv * g->w->G + (g->first + r) % g->w->G;
+}
+
+/* Where row r's head begins in a [N, H*D] buffer. */
+static inline int64_t place_of(const group *g, int64_t r)
+{
+    return (row_of(g, r) * g->w->H + head_of(g, r)) * g->w->D;
+}
+
+/* Keys of one tile: all in one page, rows one after another. */
+typedef struct keys {
+    int32_t     first;
+    int64_t     n, row;
+    const real *k, *v;
+} keys;
+
+static inline keys keys_at(const group *g, int32_t j)
+{
+    const attention_view *w = g->w;
+    const int64_t         stride = w->Hk * w->D;
+    keys                  t = {.first = j, .n = g->to - j < PAGE ? g->to - j : PAGE};
+
+    t.row = attention_key_row(w, g->s, j);
+    CHECK(t.row >= 0 && t.row + t.n <= g->a->in[1]->s.d[0]);
+    t.k = (const real *)g->a->in[1]->v + t.row * stride + g->kv * w->D;
+    t.v = (const real *)g->a->in[2]->v + t.row * stride + g->kv * w->D;
+    return t;
+}
+
+#endif
