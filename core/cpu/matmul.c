@@ -24,6 +24,7 @@ enum {
     THIN_K = BLOCK_K,              /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
+    ROW_STEP = 8,                  /* cuts along the rows are whole tiles */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
 };
@@ -200,12 +201,13 @@ static void run_piece(void *context, int64_t i)
 {
     const product *x = context;
 
-    if (i < x->whole) {
-        run_group(x, i, 0, x->m);
+    if (i < x->whole) { /* threads start far apart: neighbours' columns share lines that are fetched ahead */
+        const int64_t threads = threads_count();
+        run_group(x, i % threads * (x->whole / threads) + i / threads, 0, x->m);
         return;
     }
     const int64_t g = x->whole + (i - x->whole) / x->cuts, cut = (i - x->whole) % x->cuts;
-    const int64_t tile = TILE_ROWS_MAX * 3, rows = divide_up(divide_up(x->m, x->cuts), tile) * tile;
+    const int64_t tile = ROW_STEP, rows = divide_up(divide_up(x->m, x->cuts), tile) * tile;
     const int64_t from = cut * rows, to = smaller(x->m, from + rows);
     if (from < to)
         run_group(x, g, from, to);
