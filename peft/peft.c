@@ -46,6 +46,12 @@ status peft_open(arena *a, model *m, uint64_t seed, peft **out)
     return STATUS_OK;
 }
 
+size_t peft_spare_bytes(const peft *p)
+{
+    return (size_t)(PEFT_TUNED_MAX - p->n_tuned) * sizeof *p->tensors +
+           (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
+}
+
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
                   const tensor *from, tuned **out)
 {

@@ -105,6 +105,9 @@ const peft_method *const *peft_methods(int *n);
 
 status peft_open(arena *a, model *m, uint64_t seed, peft **out);
 
+/* Bytes of the arena that are kept for further tensors: addresses that no memory stands behind. */
+size_t peft_spare_bytes(const peft *p);
+
 /* Adds a module on the sites that the patterns select. Options must outlive it. */
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
                 const char *const *patterns, int n_patterns, bool trains);

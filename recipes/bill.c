@@ -11,6 +11,12 @@
  * logits of some rows and words (autograd/ops/cross_entropy_head.c). */
 enum { PANEL_BYTES = 256 << 10, ROWS_BYTES = 4 << 20, HEAD_ROWS = 512, HEAD_WORDS = 2048 };
 
+/* Keys and values of one head with their gradients, a thread (autograd/ops/attention.c), a token. */
+enum { HEAD_BYTES_TOKEN = 1 << 10 };
+
+/* Pages of the program and its libraries that a run touches, the tape, files being written. */
+enum { PROGRAM_BYTES = 6 << 20 };
+
 static size_t trunk_bytes(const session *s)
 {
     size_t bytes = 0;
@@ -24,11 +30,13 @@ bill bill_of(const session *s, const trainer *x)
 {
     const trainer_bill t = trainer_memory(x);
     bill               b = {.trunk = trunk_bytes(s), .values = t.values, .gradients = t.gradients,
-                            .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup)};
+                            .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup) - peft_spare_bytes(s->p)};
 
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
-    b.scratch = (size_t)threads_count() * PANEL_BYTES + ROWS_BYTES + rows * HEAD_WORDS * sizeof(float);
-    b.total = b.trunk + b.values + b.gradients + b.optimizer + b.step + b.scratch + b.data;
+    b.scratch = (size_t)threads_count() * (PANEL_BYTES + (size_t)x->o.pack * HEAD_BYTES_TOKEN) + ROWS_BYTES +
+                rows * HEAD_WORDS * sizeof(float);
+    b.program = PROGRAM_BYTES;
+    b.total = b.trunk + b.values + b.gradients + b.optimizer + b.step + b.scratch + b.data + b.program;
     return b;
 }
 
@@ -60,7 +68,8 @@ void bill_print(const bill *b, FILE *out)
     } rows[] = {{"trunk (as stored, mapped)", b->trunk}, {"tuned values", b->values},
                 {"gradients", b->gradients},             {"optimizer state", b->optimizer},
                 {"activations of a step", b->step},      {"kernel scratch", b->scratch},
-                {"data and names", b->data},             {"in all", b->total}};
+                {"data and names", b->data},             {"program and libraries", b->program},
+                {"in all", b->total}};
 
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         fprintf(out, "  %-28s %10.1f MB\n", rows[i].name, (double)rows[i].bytes / 1e6);

@@ -11,6 +11,7 @@ typedef struct bill {
     size_t step;       /* activations */
     size_t scratch;    /* of all threads: panels of the products, pieces of the vocabulary */
     size_t data;       /* recipe, tokens, texts */
+    size_t program;    /* pages of code and libraries that a run touches */
     size_t total;
 } bill;
 
