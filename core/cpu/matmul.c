@@ -17,11 +17,12 @@
 
 enum {
     SLOT_PANEL = 2, SLOT_ROWS = 3, SLOT_TURNED = 4, /* of threads_scratch; the caller's own are 0 and 1 */
-    BLOCK_K = 256,                 /* rows of a panel at most; partial sums keep the rounding small */
+    BLOCK_K = 1024,                /* rows of a panel at most */
+    PARTIAL_K = 256,               /* products summed in a register; partial sums keep the rounding small */
     GROUP = 48 << 10,              /* values of a group's panels: 192 KB, well within a second-level cache */
     PANELS = GROUP + (16 << 10) + PACK_SCRATCH, /* values of scratch that most products need */
     FEW_ROWS = 16,                 /* up to here b is read as it lies, if it can be */
-    THIN_K = BLOCK_K,              /* a longer thin product is one of its own */
+    THIN_K = PARTIAL_K,            /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
     ROW_STEP = 8,                  /* cuts along the rows are whole tiles */
@@ -116,16 +117,20 @@ static void run_panel(const product *x, const stretch *t, const float *b, int64_
     const bool      direct = n == w && p->type_c == TYPE_F32 && !bias;
     float ALIGNED(64) buffer[TILE_ROWS_MAX * TILE_COLUMNS_MAX];
 
-    for (int64_t i = from; i < to;) {
+    for (int64_t i = from; i < to; i += r->rows) {
         while (r->rows > to - i)
             r++;
-        const tile_args g = {.k = t->k, .a = t->a + i * t->lda, .lda = t->lda, .b = b,
-                             .ldb = t->ldb ? t->ldb : w, .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
-                             .ldc = direct ? p->ldc : w, .alpha = t->alpha, .add = direct && add};
-        r->run(&g);
+        tile_args g = {.lda = t->lda, .ldb = t->ldb ? t->ldb : w, .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
+                       .ldc = direct ? p->ldc : w, .alpha = t->alpha, .add = direct && add};
+        for (int64_t k = 0; k < t->k; k += PARTIAL_K) {
+            g.k = smaller(PARTIAL_K, t->k - k);
+            g.a = t->a + i * t->lda + k;
+            g.b = b + k * g.ldb;
+            r->run(&g);
+            g.add = true;
+        }
         if (!direct)
             put(p, buffer, w, x->m0 + i, r->rows, j0, n, add, bias);
-        i += r->rows;
     }
 }
 
