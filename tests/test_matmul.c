@@ -268,6 +268,31 @@ START_TEST(test_bf16)
 }
 END_TEST
 
+/* bf16 on both sides, in pairs where the processor has them: exact products, sums rounded twice a pair. */
+START_TEST(test_bf16_pairs)
+{
+    static const int64_t sizes[][3] = {{1, 5, 2}, {13, 70, 96}, {50, 200, 1100}, {9, 48, 3000}, {30, 33, 514}};
+
+    for (size_t s = 0; s < COUNT_OF(sizes); s++)
+        for (int kind = 0; kind < 4; kind++) {
+            const int64_t m = sizes[s][0], k = sizes[s][2];
+            trial         x = trial_open(m, sizes[s][1], k, false, TYPE_BF16, kind & 1);
+            free(x.a);
+            float *v = uniform(6, m * (k + 2));
+            x.stored_a = stored(TYPE_BF16, v, m, k + 2, &x.a);
+            free(v);
+            x.p.a = x.stored_a;
+            x.p.type_a = TYPE_BF16;
+            x.p.lda = k + 2;
+            x.p.accumulate = kind & 2;
+            x.p.bias = kind & 2 ? x.bias : NULL;
+            x.p.alpha = 0.5;
+            on_all_paths(&x, "bf16 pairs");
+            trial_close(&x);
+        }
+}
+END_TEST
+
 START_TEST(test_nothing_to_sum)
 {
     trial x = trial_open(3, 5, 2, false, TYPE_F32, true);
@@ -353,5 +378,5 @@ START_TEST(test_paths)
 }
 END_TEST
 
-TESTS(matmul, test_paths, test_shapes, test_stored_types, test_thin, test_thin_gradients, test_pages_apart, test_bf16,
-      test_nothing_to_sum, test_rows_alone, test_expansion)
+TESTS(matmul, test_paths, test_shapes, test_stored_types, test_thin, test_thin_gradients, test_pages_apart,
+      test_bf16, test_bf16_pairs, test_nothing_to_sum, test_rows_alone, test_expansion)

@@ -364,8 +364,22 @@ static void run_thin(const matmul *p)
     matmul_run(&q);
 }
 
+/* bf16 times bf16 in pairs along k: a and c stay as they are, k and the strides of a count pairs. */
+static bool as_pairs(const matmul *p, matmul *q)
+{
+    if (!path_pairs() || p->type_a != TYPE_BF16 || p->type_b != TYPE_BF16 || p->a_turned || p->thin ||
+        p->k % 2 || p->lda % 2 || (p->b_turned && p->ldb % 2) || (uintptr_t)p->a % 4 || (uintptr_t)p->b % 4)
+        return false;
+    *q = *p;
+    q->type_a = TYPE_F32;
+    q->k = p->k / 2;
+    q->lda = p->lda / 2;
+    return true;
+}
+
 void matmul_run(const matmul *p)
 {
+    matmul  pairs;
     product x = {.p = p, .s = path_tiles(), .a = p->a, .lda = p->lda, .m = p->m};
 
     CHECK(p->type_a == TYPE_F32 || p->type_a == TYPE_BF16);
@@ -389,6 +403,11 @@ void matmul_run(const matmul *p)
     if (p->k <= 0) {
         run_empty(p);
         return;
+    }
+    if (as_pairs(p, &pairs)) {
+        x.p = p = &pairs;
+        x.s = path_pairs();
+        x.lda = p->lda;
     }
     cut_k(&x);
     x.group = group_columns(p, x.kc);

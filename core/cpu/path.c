@@ -36,6 +36,9 @@ DECLARE(base)
 DECLARE(avx2)
 DECLARE(avx512)
 
+extern const tile_row tile_rows_pairs[];
+void                  pack_columns_pairs(const pack_group *g);
+
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -94,9 +97,16 @@ const tile_set *path_tiles(void)
     return &choice()->tiles;
 }
 
-bool path_pairs(void)
+const tile_set *path_pairs(void)
 {
-    return choice()->pairs;
+#if defined(__x86_64__)
+    static const tile_set pairs = {.name = "avx512bf16", .lanes = 16, .width = 48, .rows = tile_rows_pairs,
+                                   .pack = pack_columns_pairs, .pack_rows = pack_rows_avx512,
+                                   .expand = quant_expand_avx512};
+    return choice()->pairs ? &pairs : NULL;
+#else
+    return NULL;
+#endif
 }
 
 const char *matmul_path(void)

@@ -11,8 +11,8 @@ extern "C" {
 /* The set in use: what matmul_use or CAMBIUM_ISA named, else the best that this CPU can run. */
 const tile_set *path_tiles(void);
 
-/* True when the set in use has products of bf16 pairs (dpbf16). */
-bool path_pairs(void);
+/* The set for bf16 pairs (dpbf16) beside it: tiles and panels of 32-bit pairs; NULL where there is none. */
+const tile_set *path_pairs(void);
 
 #ifdef __cplusplus
 }
