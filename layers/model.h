@@ -10,7 +10,7 @@
 
 typedef struct model model;
 
-/* A token stream on a tape (DESIGN 3): N rows of all sequences one after another. */
+/* A token stream on a tape: N rows of all sequences one after another. */
 typedef struct stream {
     var *ids;       /* i32 [N] */
     var *positions; /* i32 [N], within the sequence */

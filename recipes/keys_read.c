@@ -47,7 +47,7 @@ const char *key_must_be(arena *a, const key *k)
     const char *range = "", *text = NULL;
 
     if (has_range(k) && k->kind != KEY_TEXT && k->kind != KEY_CHOICE)
-        range = arena_printf(a, " in %.17g..%.17g", k->lo, k->hi);
+        range = arena_printf(a, " in %.15g..%.15g", k->lo, k->hi);
     switch (k->kind) {
     case KEY_INT:
         text = arena_printf(a, "a whole number%s", range);

@@ -1,4 +1,4 @@
-/* leaf_sum: the fixed binary tree in which a step's micro-batch gradients are added (DESIGN 7).
+/* leaf_sum: the fixed binary tree in which a step's micro-batch gradients are added.
  *
  * Leaf i is one micro-batch. Like a binary counter: two sums of equal height are joined as soon as
  * both are there, older + newer. Whoever computes an aligned subtree gets the same bytes, however

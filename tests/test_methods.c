@@ -1,4 +1,4 @@
-/* methods: what every row of peft/methods.def promises (DESIGN 6), read from its traits */
+/* methods: what every row of peft/methods.def promises, read from its traits */
 #include "tests/helpers.h"
 #include "tests/with_trunk.h"
 
