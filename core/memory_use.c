@@ -2,6 +2,7 @@
 #include "core/memory_use.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,4 +69,14 @@ int memory_peak_reset(void)
     const int done = write(fd, "5", 1) == 1;
     close(fd);
     return done;
+}
+
+int64_t memory_heap(void)
+{
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+    const struct mallinfo2 m = mallinfo2();
+    return (int64_t)(m.uordblks + m.hblkhd);
+#else
+    return 0;
+#endif
 }

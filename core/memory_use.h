@@ -17,6 +17,9 @@ void memory_use(int64_t *now, int64_t *peak);
  * less; 0 when neither can be read. */
 size_t memory_free(void);
 
+/* Bytes that malloc has handed out and not got back; 0 where the C library does not say. */
+int64_t memory_heap(void);
+
 /* Resets the peak to what is resident now; false where the system does not allow it. */
 int memory_peak_reset(void);
 

@@ -3,6 +3,7 @@
 
 #include "core/log.h"
 #include "core/memory_use.h"
+#include "core/memory_use.h"
 #include "core/threads.h"
 
 #include <stdio.h>
@@ -15,7 +16,7 @@ enum { PANEL_BYTES = 256 << 10, ROWS_BYTES = 4 << 20, HEAD_ROWS = 512, HEAD_WORD
 enum { HEAD_BYTES_TOKEN = 1 << 10 };
 
 /* Pages of the program and its libraries that a run touches, the tape, files being written. */
-enum { PROGRAM_BYTES = 6 << 20 };
+enum { PROGRAM_BYTES = 8 << 20 };
 
 static size_t trunk_bytes(const session *s)
 {
@@ -30,7 +31,8 @@ bill bill_of(const session *s, const trainer *x)
 {
     const trainer_bill t = trainer_memory(x);
     bill               b = {.trunk = trunk_bytes(s), .values = t.values, .gradients = t.gradients,
-                            .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup) - peft_spare_bytes(s->p)};
+                            .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup) - peft_spare_bytes(s->p) +
+                                    (size_t)memory_heap()};
 
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
     b.scratch = (size_t)threads_count() * (PANEL_BYTES + (size_t)x->o.pack * HEAD_BYTES_TOKEN) + ROWS_BYTES +

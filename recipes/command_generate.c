@@ -1,6 +1,7 @@
 /* generate: answers to prompts */
 #include "recipes/commands.h"
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "data/chat.h"
@@ -93,6 +94,19 @@ static status print_answer(session *s, const generate_request *q, const asked *a
     return STATUS_OK;
 }
 
+/* A run folder holds an adapter, not a trunk. */
+static status check_base(session *s, const char *base)
+{
+    const char *recipe = arena_printf(&s->setup, "%s/recipe.yaml", base);
+
+    if (!recipe)
+        return STATUS_MEMORY;
+    if (path_is_folder(base) && path_exists(recipe))
+        return fail(STATUS_USAGE, "generate: %s is a run; name the trunk that %s says (`base`), and the "
+                    "adapter: ./cambium generate BASE --adapter %s/adapter", base, recipe, base);
+    return STATUS_OK;
+}
+
 static status generate(session *s, const generate_request *q, FILE *out)
 {
     const char       **texts = (const char **)(uintptr_t)q->prompts;
@@ -107,6 +121,7 @@ static status generate(session *s, const generate_request *q, FILE *out)
                               .top_p = q->top_p, .seed = (uint64_t)q->seed};
     decode_options       with_ends = o;
 
+    TRY(check_base(s, q->base));
     TRY(session_base(s, q->base, 0, false));
     if (q->adapter)
         TRY(session_adapter(s, q->adapter, q->force));

@@ -183,6 +183,8 @@ status command_inspect(const char *path, bool json, FILE *out)
         s = inspect_folder(&a, &l, path);
     else if (text_ends(path, ".gguf"))
         s = inspect_gguf(&a, &l, path);
+    else if (text_ends(path, ".yaml") || text_ends(path, ".yml"))
+        s = fail(STATUS_USAGE, "inspect: %s is a recipe; ./cambium plan %s tells what it means", path, path);
     else
         s = inspect_safetensors(&a, &l, path);
     arena_close(&a);

@@ -233,6 +233,12 @@ for what in run run/adapter run/checkpoints/step-000020 merged trace.safetensors
 done
 call inspect "$work/nothing"
 equal 'inspect nothing: exit' "$code" 1
+call inspect recipes/tiny.yaml
+equal 'inspect a recipe: exit' "$code" 2
+contains 'inspect a recipe: names plan' "$err" './cambium plan recipes/tiny.yaml'
+call generate "$work/run" --prompt 'Say cow'
+equal 'generate a run: exit' "$code" 2
+contains 'generate a run: says how' "$err" "--adapter $work/run/adapter"
 call plan recipes/tiny.yaml optim.lr=5e-4
 contains 'plan: origins' "$out" 'lr: 5e-4  # command line'
 call plan recipes/tiny.yaml --json
