@@ -1,6 +1,8 @@
 /* op_table: autograd/ops.def turned into tables; a row without its functions does not link */
 #include "autograd/op_table.h"
 
+#include "core/cpu/path.h"
+
 #include <string.h>
 
 const op_row op_rows[OP_COUNT] = {
@@ -51,15 +53,6 @@ static const op_functions table_f32_avx512[OP_COUNT] = {
 #include "autograd/ops.def"
 #undef OP
 };
-static bool has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
 #endif
 
 const op_functions *op_variant(const char *name)
@@ -69,9 +62,9 @@ const op_functions *op_variant(const char *name)
     if (strcmp(name, "f64") == 0)
         return table_f64;
 #if defined(__x86_64__)
-    if (strcmp(name, "f32_avx2") == 0 && has_avx2())
+    if (strcmp(name, "f32_avx2") == 0 && path_runs("avx2"))
         return table_f32_avx2;
-    if (strcmp(name, "f32_avx512") == 0 && has_avx512())
+    if (strcmp(name, "f32_avx512") == 0 && path_runs("avx512"))
         return table_f32_avx512;
 #endif
     return NULL;
@@ -82,9 +75,9 @@ const op_functions *op_best(dtype type)
     if (type == TYPE_F64)
         return table_f64;
 #if defined(__x86_64__)
-    if (strncmp(matmul_path(), "avx512", 6) == 0 && has_avx512())
+    if (path_tiles()->lanes == 16)
         return table_f32_avx512;
-    if (strncmp(matmul_path(), "avx", 3) == 0 && has_avx2())
+    if (path_tiles()->lanes == 8)
         return table_f32_avx2;
 #endif
     return table_f32;

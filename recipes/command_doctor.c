@@ -1,6 +1,7 @@
 /* doctor: what this machine offers, and whether the kernels compute correctly here */
 #include "recipes/commands.h"
 
+#include "core/clock.h"
 #include "core/cpu/matmul.h"
 #include "core/cpu/probe.h"
 #include "core/file.h"
@@ -10,7 +11,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct findings {
@@ -29,14 +29,6 @@ static void read_cpu(findings *f)
     f->free = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* A product of the size of a 135M model's, timed, and some of its values against sums in double. */
 static status test_matmul(arena *a, findings *f)
 {
@@ -53,10 +45,10 @@ static status test_matmul(arena *a, findings *f)
                       .type_b = TYPE_F32, .ldb = K, .b_turned = true, .c = y, .type_c = TYPE_F32,
                       .ldc = N, .alpha = 1};
     for (int i = 0; i < 40; i++) {
-        const double from = now();
+        const double from = clock_seconds();
         matmul_run(&p);
-        if (now() - from < best)
-            best = now() - from;
+        if (clock_seconds() - from < best)
+            best = clock_seconds() - from;
     }
     f->matmul = 2.0 * M * N * K / best / 1e9;
     for (int i = 0; i < 1000; i++) {

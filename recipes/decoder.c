@@ -1,12 +1,12 @@
 /* decoder: a packed run over the prompts, then one row a prompt and step */
 #include "recipes/decoder.h"
 
+#include "core/clock.h"
 #include "core/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { PAGE = 32 };
 
@@ -26,14 +26,6 @@ typedef struct decoder {
     int64_t     pages; /* of one prompt */
     decode_run  prompts, tokens;
 } decoder;
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static tensor ints(int32_t *v, shape s, const int32_t *rows)
 {
@@ -267,7 +259,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
 {
     int64_t   *rows, going;
     candidate *scratch = NULL;
-    double     from = now();
+    double     from = clock_seconds();
 
     TRY(open_cache(d, n));
     TRY(record(d, &d->prompts, total, n));
@@ -288,8 +280,8 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
     }
     tape_forward(d->prompts.t);
     TRY(check_logits(d, &d->prompts, n));
-    *times = (decode_times){.prompt_seconds = now() - from, .prompt_tokens = total};
-    from = now();
+    *times = (decode_times){.prompt_seconds = clock_seconds() - from, .prompt_tokens = total};
+    from = clock_seconds();
     going = o->max_tokens > 0 ? choose(d, &d->prompts, o, out, rows, n, scratch) : 0;
     while (going > 0) {
         empty(&d->tokens);
@@ -302,7 +294,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
         times->tokens += going;
         going = choose(d, &d->tokens, o, out, rows, going, scratch);
     }
-    times->token_seconds = now() - from;
+    times->token_seconds = clock_seconds() - from;
     return STATUS_OK;
 }
 

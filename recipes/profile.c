@@ -2,23 +2,15 @@
 #include "recipes/profile.h"
 
 #include "autograd/op_table.h"
+#include "core/clock.h"
 #include "core/file.h"
 #include "core/log.h"
 
 #include <string.h>
-#include <time.h>
 
 enum { EVENTS_MAX = 1 << 18, OPS_SHOWN = 5 };
 
 static const char *const phases[] = {"forward", "recompute", "backward"};
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 status profile_open(profile *p, arena *a, const char *path)
 {
@@ -33,14 +25,14 @@ static void observe(void *context, op_code op, const char *place, int phase, dou
     profile *p = context;
 
     if (p->n < p->max)
-        p->v[p->n] = (profile_event){op, phase, place, now() - p->started - seconds, seconds};
+        p->v[p->n] = (profile_event){op, phase, place, clock_seconds() - p->started - seconds, seconds};
     p->n++;
 }
 
 void profile_begin(profile *p, tape *t)
 {
     p->n = 0;
-    p->started = now();
+    p->started = clock_seconds();
     tape_observe(t, observe, p);
 }
 
@@ -85,7 +77,7 @@ static status write_trace(const profile *p)
 
 status profile_end(profile *p, tape *t, int64_t step)
 {
-    const double seconds = now() - p->started;
+    const double seconds = clock_seconds() - p->started;
     const int    lost = p->n > p->max ? p->n - p->max : 0;
 
     tape_observe(t, NULL, NULL);

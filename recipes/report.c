@@ -1,20 +1,12 @@
 /* report: lines and figures of a run */
 #include "recipes/report.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/memory_use.h"
 
 #include <math.h>
-#include <time.h>
 #include <unistd.h>
-
-double report_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void format_seconds(double s, char out[32])
 {
@@ -29,7 +21,7 @@ static void format_seconds(double s, char out[32])
 static void print_step(report *p, const step_report *r, double rate, int64_t peak)
 {
     const double left = (double)(p->steps - r->step - 1);
-    const double spent = report_now() - p->started;
+    const double spent = clock_seconds() - p->started;
     const double each = spent / (double)(r->step + 1 - p->first_step);
     char         line[256], time_left[32], share[48] = "";
 
@@ -48,7 +40,7 @@ static void print_step(report *p, const step_report *r, double rate, int64_t pea
 
 status report_step(report *p, run_state *st, const step_report *r)
 {
-    const double    now = report_now(), seconds = now - p->last;
+    const double    now = clock_seconds(), seconds = now - p->last;
     const double    rate = (double)r->tokens / (seconds > 0 ? seconds : 1e-9);
     int64_t         resident, peak;
     const run_value metrics[] = {{"loss", r->loss, false},
@@ -75,7 +67,7 @@ status report_evaluation(report *p, run_state *st, double loss, int64_t targets)
 {
     const run_value v[] = {{"eval_loss", loss, false}, {"eval_targets", (double)targets, true}};
 
-    p->last = report_now();
+    p->last = clock_seconds();
     log_info("step %lld  loss on the test data %.4f (%lld targets), perplexity %.2f",
              (long long)st->step, loss, (long long)targets, exp(loss));
     return run_folder_metrics(st->folder, st->step, v, (int)COUNT_OF(v));

@@ -14,8 +14,6 @@ typedef struct report {
     int64_t idle;          /* bytes of the process before the run */
 } report;
 
-double report_now(void);
-
 /* A step: metrics.jsonl, timing.jsonl, events, and the live line or a plain one. */
 status report_step(report *p, run_state *st, const step_report *r);
 

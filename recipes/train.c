@@ -1,6 +1,7 @@
 /* train: opening a run, and the one loop */
 #include "recipes/train.h"
 
+#include "core/clock.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory_use.h"
@@ -147,7 +148,7 @@ static status loop(training *t)
         if (t->stopped)
             return fail(STATUS_STOPPED, "stopped by %s after step %lld; the state is saved: "
                         "--resume goes on", signals_name(), (long long)t->st.step);
-        t->log.last = report_now();
+        t->log.last = clock_seconds();
     }
     log_live(NULL);
     if (out_of_patience(t))
@@ -178,7 +179,7 @@ static status begin(training *t)
     }
     t->log.first_step = t->st.step;
     t->log.steps = t->in.steps;
-    t->log.started = t->log.last = report_now();
+    t->log.started = t->log.last = clock_seconds();
     return STATUS_OK;
 }
 

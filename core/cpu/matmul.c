@@ -42,20 +42,10 @@ typedef struct product {
     int64_t         cuts;   /* pieces of each of the other groups */
 } product;
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* At least `usual` values, so that products of other sizes later find what they need. */
 static float *scratch(int slot, int64_t values, int64_t usual)
 {
     return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
 }
 
 /* ---- c: what is not a plain tile ----------------------------------------------------------------- */

@@ -38,16 +38,6 @@ typedef struct decode_job {
     _Atomic int64_t left;        /* of them */
 } decode_job;
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 /* c = (c or 0) + bias + alpha * sums, n columns from j on */
 static void put(const matmul *p, const float *sums, int64_t i0, int64_t m, int64_t j, int64_t n)
 {

@@ -97,6 +97,11 @@ const tile_set *path_tiles(void)
     return &choice()->tiles;
 }
 
+bool path_runs(const char *name)
+{
+    return find(name) != NULL;
+}
+
 const tile_set *path_pairs(void)
 {
 #if defined(__x86_64__)

@@ -11,6 +11,9 @@ extern "C" {
 /* The set in use: what matmul_use or CAMBIUM_ISA named, else the best that this CPU can run. */
 const tile_set *path_tiles(void);
 
+/* True when this build has the set and this CPU can run it. */
+bool path_runs(const char *name);
+
 /* The set for bf16 pairs (dpbf16) beside it: tiles and panels of 32-bit pairs; NULL where there is none. */
 const tile_set *path_pairs(void);
 

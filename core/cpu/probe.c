@@ -1,6 +1,7 @@
 /* probe: short trials on all threads at once */
 #include "core/cpu/probe.h"
 
+#include "core/clock.h"
 #include "core/cpu/path.h"
 #include "core/threads.h"
 
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum { TRIALS = 5, ROUNDS = 1 << 17, READ_PIECE = 1 << 20 };
 
@@ -28,14 +28,6 @@ typedef struct trial_job {
     _Atomic int  done;
 } trial_job;
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void compute(void *context, int64_t piece)
 {
     trial_job *j = context;
@@ -53,9 +45,9 @@ static double trial(ceiling *run, int64_t rounds, int threads)
 
     threads_set(threads);
     for (int i = 0; i < TRIALS; i++) {
-        const double started = now();
+        const double started = clock_seconds();
         threads_run(threads, compute, &j);
-        const double rate = (double)rounds * threads / (now() - started);
+        const double rate = (double)rounds * threads / (clock_seconds() - started);
         best = rate > best && j.done ? rate : best;
     }
     threads_set(before);
@@ -114,9 +106,9 @@ double probe_bandwidth(int threads)
     threads_set(threads);
     for (int i = 0; i < TRIALS; i++) {
         trial_job    j = {.memory = v};
-        const double started = now();
+        const double started = clock_seconds();
         threads_run((int64_t)(bytes / READ_PIECE), read_piece, &j);
-        const double rate = (double)bytes / (now() - started) * 1e-9;
+        const double rate = (double)bytes / (clock_seconds() - started) * 1e-9;
         best = rate > best && j.done ? rate : best;
     }
     threads_set(before);

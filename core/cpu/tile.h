@@ -77,6 +77,16 @@ typedef struct tile_set {
     void (*dot)(const dot_args *d);
 } tile_set;
 
+static inline int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
 /* Width of the panel that holds n columns: whole vectors, at most a full panel. */
 static inline int64_t panel_width(const tile_set *s, int64_t n)
 {
