@@ -6,19 +6,11 @@ set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-build=${CAMBIUM_BUILD:-$root/build}
-[[ $build == /* ]] || build=$PWD/$build
-[[ ${CAMBIUM_PRESET:-release} == release ]] || build+=-$CAMBIUM_PRESET
 program=$build/cambium
 golden=${CAMBIUM_GOLDEN:-$root/shared/golden}
 [[ -d $golden ]] || golden=$root/../shared/golden
 cd -- "$root"
-if [[ ! -x $program ]]; then
-    echo "SKIP bad_input: $program is not there"
-    echo 'bad_input: 1 passed, 0 failed'
-    exit
-fi
+needs bad_input "$program"
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 mounted=
 ends() {

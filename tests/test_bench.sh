@@ -5,16 +5,8 @@ set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-build=${CAMBIUM_BUILD:-$root/build}
-[[ $build == /* ]] || build=$PWD/$build
-[[ ${CAMBIUM_PRESET:-release} == release ]] || build+=-$CAMBIUM_PRESET
 program=$build/cambium
-if [[ ! -x $program-bench ]]; then
-    echo "SKIP bench: $program-bench is not there"
-    echo 'bench: 1 passed, 0 failed'
-    exit
-fi
+needs bench "$program-bench"
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 cd -- "$work"                                    # nothing depends on the folder it is called from

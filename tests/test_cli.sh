@@ -6,17 +6,9 @@ set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-build=${CAMBIUM_BUILD:-$root/build}
-[[ $build == /* ]] || build=$PWD/$build
-[[ ${CAMBIUM_PRESET:-release} == release ]] || build+=-$CAMBIUM_PRESET
 program=$build/cambium
 cd -- "$root"
-if [[ ! -x $program ]]; then
-    echo "SKIP cli: $program is not there"
-    echo 'cli: 1 passed, 0 failed'
-    exit
-fi
+needs cli "$program"
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 export CAMBIUM_CACHE=$work/cache

@@ -6,17 +6,9 @@ set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-build=${CAMBIUM_BUILD:-$root/build}
-[[ $build == /* ]] || build=$PWD/$build
-[[ ${CAMBIUM_PRESET:-release} == release ]] || build+=-$CAMBIUM_PRESET
 program=$build/tests/test_golden
 golden=${CAMBIUM_GOLDEN:-$root/../shared/golden}
-if [[ ! -x $program || ! -d $golden ]]; then
-    echo "SKIP golden_faults: $program or $golden is not there"
-    echo 'golden_faults: 1 passed, 0 failed'
-    exit
-fi
+needs golden_faults "$program" "$golden"
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 

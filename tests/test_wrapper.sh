@@ -6,7 +6,6 @@ set -euo pipefail
 
 # shellcheck source=with_asserts.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
-root=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 unset CAMBIUM_BUILD CAMBIUM_PRESET CAMBIUM_WERROR CC CDPATH

@@ -1,19 +1,15 @@
-/* pairs: products of bf16 pairs (dpbf16), for processors that have the instruction
+/* pairs: panels of bf16 pairs and the ceiling of their products (dpbf16)
  *
  * Two neighbours along k are one 32-bit value, so rows of a, panels and tiles look like those of f32 with
- * half as many k; only the multiply-add differs. The instruction takes subnormal numbers for zero. */
+ * half as many k; only the multiply-add differs (tiles.c). */
 #include "core/cpu/tile.h"
 
-#include "core/compiler.h"
-
 #include <immintrin.h>
-#include <string.h>
 
-enum { LANES = 16, WIDTH = 48, AHEAD = 8 };
+enum { LANES = 16, WIDTH = 48 };
 
-extern const tile_row tile_rows_pairs[];
-void                  pack_columns_avx512(const pack_group *g);
-void                  pack_columns_pairs(const pack_group *g);
+void pack_columns_avx512(const pack_group *g);
+void pack_columns_pairs(const pack_group *g);
 
 float ceiling_pairs(int64_t rounds);
 
@@ -37,54 +33,6 @@ float ceiling_pairs(int64_t rounds)
         sum += _mm512_cvtss_f32(x[i]);
     return sum;
 }
-
-static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vectors)
-{
-    const int64_t ldb = t->ldb, lda = t->lda;
-    const float  *a = t->a, *b = t->b;
-    __m512        sum[TILE_ROWS_MAX][3];
-
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            sum[i][j] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < t->k; k++, b += ldb) {
-        __m512bh row[3];
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) {
-            row[j] = (__m512bh)_mm512_loadu_ps(b + j * LANES);
-            __builtin_prefetch(b + AHEAD * ldb + j * LANES);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const __m512bh v = (__m512bh)_mm512_set1_ps(a[i * lda + k]);
-#pragma GCC unroll 3
-            for (int j = 0; j < vectors; j++)
-                sum[i][j] = _mm512_dpbf16_ps(sum[i][j], row[j], v);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++) {
-            float *c = t->c + i * t->ldc + j * LANES;
-            __m512 s = _mm512_mul_ps(sum[i][j], _mm512_set1_ps(t->alpha));
-            _mm512_storeu_ps(c, t->add ? _mm512_add_ps(_mm512_loadu_ps(c), s) : s);
-        }
-}
-
-#define SIZES(X)                                                                                   \
-    X(1, 14) X(1, 8) X(1, 4) X(1, 2) X(1, 1) X(2, 12) X(2, 8) X(2, 4) X(2, 2) X(2, 1) X(3, 8)      \
-    X(3, 4) X(3, 2) X(3, 1)
-#define DEFINE(vectors, rows)                                                                      \
-    static void tile_##vectors##x##rows(const tile_args *t)                                        \
-    {                                                                                              \
-        tile(t, rows, vectors);                                                                    \
-    }
-SIZES(DEFINE)
-#define ROW(vectors, rows) {vectors, rows, tile_##vectors##x##rows},
-const tile_row tile_rows_pairs[] = {SIZES(ROW){0, 0, NULL}};
 
 /* Rows 2k and 2k+1 of a plain b become one row of pairs; g->k counts pairs. */
 static void pack_plain(const pack_group *g)

@@ -1,10 +1,20 @@
-/* tiles: register tiles of the f32 product
+/* tiles: register tiles of the f32 product, and of bf16 pairs where TILE_PAIRS is set
  *
  * The tile's sums stay in registers over the whole of k: rows x vectors of them, beside the panel's
  * row and one broadcast value of a. Tall tiles for narrow panels keep enough sums in flight. */
 #include "core/cpu/isa/names.h"
 
 #include <string.h>
+
+/* A pair is two bf16 neighbours along k in the place of one f32; the instruction takes subnormal numbers
+ * for zero. */
+#if defined(TILE_PAIRS)
+#include <immintrin.h>
+#define ADD_PRODUCT(sum, row, v)                                                                   \
+    ((sum) = (vec)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(row), (__m512bh)_mm512_set1_ps(v)))
+#else
+#define ADD_PRODUCT(sum, row, v) ((sum) += (row) * (v))
+#endif
 
 /* Rows of the panel that are asked for ahead of their use. */
 enum { AHEAD = 8 };
@@ -32,7 +42,7 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
             const float v = a[i * lda + k];
 #pragma GCC unroll 4
             for (int j = 0; j < vectors; j++)
-                sum[i][j] += row[j] * v;
+                ADD_PRODUCT(sum[i][j], row[j], v);
         }
     }
 #pragma GCC unroll 16
