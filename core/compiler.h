@@ -23,6 +23,9 @@
 /* GCC vector extensions: a vector of `bytes` bytes of type T; unaligned loads go through memcpy. */
 #define VECTOR(T, bytes) T __attribute__((vector_size(bytes)))
 
+/* The compiler must keep pointer p in a register of its own instead of deriving it from another. */
+#define KEEP_POINTER(p) __asm__ volatile("" : "+r"(p))
+
 /* Checked size arithmetic: true when the result does not fit. */
 #define ADD_OVERFLOWS(a, b, out) __builtin_add_overflow(a, b, out)
 #define MUL_OVERFLOWS(a, b, out) __builtin_mul_overflow(a, b, out)

@@ -16,35 +16,69 @@
 #define ADD_PRODUCT(sum, row, v) ((sum) += (row) * (v))
 #endif
 
-/* Rows of the panel that are asked for ahead of their use. */
-enum { AHEAD = 8 };
+/* Lines of c that a tile writes are asked for before its sums begin. */
+static ALWAYS_INLINE void ask_for_c(const tile_args *t, const int rows, const int vectors)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            __builtin_prefetch(t->c + i * t->ldc + j * TILE_LANES, 1);
+}
+
+/* Rows of a are reached from every fourth one: two pointers and two strides for eight rows, which
+ * leaves the compiler registers to keep them in. */
+static ALWAYS_INLINE float row_value(const char *const base[], const int i, const int64_t l, const int64_t l3)
+{
+    const char *from = base[i / 4] + (i % 4 == 0 ? 0 : i % 4 == 1 ? l : i % 4 == 2 ? 2 * l : l3);
+
+    return *(const float *)from;
+}
+
+static ALWAYS_INLINE void add_products(const tile_args *t, const int64_t ldb, const int rows, const int vectors,
+                                       vec sum[][TILE_VECTORS])
+{
+    const int64_t l = t->lda * (int64_t)sizeof(float), l3 = 3 * l;
+    const float  *b = t->b;
+    const char   *base[TILE_ROWS_MAX / 4];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < (rows + 3) / 4; i++)
+        base[i] = (const char *)t->a + 4 * i * l;
+    for (int64_t k = 0; k < t->k; k++, b += ldb) {
+        vec row[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            memcpy(&row[j], b + j * TILE_LANES, sizeof row[j]);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            const float v = row_value(base, i, l, l3);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++)
+                ADD_PRODUCT(sum[i][j], row[j], v);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < (rows + 3) / 4; i++) {
+            base[i] += sizeof(float);
+            KEEP_POINTER(base[i]);
+        }
+    }
+}
 
 static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vectors)
 {
-    const int64_t ldb = t->ldb, lda = t->lda;
-    const float  *a = t->a, *b = t->b;
-    vec           sum[TILE_ROWS_MAX][TILE_VECTORS];
+    vec sum[TILE_ROWS_MAX][TILE_VECTORS];
 
+    ask_for_c(t, rows, vectors);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
             sum[i][j] = (vec){0};
-    for (int64_t k = 0; k < t->k; k++, b += ldb) {
-        vec row[TILE_VECTORS];
-#pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) {
-            memcpy(&row[j], b + j * TILE_LANES, sizeof row[j]);
-            __builtin_prefetch(b + AHEAD * ldb + j * TILE_LANES);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            const float v = a[i * lda + k];
-#pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++)
-                ADD_PRODUCT(sum[i][j], row[j], v);
-        }
-    }
+    if (t->ldb == vectors * TILE_LANES)
+        add_products(t, vectors * TILE_LANES, rows, vectors, sum);
+    else
+        add_products(t, t->ldb, rows, vectors, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
