@@ -208,14 +208,30 @@ static uint64_t publish(int64_t pieces, piece_function *body, void *context)
     return next << 32;
 }
 
+/* One turn of a wait for what another thread is about to finish. */
+static void wait_a_little(int64_t round)
+{
+    if (round < SPINS)
+        pause_core();
+    else
+        sched_yield();
+}
+
 static void await_pieces(void)
 {
-    for (int64_t round = 0; atomic_load_explicit(&pool.left, memory_order_acquire) > 0; round++) {
-        if (round < SPINS)
-            pause_core();
-        else
-            sched_yield();
-    }
+    for (int64_t round = 0; atomic_load_explicit(&pool.left, memory_order_acquire) > 0; round++)
+        wait_a_little(round);
+}
+
+void threads_await(const int32_t *turn, int32_t value)
+{
+    for (int64_t round = 0; __atomic_load_n(turn, __ATOMIC_ACQUIRE) != value; round++)
+        wait_a_little(round);
+}
+
+void threads_pass(int32_t *turn)
+{
+    __atomic_fetch_add(turn, 1, __ATOMIC_RELEASE);
 }
 
 void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), void *context)

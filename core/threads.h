@@ -18,10 +18,15 @@ extern "C" {
 int  threads_count(void);
 void threads_set(int n);
 
-/* Runs body(context, piece) for piece = 0 .. pieces-1, any order, all threads; returns when all are
- * done. Pieces below a single thread's worth should be merged by the caller. Called from within a piece
+/* Runs body(context, piece) for piece = 0 .. pieces-1, all threads; returns when all are done.
+ * Pieces below a single thread's worth should be merged by the caller. Called from within a piece
  * it runs all pieces itself. For the thread that opened the program's work, one at a time. */
 void threads_run(int64_t pieces, void (*body)(void *context, int64_t piece), void *context);
+
+/* Order between pieces: waits until *turn is `value`; lets the next one pass. Pieces are begun in ascending
+ * order, so a piece may wait for what a smaller one does. */
+void threads_await(const int32_t *turn, int32_t value);
+void threads_pass(int32_t *turn);
 
 /* Scratch of the calling thread, at least `bytes` at a 64-byte boundary, kept between calls and
  * grown when needed (slot 0 .. 4: a caller's nested needs). Contents are unspecified. Growing is an

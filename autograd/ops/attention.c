@@ -10,7 +10,7 @@
  * query. Scores lie turned, [keys, rows], so that keys and values are read from where they are, one
  * number at a time against vectors of rows, and maxima and sums go down the lanes. */
 #include "autograd/ops/attention_few.h"
-#include "autograd/ops/attention_group.h"
+#include "autograd/ops/attention_parts.h"
 #include "autograd/ops/tile.h"
 
 /* Products of q and k, when decoding, that other threads are called for. */
@@ -35,23 +35,35 @@ status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
     return STATUS_OK;
 }
 
-static int64_t groups_of(const attention_view *w, int64_t s)
-{
-    return (attention_queries(w, s) * w->G + GROUP - 1) / GROUP;
-}
-
-/* turned[d, r] = scale * x[r, d] for the rows of the group, 0 for rows past them */
-static void load_turned(const group *g, const real *x, real scale, real *RESTRICT turned)
+/* plain[r, d] = scale * x[r, d], zero to the next whole vector and past the rows */
+static void load_plain(const group *g, const real *x, real scale, int64_t Dp, real *RESTRICT plain)
 {
     const int64_t D = g->w->D;
 
-    if (g->rows < GROUP)
-        memset(turned, 0, (size_t)(D * GROUP) * sizeof *turned);
+    if (g->rows < GROUP || Dp > D)
+        memset(plain, 0, (size_t)(GROUP * Dp) * sizeof *plain);
     for (int64_t r = 0; r < g->rows; r++) {
         const real *row = x + place_of(g, r);
         for (int64_t d = 0; d < D; d++)
-            turned[d * GROUP + r] = scale * row[d];
+            plain[r * Dp + d] = scale * row[d];
     }
+}
+
+/* turned[d, r] = plain[r, d] */
+static void turn_over(const real *plain, int64_t D, int64_t Dp, real *RESTRICT turned)
+{
+#ifdef REAL_IS_F64
+    for (int64_t r = 0; r < GROUP; r++)
+        for (int64_t d = 0; d < D; d++)
+            turned[d * GROUP + r] = plain[r * Dp + d];
+#else
+    path_tiles()->pack_rows(plain, TYPE_F32, Dp, true, D, GROUP, turned, GROUP);
+#endif
+}
+
+static int64_t whole_vectors(int64_t D)
+{
+    return (D + LANES - 1) / LANES * LANES;
 }
 
 /* s[j, r] = capped scores of the tile's keys */
@@ -75,7 +87,7 @@ static bool all_visible(const group *g, const keys *t)
 
 typedef struct online {
     real m[GROUP], sum[GROUP]; /* largest score so far; sum of exp(s - m) */
-    real s[PAGE * GROUP];
+    real s[KEYS * GROUP];
 } online;
 
 static void mask_scores(const group *g, const keys *t, real *RESTRICT s)
@@ -138,16 +150,19 @@ static void write_group(const group *g, const online *o, const real *y_turned)
 
 static void forward_group(const group *g)
 {
-    const int64_t D = g->w->D;
-    real         *q = threads_scratch(0, (size_t)(2 * D * GROUP) * sizeof *q), *y = q + D * GROUP;
+    const int64_t D = g->w->D, Dp = whole_vectors(D);
+    real         *q = threads_scratch(0, (size_t)((2 * D + Dp) * GROUP) * sizeof *q), *y = q + D * GROUP;
+    real         *plain = y + D * GROUP;
     online        o = {.s = {0}};
 
-    load_turned(g, g->a->in[0]->v, g->scale, q);
+    load_plain(g, g->a->in[0]->v, g->scale, Dp, plain);
+    turn_over(plain, D, Dp, q);
     memset(y, 0, (size_t)(D * GROUP) * sizeof *y);
     for (int r = 0; r < GROUP; r++)
         o.m[r] = -(real)INFINITY;
-    for (int32_t j = g->from; j < g->to; j += PAGE) {
-        const keys t = keys_at(g, j);
+    for (int32_t j = g->from; j < g->to;) {
+        const keys t = keys_at(g, j, KEYS);
+        j += (int32_t)t.n;
         scores(g, &t, q, o.s);
         if (!all_visible(g, &t))
             mask_scores(g, &t, o.s);
@@ -161,25 +176,46 @@ static void forward_group(const group *g)
 typedef struct attention_job {
     const op_args *a;
     attention_view w;
-    int64_t       *starts; /* [S+1]: groups before each sequence */
+    int64_t       *starts; /* [S+1]: groups (backward: parts) before each sequence */
+    int32_t       *turns;  /* [S, Hk], backward */
     bool           in_order; /* decoding on one thread */
 } attention_job;
 
-static void forward_piece(void *context, int64_t piece)
+/* Room for the starts, and `more` bytes behind them. */
+static void open_starts(attention_job *j, size_t more, int64_t count(const attention_view *w, int64_t s))
 {
-    const attention_job *j = context;
-    const int64_t        number = piece / j->w.Hk;
-    int64_t              lo = 0, hi = j->w.S;
-    group                g;
+    const int64_t n = j->a->in[3]->s.d[0] + 1;
 
-    while (hi - lo > 1) { /* the last sequence that begins at or before `number` */
+    j->starts = threads_scratch(SLOT_SHARED, (size_t)n * sizeof *j->starts + more);
+    j->starts[0] = 0;
+    for (int64_t s = 0; s < j->w.S; s++) {
+        CHECK(attention_queries(&j->w, s) >= 0 && attention_keys(&j->w, s) >= 0);
+        j->starts[s + 1] = j->starts[s] + count(&j->w, s);
+    }
+}
+
+/* The last sequence that begins at or before `number`. */
+static int64_t sequence_at(const attention_job *j, int64_t number)
+{
+    int64_t lo = 0, hi = j->w.S;
+
+    while (hi - lo > 1) {
         const int64_t middle = (lo + hi) / 2;
         if (j->starts[middle] <= number)
             lo = middle;
         else
             hi = middle;
     }
-    open_group(&g, j->a, &j->w, lo, piece % j->w.Hk, number - j->starts[lo]);
+    return lo;
+}
+
+static void forward_piece(void *context, int64_t piece)
+{
+    const attention_job *j = context;
+    const int64_t        number = piece / j->w.Hk, s = sequence_at(j, number);
+    group                g;
+
+    open_group(&g, j->a, &j->w, s, piece % j->w.Hk, number - j->starts[s]);
 #ifndef REAL_IS_F64
     if (j->a->run->decoding && g.rows <= DOT_ROWS) {
         forward_few(&g, j->in_order);
@@ -196,12 +232,7 @@ void op_attention_fwd_cpu(const op_args *a)
     j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
     if (j.w.S < 1)
         return;
-    j.starts = threads_scratch(SLOT_SHARED, (size_t)(a->in[3]->s.d[0] + 1) * sizeof *j.starts);
-    j.starts[0] = 0;
-    for (int64_t s = 0; s < j.w.S; s++) {
-        CHECK(attention_queries(&j.w, s) >= 0 && attention_keys(&j.w, s) >= 0);
-        j.starts[s + 1] = j.starts[s] + groups_of(&j.w, s);
-    }
+    open_starts(&j, 0, groups_of);
     CHECK(j.w.q_offsets[0] >= 0 && j.w.q_offsets[j.w.S] <= rows_in_use(a->in[0]));
     const int64_t pieces = j.starts[j.w.S] * j.w.Hk;
     j.in_order = a->run->decoding && (threads_count() == 1 ||
@@ -215,21 +246,22 @@ void op_attention_fwd_cpu(const op_args *a)
 
 /* ---- backward ----------------------------------------------------------------------------------- */
 
-/* Memory of one (sequence, key head): rows of the group both ways, sums of its keys' gradients. */
+/* Memory of one part of a (sequence, key head): rows of a group both ways, sums of keys' gradients. */
 typedef struct gradients {
-    int64_t Dp; /* D rounded up to whole vectors */
+    int64_t Dp;                               /* D rounded up to whole vectors */
+    int32_t from, to;                         /* keys that the part sees */
     real   *q_turned, *dy_turned, *dq_turned; /* [D, GROUP] */
     real   *q, *dy;                           /* [GROUP, Dp] */
-    real   *p, *ds;                           /* [PAGE, GROUP] */
+    real   *p, *ds;                           /* [KEYS, GROUP] */
     real   *dk, *dv;                          /* [keys, Dp] */
     real    lse[GROUP], shift[GROUP];         /* shift: g - dlse */
 } gradients;
 
 static void open_gradients(gradients *b, const op_args *a, const attention_view *w)
 {
-    const int64_t Dp = (w->D + LANES - 1) / LANES * LANES, turned = w->D * GROUP, plain = GROUP * Dp;
+    const int64_t Dp = whole_vectors(w->D), turned = w->D * GROUP, plain = GROUP * Dp;
     const int64_t most = a->in[6] ? w->n_blocks * PAGE : a->in[1]->s.d[0];
-    const int64_t n = 3 * turned + 2 * plain + 2 * PAGE * GROUP + 2 * most * Dp;
+    const int64_t n = 3 * turned + 2 * plain + 2 * KEYS * GROUP + 2 * most * Dp;
     real         *at = threads_scratch(0, (size_t)n * sizeof *at);
 
     b->Dp = Dp;
@@ -239,23 +271,9 @@ static void open_gradients(gradients *b, const op_args *a, const attention_view 
     b->q = b->dq_turned + turned;
     b->dy = b->q + plain;
     b->p = b->dy + plain;
-    b->ds = b->p + PAGE * GROUP;
-    b->dk = b->ds + PAGE * GROUP;
+    b->ds = b->p + KEYS * GROUP;
+    b->dk = b->ds + KEYS * GROUP;
     b->dv = b->dk + most * Dp;
-}
-
-/* plain[r, d] = scale * x[r, d], zero to the next whole vector and past the rows */
-static void load_plain(const group *g, const real *x, real scale, int64_t Dp, real *RESTRICT plain)
-{
-    const int64_t D = g->w->D;
-
-    if (g->rows < GROUP || Dp > D)
-        memset(plain, 0, (size_t)(GROUP * Dp) * sizeof *plain);
-    for (int64_t r = 0; r < g->rows; r++) {
-        const real *row = x + place_of(g, r);
-        for (int64_t d = 0; d < D; d++)
-            plain[r * Dp + d] = scale * row[d];
-    }
 }
 
 static void load_group(const group *g, gradients *b)
@@ -264,12 +282,12 @@ static void load_group(const group *g, gradients *b)
     const int64_t  D = g->w->D;
     const real    *dy = op_value(a->gout[0]), *dlse = op_value(a->gout[1]), *y = a->out[0]->v;
 
-    load_turned(g, a->in[0]->v, g->scale, b->q_turned);
     load_plain(g, a->in[0]->v, g->scale, b->Dp, b->q);
+    turn_over(b->q, D, b->Dp, b->q_turned);
     memset(b->dq_turned, 0, (size_t)(D * GROUP) * sizeof *b->dq_turned);
     if (dy) {
-        load_turned(g, dy, 1, b->dy_turned);
         load_plain(g, dy, 1, b->Dp, b->dy);
+        turn_over(b->dy, D, b->Dp, b->dy_turned);
     }
     for (int64_t r = 0; r < GROUP; r++) {
         b->lse[r] = b->shift[r] = 0;
@@ -327,8 +345,9 @@ static void backward_group(const group *g, gradients *b)
     const int64_t D = g->w->D;
 
     load_group(g, b);
-    for (int32_t j = g->from; j < g->to; j += PAGE) {
-        const keys t = keys_at(g, j);
+    for (int32_t j = g->from; j < g->to;) {
+        const keys t = keys_at(g, j, KEYS);
+        j += (int32_t)t.n;
         backward_tile(g, &t, b);
     }
     for (int64_t r = 0; g->a->gin[0] && r < g->rows; r++) {
@@ -338,46 +357,81 @@ static void backward_group(const group *g, gradients *b)
     }
 }
 
-static void add_keys(const attention_view *w, int64_t s, int64_t kv, const real *from, int64_t Dp,
+/* Adds the sums of the part's keys to the gradient `to`. */
+static void add_keys(const attention_view *w, int64_t s, int64_t kv, const gradients *b, const real *from,
                      const tensor *to)
 {
-    const int64_t n = attention_keys(w, s);
-
-    for (int64_t j = 0; to && j < n; j++) {
+    for (int32_t j = b->from; to && j < b->to; j++) {
         real *RESTRICT row = (real *)to->v + (attention_key_row(w, s, j) * w->Hk + kv) * w->D;
         for (int64_t d = 0; d < w->D; d++)
-            row[d] += from[j * Dp + d];
+            row[d] += from[j * b->Dp + d];
     }
 }
 
-/* One key head of one sequence: its gradients are summed by one thread, group after group. */
-static void backward_head(const attention_job *j, int64_t s, int64_t kv)
-{
-    const int64_t groups = groups_of(&j->w, s), n = attention_keys(&j->w, s);
-    gradients     b;
+/* A part of one key head of one sequence; its sums are added when the parts before it have added theirs. */
+typedef struct part {
+    int64_t  s, kv, number, n;
+    int32_t *turn; /* parts of (s, kv) that have been added; NULL: there is but one */
+} part;
 
+/* What the part's first row sees, to what its last row sees: both ends only grow from row to row. */
+static void open_keys(const attention_view *w, int64_t s, int64_t from, int64_t to, gradients *b)
+{
+    const int64_t pairs = attention_queries(w, s) * w->G, end = to * GROUP < pairs ? to * GROUP : pairs;
+    int32_t       none;
+
+    b->from = b->to = 0;
+    if (from * GROUP >= end)
+        return;
+    attention_range(w, s, from * GROUP / w->G, &b->from, &none);
+    attention_range(w, s, (end - 1) / w->G, &none, &b->to);
+    b->from &= ~(KEYS - 1);
+    b->to++;
+    if (b->to <= b->from)
+        return;
+    const int64_t at = b->from * b->Dp, n = (b->to - b->from) * b->Dp;
+    memset(b->dk + at, 0, (size_t)n * sizeof *b->dk);
+    memset(b->dv + at, 0, (size_t)n * sizeof *b->dv);
+}
+
+static void backward_part(const attention_job *j, const part *p)
+{
+    gradients b;
+    int64_t   from, to;
+
+    part_groups(&j->w, p->s, p->number, p->n, &from, &to);
     open_gradients(&b, j->a, &j->w);
-    memset(b.dk, 0, (size_t)(n * b.Dp) * sizeof *b.dk);
-    memset(b.dv, 0, (size_t)(n * b.Dp) * sizeof *b.dv);
-    for (int64_t i = 0; i < groups; i++) {
+    open_keys(&j->w, p->s, from, to, &b);
+    for (int64_t i = from; i < to; i++) {
         group g;
-        open_group(&g, j->a, &j->w, s, kv, i);
+        open_group(&g, j->a, &j->w, p->s, p->kv, i);
         backward_group(&g, &b);
     }
-    add_keys(&j->w, s, kv, b.dk, b.Dp, j->a->gin[1]);
-    add_keys(&j->w, s, kv, b.dv, b.Dp, j->a->gin[2]);
+    if (p->turn)
+        threads_await(p->turn, (int32_t)p->number);
+    add_keys(&j->w, p->s, p->kv, &b, b.dk, j->a->gin[1]);
+    add_keys(&j->w, p->s, p->kv, &b, b.dv, j->a->gin[2]);
+    if (p->turn)
+        threads_pass(p->turn);
 }
 
+/* Pieces: sequence by sequence, part by part, key head by key head. */
 static void backward_piece(void *context, int64_t piece)
 {
     const attention_job *j = context;
+    const int64_t        Hk = j->w.Hk, number = piece / Hk, kv = piece % Hk, s = sequence_at(j, number);
 
-    if (!j->w.blocks) {
-        backward_head(j, piece / j->w.Hk, piece % j->w.Hk);
-        return;
-    }
-    for (int64_t s = 0; s < j->w.S; s++) /* sequences may share pages */
-        backward_head(j, s, piece);
+    backward_part(j, &(part){.s = s, .kv = kv, .number = number - j->starts[s],
+                             .n = j->starts[s + 1] - j->starts[s], .turn = j->turns + s * Hk + kv});
+}
+
+/* Sequences may share pages: one thread for all of a key head. */
+static void backward_paged(void *context, int64_t kv)
+{
+    const attention_job *j = context;
+
+    for (int64_t s = 0; s < j->w.S; s++)
+        backward_part(j, &(part){.s = s, .kv = kv, .n = 1});
 }
 
 void op_attention_bwd_cpu(const op_args *a)
@@ -385,5 +439,15 @@ void op_attention_bwd_cpu(const op_args *a)
     attention_job j = {.a = a};
 
     j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
-    threads_run(j.w.blocks ? j.w.Hk : j.w.S * j.w.Hk, backward_piece, &j);
+    if (j.w.S < 1)
+        return;
+    if (j.w.blocks) {
+        threads_run(j.w.Hk, backward_paged, &j);
+        return;
+    }
+    const size_t turns = (size_t)(a->in[3]->s.d[0] * j.w.Hk) * sizeof *j.turns;
+    open_starts(&j, turns, parts_of);
+    j.turns = (int32_t *)(j.starts + a->in[3]->s.d[0] + 1);
+    memset(j.turns, 0, turns);
+    threads_run(j.starts[j.w.S] * j.w.Hk, backward_piece, &j);
 }

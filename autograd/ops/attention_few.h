@@ -49,11 +49,11 @@ static inline void few_scores(const few *f)
     const tile_set *set = path_tiles();
 
     for (int32_t j = g->from; j < g->to; j += PAGE) {
-        const keys t = keys_at(g, j);
+        const keys t = keys_at(g, j, PAGE);
         if (width > 0) {
             few_ahead(t.v, t.n, width, stride);
             if (j + PAGE < g->to) {
-                const keys next = keys_at(g, j + PAGE);
+                const keys next = keys_at(g, j + PAGE, PAGE);
                 few_ahead(next.k, next.n, width, stride);
             }
         }
@@ -117,7 +117,7 @@ static ALWAYS_INLINE void few_mix_part(const few *f, int64_t r0, int64_t d, cons
             sum[r][c] = (lanes){0};
     }
     for (int32_t j = g->from; j < g->to; j += PAGE) {
-        const keys  t = keys_at(g, j);
+        const keys  t = keys_at(g, j, PAGE);
         const real *v = t.v + d;
         for (int64_t i = j - g->from; i < j - g->from + t.n; i++, v += stride)
 #pragma GCC unroll 4

@@ -11,7 +11,10 @@
 #define REAL_LOG logf
 #endif
 
-enum { GROUP = 2 * LANES };
+enum {
+    GROUP = 2 * LANES, /* rows of a group */
+    KEYS = 2 * PAGE    /* of a tile, where they do not lie in pages */
+};
 
 /* A group: its rows of q, what they see, where its keys are. */
 typedef struct group {
@@ -44,7 +47,7 @@ static inline void open_group(group *g, const op_args *a, const attention_view *
         g->full_from = g->lo[r] > g->full_from ? g->lo[r] : g->full_from;
         g->full_to = g->hi[r] + 1 < g->full_to ? g->hi[r] + 1 : g->full_to;
     }
-    g->from &= ~(PAGE - 1);
+    g->from &= ~(KEYS - 1);
 }
 
 /* Row of the buffers and head of row r. */
@@ -64,18 +67,19 @@ static inline int64_t place_of(const group *g, int64_t r)
     return (row_of(g, r) * g->w->H + head_of(g, r)) * g->w->D;
 }
 
-/* Keys of one tile: all in one page, rows one after another. */
+/* Keys of one tile, at most `most`: rows one after another, all in one page if there are pages. */
 typedef struct keys {
     int32_t     first;
     int64_t     n, row;
     const real *k, *v;
 } keys;
 
-static inline keys keys_at(const group *g, int32_t j)
+static inline keys keys_at(const group *g, int32_t j, int32_t most)
 {
     const attention_view *w = g->w;
     const int64_t         stride = w->Hk * w->D;
-    keys                  t = {.first = j, .n = g->to - j < PAGE ? g->to - j : PAGE};
+    const int32_t         tile = w->blocks ? PAGE : most;
+    keys                  t = {.first = j, .n = g->to - j < tile ? g->to - j : tile};
 
     t.row = attention_key_row(w, g->s, j);
     CHECK(t.row >= 0 && t.row + t.n <= g->a->in[1]->s.d[0]);
