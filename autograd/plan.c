@@ -218,8 +218,10 @@ static void use_forward(tape *t, entry *e, int when)
 {
     node *n = e->n;
 
-    for (int k = 0; k < n->n_in; k++)
+    for (int k = 0; k < n->n_in; k++) {
         e->args.in[k] = n->in[k] ? use_value(t, n->in[k], when) : NULL;
+        e->args.wanted[k] = n->backward && n->in[k] && n->in[k]->v.wanted;
+    }
     for (int k = 0; k < n->n_out; k++)
         e->args.out[k] = use_value(t, n->out[k], when);
     if (n->n_aux) {

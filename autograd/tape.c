@@ -149,8 +149,10 @@ static status infer(tape *t, node *n, shape *out)
 {
     op_args a = {.n_in = n->n_in, .n_out = n->n_out, .attr = &n->attr, .run = &t->run};
 
-    for (int i = 0; i < n->n_in; i++)
+    for (int i = 0; i < n->n_in; i++) {
         a.in[i] = n->in[i] ? &n->in[i]->v.t : NULL;
+        a.wanted[i] = n->in[i] && n->in[i]->v.wanted;
+    }
     TRY(t->functions[n->op].shape(&a, out, &n->n_aux));
     for (int i = 0; i < n->n_out; i++)
         for (int d = 0; d < out[i].n; d++)

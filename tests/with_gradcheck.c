@@ -156,11 +156,23 @@ static op_args arguments(grad_setup *g)
     op_args a = {.n_in = op_rows[g->c->op].n_in, .n_out = op_rows[g->c->op].n_out,
                  .attr = &g->c->attr, .run = &g->run, .aux = g->aux, .n_aux = g->n_aux};
 
-    for (int i = 0; i < a.n_in; i++)
+    for (int i = 0; i < a.n_in; i++) {
         a.in[i] = g->c->in[i].kind == GRAD_ABSENT ? NULL : &g->in[holder(g, i)];
+        a.wanted[i] = g->wanted >> i & 1;
+    }
     for (int i = 0; i < a.n_out; i++)
         a.out[i] = &g->out[i];
     return a;
+}
+
+void grad_want(grad_setup *g, uint32_t wanted)
+{
+    shape out[OP_OUT_MAX] = {{0}};
+
+    g->wanted = wanted;
+    const op_args a = arguments(g);
+    ck_assert_msg(g->f->shape(&a, out, &g->n_aux) == STATUS_OK, "%s: %s", g->c->name, status_text());
+    g->aux = take(g, g->real, shape_1(g->n_aux + 1), NULL).v;
 }
 
 void grad_open(grad_setup *g, const grad_case *c, const op_functions *f, dtype real)
@@ -172,6 +184,7 @@ void grad_open(grad_setup *g, const grad_case *c, const op_functions *f, dtype r
     MUST(arena_open(&g->memory, "gradcheck", (size_t)1 << 32));
     for (int i = 0; i < op_rows[c->op].n_in; i++)
         open_input(g, i);
+    g->wanted = grad_all(g);
 
     op_args a = arguments(g);
     ck_assert_msg(f->shape(&a, out, &g->n_aux) == STATUS_OK, "%s: %s", c->name, status_text());
@@ -182,7 +195,7 @@ void grad_open(grad_setup *g, const grad_case *c, const op_functions *f, dtype r
         g->gout[i].v = take(g, real, out[i], NULL).v;
         fill(&g->gout[i], 200 + (uint32_t)i);
     }
-    g->aux = take(g, real, shape_1(g->n_aux + 1), NULL).v;
+    grad_want(g, g->wanted);
 }
 
 void grad_close(grad_setup *g)
@@ -218,6 +231,7 @@ void grad_backward(grad_setup *g, uint32_t wanted, uint32_t arriving)
     tensor   bare_in[OP_IN_MAX], bare_out[OP_OUT_MAX];
     uint32_t reads = 0;
 
+    ck_assert_uint_eq(wanted, g->wanted);
     for (int i = 0; i < a.n_in; i++)
         if (wanted & (1u << i))
             reads |= op_rows[g->c->op].reads[i];
@@ -304,6 +318,7 @@ static bool untouched(const grad_setup *g, char why[256])
 static bool compare(grad_setup *g, uint32_t wanted, uint32_t arriving, double **numeric, double size,
                     char why[256], double *worst)
 {
+    grad_want(g, wanted);
     objective(g, arriving, NULL);
     grad_backward(g, wanted, arriving);
     for (int i = 0; i < OP_IN_MAX; i++) {

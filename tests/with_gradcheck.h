@@ -64,11 +64,14 @@ typedef struct grad_setup {
     void               *aux;
     int64_t             n_aux;
     op_run              run;
+    uint32_t            wanted; /* gradients that shape rule and forward are told of */
 } grad_setup;
 
 /* Stops the test when the case does not fit its operation. f: the entry of the operation. */
 void grad_open(grad_setup *g, const grad_case *c, const op_functions *f, dtype real);
 void grad_close(grad_setup *g);
+/* Tells shape rule and forward which gradients will be wanted; grad_open says all. */
+void grad_want(grad_setup *g, uint32_t wanted);
 /* Runs the kernels; masks say which gradients are wanted and which upstream gradients arrive. Outputs and
  * gradients are reset first. */
 void grad_forward(grad_setup *g);

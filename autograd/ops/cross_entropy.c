@@ -29,8 +29,7 @@ static void forward_row(void *context, int64_t t)
     CHECK(target >= 0 && target < V);
     j->rows[t] = loss_start();
     for (int64_t v = 0; v < V; v += LOSS_WORDS)
-        loss_take(&j->rows[t], x + v, V - v < LOSS_WORDS ? V - v : LOSS_WORDS);
-    j->rows[t].target = x[target];
+        loss_take(&j->rows[t], x + v, V - v < LOSS_WORDS ? V - v : LOSS_WORDS, target - v, NULL);
 }
 
 void op_cross_entropy_fwd_cpu(const op_args *a)
@@ -41,6 +40,7 @@ void op_cross_entropy_fwd_cpu(const op_args *a)
 
     threads_run(T, forward_row, &j);
     loss_write(a, j.rows, T);
+    loss_keep(a, j.rows, T);
 }
 
 static void backward(const op_args *a, int64_t from, int64_t to)

@@ -1,13 +1,24 @@
 /* cross_entropy_head: cross_entropy of the logits x w^T + b, which are never stored
- * (aux: largest logit and log of the sum of exp(logit - largest), by row)
  *
  * With g = (dsum + deach) (softmax - onehot): dx += g w, dw += g^T x, db += column sums of g.
  *
  * The vocabulary goes by in chunks of LOSS_WORDS words, for HEAD_ROWS rows at a time: one buffer of 4 MB
- * (f32), made in the first run, whatever T and V are. Backward makes each chunk's logits again. */
+ * (f32), made in the first run, whatever T and V are.
+ *
+ * Where only x's gradient is wanted, forward makes it on the way, but for the upstream factor of the row
+ * (aux: [T, C]): as attention with words for keys, s = sum_v exp(x_v - m) w_v over the words beside the
+ * target, rescaled when m grows; then (s - others w_target) / total, since p_target - 1 = -others / total.
+ * Else backward makes each chunk's logits again (aux: largest logit and log of the sum of
+ * exp(logit - largest), by row). */
 #include "autograd/ops/cross_entropy.h"
 
 enum { HEAD_ROWS = 512 };
+
+/* x's gradient is made by forward. */
+static bool on_the_way(const op_args *a)
+{
+    return a->wanted[0] && !a->wanted[1] && !a->wanted[2];
+}
 
 status op_cross_entropy_head_shape(const op_args *a, shape *out, int64_t *n_aux)
 {
@@ -20,7 +31,7 @@ status op_cross_entropy_head_shape(const op_args *a, shape *out, int64_t *n_aux)
     TRY(op_want_ints("cross_entropy_head", "targets", a->in[3], shape_1(x->s.d[0])));
     out[0] = shape_1(1);
     out[1] = shape_1(x->s.d[0]);
-    *n_aux = 2 * out[1].d[0];
+    *n_aux = (on_the_way(a) ? x->s.d[1] : 2) * x->s.d[0];
     return STATUS_OK;
 }
 
@@ -30,7 +41,7 @@ typedef struct chunk {
     int64_t        C, V, T;
     const uint8_t *w; /* the chunk's rows of the weight */
     dtype          type;
-    real          *logits; /* [n_rows, n_words]; in backward then their gradient */
+    real          *logits; /* [n_rows, n_words]; then their exp or gradient */
     loss_row      *rows;   /* forward only, [T] */
     int64_t        first, n_rows, word, n_words;
 } chunk;
@@ -87,12 +98,9 @@ static int64_t target_in_chunk(const chunk *c, int64_t t)
 static void forward_row(void *context, int64_t i)
 {
     const chunk  *c = context;
-    const int64_t t = c->first + i, target = target_in_chunk(c, t);
-    const real   *x = c->logits + i * c->n_words;
+    const int64_t t = c->first + i;
 
-    loss_take(&c->rows[t], x, c->n_words);
-    if (target >= 0 && target < c->n_words)
-        c->rows[t].target = x[target];
+    loss_take(&c->rows[t], c->logits + i * c->n_words, c->n_words, target_in_chunk(c, t), NULL);
 }
 
 static void forward_chunk(chunk *c)
@@ -100,12 +108,63 @@ static void forward_chunk(chunk *c)
     threads_run(c->n_rows, forward_row, c);
 }
 
+/* dx[n_rows, C] += logits (or what became of them) w */
+static void add_words(const chunk *c, real *dx, bool accumulate)
+{
+    op_matmul(&(matmul){.m = c->n_rows, .n = c->C, .k = c->n_words, .a = c->logits, .type_a = REAL_TYPE,
+                        .lda = c->n_words, .b = c->w, .type_b = c->type, .ldb = c->C, .c = dx,
+                        .type_c = REAL_TYPE, .ldc = c->C, .alpha = 1, .accumulate = accumulate});
+}
+
+static void weigh_row(void *context, int64_t i)
+{
+    const chunk  *c = context;
+    const int64_t t = c->first + i;
+    real         *x = c->logits + i * c->n_words, *sum = c->a->aux + t * c->C;
+    const real    shrink = (real)loss_take(&c->rows[t], x, c->n_words, target_in_chunk(c, t), x);
+
+    for (int64_t k = 0; c->word > 0 && shrink != 1 && k < c->C; k++)
+        sum[k] *= shrink;
+}
+
+static void weigh_chunk(chunk *c)
+{
+    threads_run(c->n_rows, weigh_row, c);
+    add_words(c, c->a->aux + c->first * c->C, c->word > 0);
+}
+
+/* aux of rows from .. to-1: the sums become the gradient. */
+static void finish_rows(const chunk *c, int64_t from, int64_t to)
+{
+    real *w = threads_scratch(SLOT_WEIGHT, (size_t)c->C * sizeof *w);
+
+    for (int64_t t = from; t < to; t++) {
+        const real     one = (real)(1 / loss_total(&c->rows[t])), others = (real)c->rows[t].others;
+        real *RESTRICT g = c->a->aux + t * c->C;
+        op_weight_row(c->a->in[1], ((const int32_t *)c->a->in[3]->v)[t], w);
+        for (int64_t k = 0; k < c->C; k++)
+            g[k] = one * (g[k] - others * w[k]);
+    }
+}
+
+static void finish_piece(void *context, int64_t piece)
+{
+    const chunk  *c = context;
+    const int64_t from = piece * ROW_BLOCK, to = from + ROW_BLOCK;
+
+    finish_rows(c, from, to < c->T ? to : c->T);
+}
+
 void op_cross_entropy_head_fwd_cpu(const op_args *a)
 {
     chunk c = open_chunks(a, true);
 
-    over_chunks(&c, forward_chunk);
+    over_chunks(&c, on_the_way(a) ? weigh_chunk : forward_chunk);
     loss_write(a, c.rows, c.T);
+    if (on_the_way(a))
+        threads_run((c.T + ROW_BLOCK - 1) / ROW_BLOCK, finish_piece, &c);
+    else
+        loss_keep(a, c.rows, c.T);
 }
 
 static void gradient_row(void *context, int64_t i)
@@ -130,32 +189,40 @@ static void bias_piece(void *context, int64_t piece)
 static void backward_chunk(chunk *c)
 {
     const op_args *a = c->a;
-    const real    *x = (const real *)a->in[0]->v + c->first * c->C;
-    matmul         p = {.m = c->n_rows, .n = c->C, .k = c->n_words, .a = c->logits, .type_a = REAL_TYPE,
-                        .lda = c->n_words, .b = c->w, .type_b = c->type, .ldb = c->C,
-                        .type_c = REAL_TYPE, .ldc = c->C, .alpha = 1, .accumulate = true};
 
     threads_run(c->n_rows, gradient_row, c);
-    if (a->gin[0]) {
-        p.c = (real *)a->gin[0]->v + c->first * c->C;
-        op_matmul(&p);
-    }
-    if (a->gin[1]) {
-        p.m = c->n_words;
-        p.k = c->n_rows;
-        p.a_turned = true;
-        p.b = x;
-        p.type_b = REAL_TYPE;
-        p.c = (real *)a->gin[1]->v + c->word * c->C;
-        op_matmul(&p);
-    }
+    if (a->gin[0])
+        add_words(c, (real *)a->gin[0]->v + c->first * c->C, true);
+    if (a->gin[1])
+        op_matmul(&(matmul){.m = c->n_words, .n = c->C, .k = c->n_rows, .a = c->logits,
+                            .type_a = REAL_TYPE, .lda = c->n_words, .a_turned = true,
+                            .b = (const real *)a->in[0]->v + c->first * c->C, .type_b = REAL_TYPE,
+                            .ldb = c->C, .c = (real *)a->gin[1]->v + c->word * c->C,
+                            .type_c = REAL_TYPE, .ldc = c->C, .alpha = 1, .accumulate = true});
     if (a->gin[2])
         threads_run((c->n_words + PIECE_COLUMNS - 1) / PIECE_COLUMNS, bias_piece, c);
 }
 
+/* What forward made, times the upstream factors of the rows. */
+static void spread(const op_args *a, int64_t from, int64_t to)
+{
+    const int64_t C = shape_last(a->gin[0]->s);
+
+    for (int64_t t = from; t < to; t++) {
+        const real     factor = loss_upstream(a, t);
+        real *RESTRICT dx = (real *)a->gin[0]->v + t * C;
+        for (int64_t k = 0; k < C; k++)
+            dx[k] += factor * a->aux[t * C + k];
+    }
+}
+
 void op_cross_entropy_head_bwd_cpu(const op_args *a)
 {
+    if (!a->gin[1] && !a->gin[2]) {
+        if (a->gin[0])
+            op_over(a, loss_rows(a->gin[0], a->in[3]), op_piece_rows(shape_last(a->gin[0]->s)), spread);
+        return;
+    }
     chunk c = open_chunks(a, false);
-
     over_chunks(&c, backward_chunk);
 }

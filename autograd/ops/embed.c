@@ -17,25 +17,12 @@ status op_embed_shape(const op_args *a, shape *out, int64_t *n_aux)
 static void forward(const op_args *a, int64_t from, int64_t to)
 {
     const tensor  *table = a->in[0];
-    const int64_t  V = table->s.d[0], C = table->s.d[1], row = dtype_row_bytes(table->type, C);
+    const int64_t  V = table->s.d[0], C = table->s.d[1];
     const int32_t *ids = a->in[1]->v;
 
     for (int64_t n = from; n < to; n++) {
         CHECK(ids[n] >= 0 && ids[n] < V);
-        const uint8_t *in = (const uint8_t *)table->v + ids[n] * row;
-        real          *y = (real *)a->out[0]->v + n * C;
-#ifdef REAL_IS_F64
-        float *part = threads_scratch(0, (size_t)C * sizeof *part);
-        if (table->type == TYPE_F64) {
-            memcpy(y, in, (size_t)row);
-            continue;
-        }
-        quant_expand(table->type, in, C, part);
-        for (int64_t c = 0; c < C; c++)
-            y[c] = part[c];
-#else
-        quant_expand(table->type, in, C, y);
-#endif
+        op_weight_row(table, ids[n], (real *)a->out[0]->v + n * C);
     }
 }
 

@@ -13,7 +13,7 @@
 enum { PIECE_VALUES = 16384, PIECE_COLUMNS = 64, ROW_BLOCK = 32 };
 
 /* Scratch slots whose memory a matrix product reads or writes; its own are slots 2 and 3. */
-enum { SLOT_WEIGHT = 0, SLOT_SHARED = 1 };
+enum { SLOT_WEIGHT = 0, SLOT_SHARED = 1, SLOT_PART = 4 };
 
 /* The widest vector of the instruction set. */
 #if defined(__AVX512F__)
@@ -157,6 +157,26 @@ static inline const void *op_weight(const tensor *w, dtype *type)
     }
 #endif
     return w->v;
+}
+
+/* out[K] = row i of a weight, expanded */
+static inline void op_weight_row(const tensor *w, int64_t i, real *out)
+{
+    const int64_t  K = shape_last(w->s), bytes = dtype_row_bytes(w->type, K);
+    const uint8_t *row = (const uint8_t *)w->v + i * bytes;
+
+#ifdef REAL_IS_F64
+    if (w->type == TYPE_F64) {
+        memcpy(out, row, (size_t)bytes);
+        return;
+    }
+    float *part = threads_scratch(SLOT_PART, (size_t)K * sizeof *part);
+    quant_expand(w->type, row, K, part);
+    for (int64_t k = 0; k < K; k++)
+        out[k] = part[k];
+#else
+    quant_expand(w->type, row, K, out);
+#endif
 }
 
 /* ---- for shape rules -------------------------------------------------------------------------- */
