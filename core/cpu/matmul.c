@@ -21,7 +21,8 @@ enum {
     PARTIAL_K = 256,               /* products summed in a register; partial sums keep the rounding small */
     GROUP = 48 << 10,              /* values of a group's panels: 192 KB, well within a second-level cache */
     PANELS = GROUP + (16 << 10) + PACK_SCRATCH, /* values of scratch that most products need */
-    FEW_ROWS = 16,                 /* up to here b is read as it lies, if it can be */
+    FEW_ROWS = 48,                 /* up to here b is read as it lies, if it can be */
+    FEW_COLUMNS = 64,              /* up to here a product with a turned over is made as its transpose */
     THIN_K = PARTIAL_K,            /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
@@ -321,7 +322,7 @@ static int64_t group_columns(const matmul *p, int64_t kc)
  * as they lie, instead of turning all of a over. */
 static bool better_turned(const matmul *p)
 {
-    return p->a_turned && !p->b_turned && p->n <= FEW_ROWS && p->m >= 4 * p->n && p->type_a == TYPE_F32 &&
+    return p->a_turned && !p->b_turned && p->n <= FEW_COLUMNS && p->m >= 4 * p->n && p->type_a == TYPE_F32 &&
            p->type_b == TYPE_F32 && p->type_c == TYPE_F32 && !p->bias && !p->thin;
 }
 
