@@ -40,10 +40,20 @@ class Setting:
 
 
 def output(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-    if done.returncode != 0:
-        raise RuntimeError(f"{shlex.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return done.stdout
+    return output_and_memory(command)[0]
+
+
+def output_and_memory(command):
+    """What it prints, and the most memory that it or a process it waited for had, in MB."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen(command, stdout=out, stderr=err, text=True, env=environment())
+        _, exit_status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(exit_status)
+        out.seek(0)
+        err.seek(0)
+        if child.returncode != 0:
+            raise RuntimeError(f"{shlex.join(command)}: exit {child.returncode}\n{err.read()[-2000:]}")
+        return out.read(), usage.ru_maxrss * 1024 / 1e6
 
 
 THREADS = 1
@@ -129,18 +139,20 @@ def take_turns(commands, turns):
                 continue
             probes.append({"turn": turn, "before": who, **probe()})
             try:
-                figures = json.loads(output(command))["figures"]
+                text, memory = output_and_memory(command)
+                figures = json.loads(text)["figures"]
             except (RuntimeError, json.JSONDecodeError) as e:
                 failed[who] = str(e)
                 print(f"{who}: left out: {e}", file=sys.stderr)
                 continue
+            figures.append({"what": "peak memory of the process", "median": memory, "unit": "MB"})
             for f in figures:
                 values[who].setdefault(f["what"], []).append(f["median"])
                 units[f["what"]] = f["unit"]
                 if f.get("note"):
                     notes[f"{who}: {f['what']}"] = f["note"]
             print(f"turn {turn + 1}/{turns}  {who}: " + ", ".join(
-                f"{f['what']} {f['median']:.4g} {f['unit']}" for f in figures[:4]), file=sys.stderr, flush=True)
+                f"{f['what']} {f['median']:.4g} {f['unit']}" for f in figures[:4] + figures[4:][-1:]), file=sys.stderr, flush=True)
     return values, units, probes, notes, failed
 
 
@@ -164,7 +176,7 @@ def markdown(result):
              f"{head['cpu']}, {head['threads']} threads, {head['path']}. `{result['command']}`, commit {result['commit']}, "
              f"{result['date']}.", "", "Versions: " + ", ".join(f"{k} {v}" for k, v in result["versions"].items()) + ".",
              "", "Medians over turns, each a process of its own; the machine was probed before each.", "",
-             "| what | who | median | unit | least | most | turns | Cambium's speed by this one's |",
+             "| what | who | median | unit | least | most | turns | Cambium's by this one's |",
              "|---|---|---|---|---|---|---|---|"]
     for r in result["figures"]:
         times = f"{r['ours_is']:.2f}" if r["ours_is"] else ""
