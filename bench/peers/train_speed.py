@@ -85,10 +85,11 @@ def speed(trainer, step, size, sort):
 def measure_batches(trainer, o):
     steps = steps_of(o.batches, o.steps)
     size = None if o.batch == "best" else int(o.batch)
-    if size is None:
-        for s in SIZES:                                   # every size's buffers once, then the sizes in turns
-            speed(trainer, steps[0], s, o.sort)
-        size = max(SIZES, key=lambda s: speed(trainer, steps[0], s, o.sort))
+    if size is None:                                      # chosen on half a step; the first samples warm up
+        half = steps[0][:max(1, len(steps[0]) // 2)]
+        for n in SIZES:
+            speed(trainer, half[:n], n, o.sort)
+        size = max(SIZES, key=lambda n: speed(trainer, half, n, o.sort))
     at = iter(range(10**9))
     values = repeat(lambda: speed(trainer, steps[next(at) % len(steps)], size, o.sort), o.seconds, len(steps), 1)
     return figure("the recipe's steps", "tokens/s", values, f"batch {size}{', sorted' if o.sort else ''}")
@@ -103,7 +104,7 @@ def main():
     p.add_argument("--batches")
     p.add_argument("--batch", default="8", help="samples a micro-batch, or best")
     p.add_argument("--sort", action="store_true")
-    p.add_argument("--steps", type=int, default=4, help="of the batches")
+    p.add_argument("--steps", type=int, default=2, help="of the batches")
     p.add_argument("--seconds", type=float, default=20)
     p.add_argument("--threads", type=int, default=0)
     o = p.parse_args()
