@@ -2,6 +2,7 @@
  * double; expansion on every set; rows that do not depend on their neighbours. */
 #include "core/cpu/matmul.h"
 
+#include "core/cpu/matmul_tiles.h"
 #include "core/cpu/path.h"
 #include "core/cpu/probe.h"
 #include "core/quant.h"
@@ -209,6 +210,31 @@ START_TEST(test_thin)
 }
 END_TEST
 
+/* Large products, whose rows of a are packed in blocks: ends of strips, panels and blocks of k. */
+START_TEST(test_blocks)
+{
+    static const dtype types[] = {TYPE_F32, TYPE_Q4_1, TYPE_Q4_K};
+
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (int turned = 0; turned < 2; turned++) {
+            trial       x = trial_open(77, types[t] == TYPE_F32 ? 401 : 512, types[t] == TYPE_F32 ? 2101 : 2304,
+                                       false, types[t], turned);
+            float      *a = uniform(8, x.p.m * 9), *b = uniform(9, x.p.n * 9);
+            matmul_thin thin = {.k = 9, .a = a, .lda = 9, .b = b, .ldb = 9, .b_turned = true, .alpha = 0.75};
+            ck_assert(matmul_in_blocks(&x.p, path_tiles()));
+            on_all_paths(&x, "in blocks");
+            free(x.want), free(x.size);
+            x.p.thin = &thin;
+            x.p.bias = x.bias;
+            x.p.accumulate = true;
+            x.p.alpha = -0.5;
+            on_all_paths(&x, "in blocks, with everything");
+            free(a), free(b);
+            trial_close(&x);
+        }
+}
+END_TEST
+
 /* Few columns of a turned a, few rows of a plain b: the products of thin gradients. */
 START_TEST(test_thin_gradients)
 {
@@ -240,8 +266,10 @@ END_TEST
 /* bf16 a is widened; bf16 c is rounded once. */
 START_TEST(test_bf16)
 {
-    for (int turned = 0; turned < 2; turned++) {
-        trial     x = trial_open(21, 70, 1800, turned, TYPE_BF16, true);
+    for (int kind = 0; kind < 4; kind++) { /* the larger ones in blocks */
+        const bool turned = kind & 1;
+        trial      x = trial_open(kind & 2 ? 70 : 21, kind & 2 ? 390 : 70, kind & 2 ? 190 : 1800, turned, TYPE_BF16,
+                                  true);
         float    *values;
         const int64_t rows = turned ? x.p.k : x.p.m;
         uint16_t *c = malloc((size_t)(x.p.m * x.p.ldc) * 2);
@@ -258,7 +286,7 @@ START_TEST(test_bf16)
         for (int64_t i = 0; i < x.p.m; i++)
             for (int64_t j = 0; j < x.p.n; j++) { /* half a unit in the last place, and k roundings */
                 const double want = x.want[i * x.p.n + j], got = bf16_to_f32(c[i * x.p.ldc + j]);
-                const double most = fabs(want) * 0x1p-8 + 1803 * 0x1p-24 * x.size[i * x.p.n + j];
+                const double most = fabs(want) * 0x1p-8 + (double)(x.p.k + 3) * 0x1p-24 * x.size[i * x.p.n + j];
                 ck_assert_msg(fabs(got - want) <= most, "c[%lld, %lld] is %g, must be %g", (long long)i,
                               (long long)j, got, want);
             }
@@ -271,7 +299,8 @@ END_TEST
 /* bf16 on both sides, in pairs where the processor has them: exact products, sums rounded twice a pair. */
 START_TEST(test_bf16_pairs)
 {
-    static const int64_t sizes[][3] = {{1, 5, 2}, {13, 70, 96}, {50, 200, 1100}, {9, 48, 3000}, {30, 33, 514}};
+    static const int64_t sizes[][3] = {{1, 5, 2}, {13, 70, 96}, {50, 200, 1100}, {9, 48, 3000}, {30, 33, 514},
+                                       {70, 390, 514}};
 
     for (size_t s = 0; s < COUNT_OF(sizes); s++)
         for (int kind = 0; kind < 4; kind++) {
@@ -316,21 +345,22 @@ START_TEST(test_rows_alone)
     const char *names[8];
     const int   paths = matmul_paths(names);
 
-    for (int path = 0; path < paths; path++) {
-        trial  x = trial_open(101, 200, 1700, false, TYPE_F32, true);
-        float *one = malloc(205 * 4);
-        ck_assert(matmul_use(names[path]));
+    for (int i = 0; i < 2 * paths; i++) { /* the larger ones in blocks */
+        const int64_t m = i % 2 ? 70 : 101, n = i % 2 ? 400 : 200, k = i % 2 ? 2100 : 1700;
+        trial         x = trial_open(m, n, k, false, TYPE_F32, true);
+        float        *one = malloc((size_t)n * 4);
+        ck_assert(matmul_use(names[i / 2]));
         threads_set(3);
         matmul_run(&x.p);
-        for (int64_t i = 0; i < 101; i++) {
+        threads_set(1);
+        for (int64_t r = 0; r < m; r++) {
             matmul p = x.p;
-            p.a = x.a + i * p.lda;
+            p.a = x.a + r * p.lda;
             p.m = 1;
             p.c = one;
-            threads_set(1);
             matmul_run(&p);
-            ck_assert_msg(memcmp(one, x.c + i * p.ldc, 200 * 4) == 0, "%s: row %lld differs", names[path],
-                          (long long)i);
+            ck_assert_msg(memcmp(one, x.c + r * p.ldc, (size_t)n * 4) == 0, "%s: row %lld differs", names[i / 2],
+                          (long long)r);
         }
         free(one);
         trial_close(&x);
@@ -378,5 +408,5 @@ START_TEST(test_paths)
 }
 END_TEST
 
-TESTS(matmul, test_paths, test_shapes, test_stored_types, test_thin, test_thin_gradients, test_pages_apart,
+TESTS(matmul, test_paths, test_shapes, test_stored_types, test_thin, test_blocks, test_thin_gradients, test_pages_apart,
       test_bf16, test_bf16_pairs, test_nothing_to_sum, test_rows_alone, test_expansion)

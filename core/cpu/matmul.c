@@ -9,6 +9,7 @@
 #include "core/cpu/matmul.h"
 
 #include "core/cpu/matmul_decode.h"
+#include "core/cpu/matmul_tiles.h"
 #include "core/cpu/path.h"
 #include "core/quant.h"
 #include "core/threads.h"
@@ -16,16 +17,13 @@
 #include <string.h>
 
 enum {
-    SLOT_PANEL = 2, SLOT_ROWS = 3, SLOT_TURNED = 4, /* of threads_scratch; the caller's own are 0 and 1 */
     BLOCK_K = 1024,                /* rows of a panel at most */
-    PARTIAL_K = 256,               /* products summed in a register; partial sums keep the rounding small */
     GROUP = 48 << 10,              /* values of a group's panels: 192 KB, well within a second-level cache */
     PANELS = GROUP + (16 << 10) + PACK_SCRATCH, /* values of scratch that most products need */
     FEW_ROWS = 48,                 /* up to here b is read as it lies, if it can be */
     FEW_COLUMNS = 64,              /* up to here a product with a turned over is made as its transpose */
-    THIN_K = PARTIAL_K,            /* a longer thin product is one of its own */
+    THIN_K = MATMUL_PARTIAL_K,         /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
-    COLUMNS = 96,                  /* groups are multiples of this: whole panels, whole small blocks */
     ROW_STEP = 8,                  /* cuts along the rows are whole tiles */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
@@ -49,96 +47,20 @@ static float *scratch(int slot, int64_t values, int64_t usual)
     return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
 }
 
-/* ---- c: what is not a plain tile ----------------------------------------------------------------- */
-
-static float *c_at(const matmul *p, int64_t i, int64_t j)
-{
-    return (float *)p->c + i * p->ldc + j;
-}
-
-/* c = (c or 0) + bias + tile, n columns of it; the tile's rows are ld apart */
-static void put(const matmul *p, const float *tile, int64_t ld, int64_t i0, int64_t m, int64_t j0,
-                int64_t n, bool add, bool bias)
-{
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            float v = tile[i * ld + j];
-            if (bias)
-                v += p->bias[j0 + j];
-            if (p->type_c == TYPE_BF16) {
-                uint16_t *c = (uint16_t *)p->c + (i0 + i) * p->ldc + j0 + j;
-                *c = f32_to_bf16(add ? bf16_to_f32(*c) + v : v);
-            } else {
-                float *c = c_at(p, i0 + i, j0 + j);
-                *c = add ? *c + v : v;
-            }
-        }
-}
-
-/* ---- tiles ------------------------------------------------------------------------------------------ */
-
-/* The first tile of `vectors` vectors; further rows follow it. */
-static const tile_row *tiles_of(const tile_set *s, int64_t vectors)
-{
-    const tile_row *r = s->rows;
-
-    while (r->vectors != vectors)
-        r++;
-    return r;
-}
-
-/* A stretch of k: rows of a and the panels of b that they meet. */
-typedef struct stretch {
-    const float *a; /* row 0 of the slab */
-    int64_t      lda, k;
-    const float *b; /* panels one after another, or b itself when ldb is not 0 */
-    int64_t      ldb;
-    float        alpha;
-    bool         first; /* nothing has been put into c yet */
-} stretch;
-
-/* Rows from .. to-1 of the slab times n <= width columns at j0 of c. */
-static void run_panel(const product *x, const stretch *t, const float *b, int64_t j0, int64_t n,
-                      int64_t from, int64_t to)
-{
-    const matmul   *p = x->p;
-    const int64_t   w = panel_width(x->s, n);
-    const tile_row *r = tiles_of(x->s, w / x->s->lanes);
-    const bool      add = p->accumulate || !t->first, bias = p->bias && t->first;
-    const bool      direct = n == w && p->type_c == TYPE_F32 && !bias;
-    float ALIGNED(64) buffer[TILE_ROWS_MAX * TILE_COLUMNS_MAX];
-
-    for (int64_t i = from; i < to; i += r->rows) {
-        while (r->rows > to - i)
-            r++;
-        tile_args g = {.lda = t->lda, .ldb = t->ldb ? t->ldb : w, .c = direct ? c_at(p, x->m0 + i, j0) : buffer,
-                       .ldc = direct ? p->ldc : w, .alpha = t->alpha, .add = direct && add};
-        for (int64_t k = 0; k < t->k; k += PARTIAL_K) {
-            g.k = smaller(PARTIAL_K, t->k - k);
-            g.a = t->a + i * t->lda + k;
-            g.b = b + k * g.ldb;
-            r->run(&g);
-            g.add = true;
-        }
-        if (!direct)
-            put(p, buffer, w, x->m0 + i, r->rows, j0, n, add, bias);
-    }
-}
-
 /* Rows of the slab times n columns at j0, strip by strip, over one stretch and after it over another. */
-static void run_strips(const product *x, const stretch *main, const stretch *thin, int64_t j0, int64_t n,
-                       int64_t from, int64_t to)
+static void run_strips(const product *x, const stretch *main, const float *panels, const stretch *thin,
+                       const float *thin_panels, int64_t j0, int64_t n, int64_t from, int64_t to)
 {
     for (int64_t i = from; i < to; i += STRIP) {
         const int64_t end = smaller(to, i + STRIP);
-        const float  *b = main->b, *also = thin ? thin->b : NULL;
+        const float  *b = panels, *also = thin_panels;
         for (int64_t j = 0; j < n; j += x->s->width) {
             const int64_t columns = smaller(x->s->width, n - j), w = panel_width(x->s, columns);
-            run_panel(x, main, b, j0 + j, columns, i, end);
+            matmul_panel(x->p, x->s, main, b, x->m0, j0 + j, columns, i, end);
             b += main->ldb ? columns : main->k * w;
             if (!thin)
                 continue;
-            run_panel(x, thin, also, j0 + j, columns, i, end);
+            matmul_panel(x->p, x->s, thin, also, x->m0, j0 + j, columns, i, end);
             also += thin->k * w;
         }
     }
@@ -163,8 +85,7 @@ static stretch pack_thin(const product *x, pack_group pack)
     pack.k = t->k;
     pack.out += x->kc * x->group;
     x->s->pack(&pack);
-    return (stretch){.a = (const float *)t->a + x->m0 * t->lda, .lda = t->lda, .k = t->k, .b = pack.out,
-                     .alpha = (float)t->alpha};
+    return (stretch){.a = (const float *)t->a + x->m0 * t->lda, .lda = t->lda, .k = t->k, .alpha = (float)t->alpha};
 }
 
 /* Rows from .. to-1 of the slab times the columns of one group. */
@@ -182,14 +103,15 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
     for (int64_t b = 0; b < x->n_k; b++) {
         pack.k0 = b * x->kc;
         pack.k = smaller(x->kc, p->k - pack.k0);
-        stretch t = {.a = x->a + pack.k0, .lda = x->lda, .k = pack.k, .b = pack.out,
-                     .alpha = (float)p->alpha, .first = b == 0};
+        stretch      t = {.a = x->a + pack.k0, .lda = x->lda, .k = pack.k, .alpha = (float)p->alpha, .first = b == 0};
+        const float *of_b = pack.out;
         if (b_as_it_is(x, n, to - from)) {
-            t.b = (const float *)p->b + pack.k0 * p->ldb + j0;
+            of_b = (const float *)p->b + pack.k0 * p->ldb + j0;
             t.ldb = p->ldb;
         } else
             x->s->pack(&pack);
-        run_strips(x, &t, p->thin && b == x->n_k - 1 ? &thin : NULL, j0, n, from, to);
+        run_strips(x, &t, of_b, p->thin && b == x->n_k - 1 ? &thin : NULL, pack.out + x->kc * x->group, j0, n, from,
+                   to);
     }
 }
 
@@ -227,12 +149,6 @@ static void run_slab(product *x)
 }
 
 /* ---- rows of a ---------------------------------------------------------------------------------------- */
-
-/* Rows that are a multiple of 4 KB apart share the sets of the first-level cache. */
-static bool must_copy(const matmul *p)
-{
-    return p->a_turned || p->type_a != TYPE_F32 || (p->lda * 4 % 4096 == 0 && p->n > COLUMNS && p->m > 4);
-}
 
 typedef struct copying {
     const product *x;
@@ -291,7 +207,7 @@ static void run_empty(const matmul *p)
         return;
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++)
-            put(p, &zero, 1, i, 1, j, 1, p->accumulate, p->bias != NULL);
+            matmul_put(p, &zero, 1, i, 1, j, 1, p->accumulate, p->bias != NULL);
 }
 
 /* Blocks of k: of equal size, whole blocks of b's type; a bf16 c is rounded once, after all of k. */
@@ -307,15 +223,12 @@ static void cut_k(product *x)
     x->n_k = divide_up(p->k, x->kc);
 }
 
-/* As many columns as the cache holds panels of: a tile's rows of a meet them all while they are near.
- * Whole blocks of b's type, when b is not turned. */
+/* As many columns as the cache holds panels of: a tile's rows of a meet them all while they are near. */
 static int64_t group_columns(const matmul *p, int64_t kc)
 {
-    const int64_t n = GROUP / kc / COLUMNS * COLUMNS;
+    const int64_t least = matmul_group(p), n = GROUP / kc / COLUMNS * COLUMNS;
 
-    if (!p->b_turned && dtype_block(p->type_b) > 32)
-        return dtype_block(p->type_b);
-    return n < COLUMNS ? COLUMNS : n > 4 * COLUMNS ? 4 * COLUMNS : n;
+    return least != COLUMNS || n < COLUMNS ? least : n > 4 * COLUMNS ? 4 * COLUMNS : n;
 }
 
 /* c[m, n] += alpha a^T b with few columns n: computed as its transpose [n, m], whose panels are rows of a
@@ -336,7 +249,7 @@ static void run_turned(const matmul *p)
     matmul_run(&q);
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
-            float *c = c_at(p, i, j);
+            float *c = matmul_c(p, i, j);
             *c = p->accumulate ? *c + t[j * p->m + i] : t[j * p->m + i];
         }
 }
@@ -401,8 +314,12 @@ void matmul_run(const matmul *p)
         x.lda = p->lda;
     }
     cut_k(&x);
+    if (matmul_in_blocks(p, x.s)) {
+        matmul_blocks(p, x.s, x.kc);
+        return;
+    }
     x.group = group_columns(p, x.kc);
-    if (must_copy(p))
+    if (matmul_copies(p))
         run_copied(&x);
     else
         run_slab(&x);

@@ -15,9 +15,10 @@
                          float *out, int64_t ldo);                                                 \
     void quant_expand_##isa(dtype t, const void *blocks, int64_t n, float *out);                   \
     void dot_rows_##isa(const dot_args *d);
-#define SET(text, isa, lanes_, width_)                                                             \
-    {.name = text, .lanes = lanes_, .width = width_, .rows = tile_rows_##isa,                      \
-     .pack = pack_columns_##isa, .pack_rows = pack_rows_##isa, .expand = quant_expand_##isa,     \
+#define SET(text, isa, lanes_, width_, strip_)                                                            \
+    {.name = text, .lanes = lanes_, .width = width_, .strip = strip_, .rows = tile_rows_##isa,                      \
+     .pack = pack_columns_##isa, .pack_a = pack_columns_##isa, .pack_rows = pack_rows_##isa,          \
+     .expand = quant_expand_##isa,                                                                 \
      .dot = dot_rows_##isa}
 
 typedef struct path_row {
@@ -59,12 +60,12 @@ static bool has_avx512bf16(void)
 /* Best first. */
 static const path_row paths[] = {
 #if defined(__x86_64__)
-    {SET("avx512bf16", avx512, 16, 48), has_avx512bf16, true},
-    {SET("avx512", avx512, 16, 48), has_avx512, false},
-    {SET("avx2", avx2, 8, 16), has_avx2, false},
-    {SET("sse2", base, 4, 8), always, false},
+    {SET("avx512bf16", avx512, 16, 48, 16), has_avx512bf16, true},
+    {SET("avx512", avx512, 16, 48, 16), has_avx512, false},
+    {SET("avx2", avx2, 8, 16, 12), has_avx2, false},
+    {SET("sse2", base, 4, 8, 6), always, false},
 #else
-    {SET("generic", base, 4, 8), always, false},
+    {SET("generic", base, 4, 8, 6), always, false},
 #endif
 };
 
@@ -105,8 +106,9 @@ bool path_runs(const char *name)
 const tile_set *path_pairs(void)
 {
 #if defined(__x86_64__)
-    static const tile_set pairs = {.name = "avx512bf16", .lanes = 16, .width = 48, .rows = tile_rows_pairs,
-                                   .pack = pack_columns_pairs, .pack_rows = pack_rows_avx512,
+    static const tile_set pairs = {.name = "avx512bf16", .lanes = 16, .width = 48, .strip = 16, .rows = tile_rows_pairs,
+                                   .pack = pack_columns_pairs, .pack_a = pack_columns_avx512,
+                                   .pack_rows = pack_rows_avx512,
                                    .expand = quant_expand_avx512};
     return choice()->pairs ? &pairs : NULL;
 #else

@@ -17,6 +17,7 @@ enum { TILE_ROWS_MAX = 16, TILE_COLUMNS_MAX = 48, PACK_STEP = 256 };
 /* c[rows, w] = alpha a[rows, k] b[k, w], added to c when `add`. b is a panel (ldb = w) or lies as it is. */
 typedef struct tile_args {
     int64_t      k, lda, ldb, ldc;
+    int64_t      step;  /* values from one k to the next in a: 1, or else its rows are one value apart */
     const float *a;
     const float *b;
     float       *c;
@@ -68,8 +69,10 @@ typedef struct tile_set {
     const char *name;
     int         lanes;     /* f32 values of a vector */
     int         width;     /* columns of a full panel */
+    int         strip;     /* rows of a that are packed together: whole tiles */
     const tile_row *rows;  /* by vectors ascending, then rows descending; ends with vectors 0 */
-    void (*pack)(const pack_group *g);
+    void (*pack)(const pack_group *g);   /* of b */
+    void (*pack_a)(const pack_group *g); /* of strips of a, whose rows are the columns */
     /* out[m, k] (row stride ldo) = rows of a, which is [k, m] when turned, in f32 or bf16 */
     void (*pack_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
                       float *out, int64_t ldo);

@@ -65,6 +65,31 @@ static ALWAYS_INLINE void add_products(const tile_args *t, const int64_t ldb, co
     }
 }
 
+/* The same where the rows of a are one value apart and b is a panel. */
+static ALWAYS_INLINE void add_packed(const tile_args *t, const int rows, const int vectors,
+                                     vec sum[][TILE_VECTORS])
+{
+    const float *a = t->a, *b = t->b;
+
+    for (int64_t k = 0; k < t->k; k++) {
+        vec row[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            memcpy(&row[j], b + j * TILE_LANES, sizeof row[j]);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            const float v = a[i];
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++)
+                ADD_PRODUCT(sum[i][j], row[j], v);
+        }
+        a += t->step;
+        b += vectors * TILE_LANES;
+        KEEP_POINTER(a);
+        KEEP_POINTER(b);
+    }
+}
+
 static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vectors)
 {
     vec sum[TILE_ROWS_MAX][TILE_VECTORS];
@@ -75,7 +100,9 @@ static ALWAYS_INLINE void tile(const tile_args *t, const int rows, const int vec
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
             sum[i][j] = (vec){0};
-    if (t->ldb == vectors * TILE_LANES)
+    if (t->step != 1)
+        add_packed(t, rows, vectors, sum);
+    else if (t->ldb == vectors * TILE_LANES)
         add_products(t, vectors * TILE_LANES, rows, vectors, sum);
     else
         add_products(t, t->ldb, rows, vectors, sum);
