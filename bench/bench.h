@@ -72,6 +72,7 @@ typedef struct bench {
 typedef struct timed {
     const char  *what, *unit;
     ceiling_kind ceiling;
+    bool         beside; /* the probe stands beside the figure, which is no share of it */
     int          threads;
     status     (*run)(void *context, reading *r);
     void        *context;

@@ -107,7 +107,9 @@ static void put_figure(FILE *out, const figure *f)
     fprintf(out, ", \"median\": %.6g, \"best\": %.6g, \"worst\": %.6g, \"repetitions\": %d",
             f->value, f->best, f->worst, f->n);
     if (f->probe > 0)
-        fprintf(out, ", \"probe\": %.6g, \"share\": %.4f", f->probe, f->share);
+        fprintf(out, ", \"probe\": %.6g", f->probe);
+    if (f->share > 0)
+        fprintf(out, ", \"share\": %.4f", f->share);
     fputs(", ", out);
     put_quoted(out, "note", f->note);
     fputc('}', out);

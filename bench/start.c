@@ -35,6 +35,8 @@ static status measure(bench *b)
                        &(timed){.what = "start to first step",
                                 .unit = "ms",
                                 .threads = b->counts[k],
+                                .ceiling = CEILING_FMA,
+                                .beside = true,
                                 .run = run,
                                 .context = &x,
                                 .inverse = true},

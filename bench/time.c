@@ -134,7 +134,7 @@ static status repeat(bench *b, const timed *c, figure *f)
             return fail(STATUS_NUMERIC, "%s: a repetition took %g s for %g %s", c->what, r.seconds,
                         r.amount, c->unit);
         value[n] = c->inverse ? 1e3 * r.seconds / r.amount : r.amount / r.seconds;
-        share[n] = probe[n] > 0 ? (r.work > 0 ? r.work : r.amount) / r.seconds / probe[n] : 0;
+        share[n] = probe[n] > 0 && !c->beside ? (r.work > 0 ? r.work : r.amount) / r.seconds / probe[n] : 0;
     }
     *f = (figure){.what = c->what, .unit = c->unit, .threads = c->threads, .n = n,
                   .value = median(value, n), .probe = median(probe, n), .share = median(share, n)};

@@ -58,7 +58,8 @@ static status measure(bench *b, tokenizing *x)
         x->by_line = i == 1;
         x->back = i == 2;
         TRY(bench_time(
-            b, &(timed){.what = names[i], .unit = "MB/s", .threads = 1, .run = run, .context = x},
+            b, &(timed){.what = names[i], .unit = "MB/s", .threads = 1, .run = run, .context = x,
+                        .ceiling = CEILING_FMA, .beside = true},
             &f));
         TRY(bench_note(b, f, "%lld bytes, %lld tokens", (long long)x->n, (long long)x->n_ids));
     }

@@ -5,7 +5,8 @@
  * goes through them in order. What remains after every thread had the same number of groups is cut
  * along the rows too, so that no thread waits. Rows of a are read where they lie, unless they are
  * turned over, not f32, or so far apart (whole pages) that they would push each other out of the cache:
- * then they are first copied, a slab at a time. */
+ * then they are first copied, a slab at a time; large products of that kind pack both operands instead
+ * (matmul_blocks.c). Every way gives the same bits. */
 #include "core/cpu/matmul.h"
 
 #include "core/cpu/matmul_decode.h"
@@ -22,7 +23,7 @@ enum {
     PANELS = GROUP + (16 << 10) + PACK_SCRATCH, /* values of scratch that most products need */
     FEW_ROWS = 48,                 /* up to here b is read as it lies, if it can be */
     FEW_COLUMNS = 64,              /* up to here a product with a turned over is made as its transpose */
-    THIN_K = MATMUL_PARTIAL_K,         /* a longer thin product is one of its own */
+    THIN_K = MATMUL_PARTIAL_K,     /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     ROW_STEP = 8,                  /* cuts along the rows are whole tiles */
     STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
