@@ -75,7 +75,7 @@ typedef struct op_args {
     const tensor  *out[OP_OUT_MAX]; /* values; of v only where `reads` says so in backward */
     const tensor  *gout[OP_OUT_MAX]; /* upstream gradients; NULL: nothing arrives there */
     tensor        *gin[OP_IN_MAX];   /* gradients to add to; NULL: not wanted */
-    bool           wanted[OP_IN_MAX]; /* shape rule and forward: backward will ask for this gradient */
+    bool           wanted[OP_IN_MAX]; /* shape rule: backward may ask for this gradient; forward: it will */
     real          *aux;              /* n_aux values, written by forward */
     int64_t        n_aux;
     const op_attr *attr;

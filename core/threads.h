@@ -29,7 +29,8 @@ void threads_await(const int32_t *turn, int32_t value);
 void threads_pass(int32_t *turn);
 
 /* Scratch of the calling thread, at least `bytes` at a 64-byte boundary, kept between calls and
- * grown when needed (slot 0 .. 4: a caller's nested needs). Contents are unspecified. Growing is an
+ * grown when needed. Slots 0 and 1 belong to operations, 2 and 3 to the matrix product, 4 to the f32 product
+ * and to the weights of f64 operations, which do not meet. Contents are unspecified. Growing is an
  * allocation: kernels ask for the same sizes every step, so it happens in the first step only. */
 void *threads_scratch(int slot, size_t bytes);
 

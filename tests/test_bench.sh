@@ -21,7 +21,7 @@ call() {
 call --list
 equal 'list: exit' "$code" 0
 names=$(cut -d' ' -f1 <<<"$out")
-equal 'list: the rows of benches.def' "$names" "$(sed -n 's/^BENCH(\([a-z]*\),.*/\1/p' "$root/bench/benches.def")"
+equal 'list: the rows of benches.def' "$names" "$(sed -n 's/^BENCH(\([a-z0-9_]*\),.*/\1/p' "$root/bench/benches.def")"
 call
 contains 'no name: help' "$out" 'usage: ./cambium bench COMMAND'
 call step --help

@@ -1,4 +1,4 @@
-/* test_ops: every fused operation against the plain composition of the same thing: values and gradients,
+/* test_ops: operations against compositions of others that must give the same: values and gradients,
  * in f64 (where they differ by roundings only) and in f32 on the instruction set in use. */
 #include "autograd/ops.h"
 

@@ -15,11 +15,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 
 #define REAL1(a) {.kind = GRAD_REAL, .s = {1, {a}}, .used = -1}
 #define REAL2(a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = -1}
-#define REAL3(a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = -1}
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
-#define FIXED1(a) {.kind = GRAD_FIXED, .s = {1, {a}}, .used = -1}
-#define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
 #define FIXED_USED2(n, a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = n}
 #define INTS1(n, a, ...) {.kind = GRAD_INTS, .s = {1, {a}}, .used = n, .ints = (const int32_t[]){__VA_ARGS__}}
 #define INTS2(n, a, b, ...)                                                                        \
@@ -30,7 +27,6 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define SAME(i) {.kind = GRAD_SAME, .limit = i}
 #define ABSENT {.kind = GRAD_ABSENT}
 #define NONE {{0}}
-#define ATTR(...) {__VA_ARGS__}
 #define GRAD(op_, label, attr_, ...)                                                               \
     {.name = #op_ ": " label, .op = OP_##op_, .attr = attr_, .in = {__VA_ARGS__}},
 

@@ -415,7 +415,7 @@ static void backward_part(const attention_job *j, const part *p)
         threads_pass(p->turn);
 }
 
-/* Pieces: sequence by sequence, part by part, key head by key head. */
+/* Pieces: sequence by sequence, part by part, key head by key head; a part waits for smaller pieces only. */
 static void backward_piece(void *context, int64_t piece)
 {
     const attention_job *j = context;

@@ -31,7 +31,7 @@ status op_cross_entropy_head_shape(const op_args *a, shape *out, int64_t *n_aux)
     TRY(op_want_ints("cross_entropy_head", "targets", a->in[3], shape_1(x->s.d[0])));
     out[0] = shape_1(1);
     out[1] = shape_1(x->s.d[0]);
-    *n_aux = (on_the_way(a) ? x->s.d[1] : 2) * x->s.d[0];
+    *n_aux = on_the_way(a) ? x->s.d[0] * x->s.d[1] : a->wanted[1] || a->wanted[2] ? 2 * x->s.d[0] : 0;
     return STATUS_OK;
 }
 
@@ -163,7 +163,7 @@ void op_cross_entropy_head_fwd_cpu(const op_args *a)
     loss_write(a, c.rows, c.T);
     if (on_the_way(a))
         threads_run((c.T + ROW_BLOCK - 1) / ROW_BLOCK, finish_piece, &c);
-    else
+    else if (a->wanted[1] || a->wanted[2])
         loss_keep(a, c.rows, c.T);
 }
 
@@ -218,7 +218,7 @@ static void spread(const op_args *a, int64_t from, int64_t to)
 
 void op_cross_entropy_head_bwd_cpu(const op_args *a)
 {
-    if (!a->gin[1] && !a->gin[2]) {
+    if (!a->gin[1] && !a->gin[2]) { /* on_the_way(a) in forward */
         if (a->gin[0])
             op_over(a, loss_rows(a->gin[0], a->in[3]), op_piece_rows(shape_last(a->gin[0]->s)), spread);
         return;

@@ -12,7 +12,7 @@
 
 enum { PIECE_VALUES = 16384, PIECE_COLUMNS = 64, ROW_BLOCK = 32 };
 
-/* Scratch slots whose memory a matrix product reads or writes; its own are slots 2 and 3. */
+/* Scratch slots of operations; see threads_scratch. A matrix product may read or write the first two. */
 enum { SLOT_WEIGHT = 0, SLOT_SHARED = 1, SLOT_PART = 4 };
 
 /* The widest vector of the instruction set. */

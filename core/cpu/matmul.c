@@ -26,7 +26,7 @@ enum {
     THIN_K = MATMUL_PARTIAL_K,     /* a longer thin product is one of its own */
     SLAB = 1 << 20,                /* values of a that are copied at once */
     ROW_STEP = 8,                  /* cuts along the rows are whole tiles */
-    STRIP = 24,                    /* rows of a that meet all panels of a group together: whole tiles */
+    TOGETHER = 24,                 /* rows of a that meet all panels of a group together: whole tiles */
     ROWS_MIN = 48                  /* rows of a piece, when groups are cut along the rows */
 };
 
@@ -48,12 +48,12 @@ static float *scratch(int slot, int64_t values, int64_t usual)
     return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
 }
 
-/* Rows of the slab times n columns at j0, strip by strip, over one stretch and after it over another. */
+/* Rows of the slab times n columns at j0, a few rows at a time, over one stretch and after it over another. */
 static void run_strips(const product *x, const stretch *main, const float *panels, const stretch *thin,
                        const float *thin_panels, int64_t j0, int64_t n, int64_t from, int64_t to)
 {
-    for (int64_t i = from; i < to; i += STRIP) {
-        const int64_t end = smaller(to, i + STRIP);
+    for (int64_t i = from; i < to; i += TOGETHER) {
+        const int64_t end = smaller(to, i + TOGETHER);
         const float  *b = panels, *also = thin_panels;
         for (int64_t j = 0; j < n; j += x->s->width) {
             const int64_t columns = smaller(x->s->width, n - j), w = panel_width(x->s, columns);
@@ -94,7 +94,7 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
 {
     const matmul *p = x->p;
     const int64_t j0 = g * x->group, n = smaller(x->group, p->n - j0), k_thin = p->thin ? p->thin->k : 0;
-    float        *panels = scratch(SLOT_PANEL, (x->kc + k_thin) * x->group + PACK_SCRATCH, PANELS);
+    float        *panels = scratch(SLOT_OWN, (x->kc + k_thin) * x->group + PACK_SCRATCH, PANELS);
     pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
                           .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
     stretch       thin;
@@ -189,7 +189,7 @@ static void run_copied(product *x)
     if (x->lda % 1024 == 0)
         x->lda += 16;
     const int64_t most = SLAB / x->lda / ROWS_MIN * ROWS_MIN, rows = most > 0 ? most : ROWS_MIN;
-    float        *out = scratch(SLOT_ROWS, smaller(rows, p->m) * x->lda, SLAB);
+    float        *out = scratch(SLOT_ALL, smaller(rows, p->m) * x->lda, SLAB);
     for (x->m0 = 0; x->m0 < p->m; x->m0 += rows) {
         x->m = smaller(rows, p->m - x->m0);
         copy_rows(x, out);

@@ -71,7 +71,7 @@ bool matmul_decodes(const matmul *p);
 void matmul_run_f64(const matmul *p);
 
 /* The instruction-set paths this build has and this CPU can run, best first: "avx512bf16", "avx512",
- * "avx2", "sse2", "generic". matmul_use(name) forces one (tests, CAMBIUM_ISA); NULL: the best. False
+ * "avx2", "sse2"; elsewhere "generic". matmul_use(name) forces one (tests, CAMBIUM_ISA); NULL: the best. False
  * when the CPU or the build lacks it. */
 const char *matmul_path(void);
 int         matmul_paths(const char *names[8]);

@@ -10,7 +10,7 @@
 enum {
     LEAST_COLUMNS = 384, /* packing a must pay */
     LEAST_ROWS = 64,
-    LONG_K = 2048,       /* shorter rows of a are read as well from where they lie */
+    LONG_K = 2048,       /* (of pairs: pairs) shorter rows of a are read as well from where they lie */
     SHARED = 1 << 20,    /* values of b's panels at once: 4 MB, within a third-level cache */
     BLOCK = 64 << 10     /* values of a block of rows: 256 KB, well within a second-level cache */
 };
@@ -38,7 +38,7 @@ static float *thread_scratch(int64_t block)
 {
     const int64_t n = block > BLOCK ? block : BLOCK;
 
-    return threads_scratch(SLOT_PANEL, (size_t)(PACK_SCRATCH + n) * sizeof(float));
+    return threads_scratch(SLOT_OWN, (size_t)(PACK_SCRATCH + n) * sizeof(float));
 }
 
 static void pack_piece(void *context, int64_t piece)
@@ -63,7 +63,7 @@ static void pack_piece(void *context, int64_t piece)
     x->s->pack(&g);
 }
 
-/* Rows from .. to-1 of a in strips. */
+/* Rows from .. to-1 of a in strips: a [m, k] is to packing what a turned b [n, k] is. */
 static void pack_block(const chunk *x, int64_t from, int64_t to, float *scratch, float *out)
 {
     const matmul *p = x->p;
@@ -116,7 +116,7 @@ static void run_chunk(chunk *x, int64_t kc)
         const bool    last = x->k0 + x->k == p->k;
         const int64_t whole = divide_up(x->n, x->s->lanes) * x->s->lanes, k_thin = p->thin && last ? p->thin->k : 0;
         const int64_t values = whole * (x->k + k_thin);
-        x->panels = threads_scratch(SLOT_ROWS, (size_t)(values > SHARED ? values : SHARED) * sizeof(float));
+        x->panels = threads_scratch(SLOT_ALL, (size_t)(values > SHARED ? values : SHARED) * sizeof(float));
         x->thin_panels = k_thin ? x->panels + whole * x->k : NULL;
         x->blocks = blocks_of(x);
         threads_run(divide_up(x->n, x->group), pack_piece, x);

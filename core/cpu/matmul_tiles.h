@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 enum {
-    SLOT_PANEL = 2, SLOT_ROWS = 3, SLOT_TURNED = 4, /* of threads_scratch; the caller's own are 0 and 1 */
+    SLOT_OWN = 2, SLOT_ALL = 3, SLOT_TURNED = 4, /* of threads_scratch: a thread's, and what all threads read */
     COLUMNS = 96,          /* groups are multiples of this: whole panels, whole small blocks */
     MATMUL_PARTIAL_K = 256 /* products summed in a register; partial sums keep the rounding small */
 };
@@ -50,7 +50,7 @@ static inline int64_t matmul_group(const matmul *p)
 {
     const int64_t block = dtype_block(p->type_b);
 
-    return !p->b_turned && block > 32 ? block : COLUMNS;
+    return !p->b_turned && block > 32 ? block : (int64_t)COLUMNS;
 }
 
 /* Rows of a are copied before use: they are turned over, not f32, or a multiple of 4 KB apart, where they
