@@ -57,7 +57,7 @@ static void turn_over(const real *plain, int64_t D, int64_t Dp, real *RESTRICT t
         for (int64_t d = 0; d < D; d++)
             turned[d * GROUP + r] = plain[r * Dp + d];
 #else
-    path_tiles()->pack_rows(plain, TYPE_F32, Dp, true, D, GROUP, turned, GROUP);
+    path_tiles()->copy_rows(plain, TYPE_F32, Dp, true, D, GROUP, turned, GROUP);
 #endif
 }
 

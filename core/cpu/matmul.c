@@ -164,7 +164,7 @@ static void copy_piece(void *context, int64_t i)
     const int64_t  from = x->m0 + i * ROWS_MIN, to = smaller(x->m0 + x->m, from + ROWS_MIN);
     const int64_t  offset = p->a_turned ? from : from * p->lda;
 
-    x->s->pack_rows((const char *)p->a + offset * dtype_block_bytes(p->type_a), p->type_a, p->lda,
+    x->s->copy_rows((const char *)p->a + offset * dtype_block_bytes(p->type_a), p->type_a, p->lda,
                     p->a_turned, to - from, p->k, c->out + (from - x->m0) * x->lda, x->lda);
 }
 

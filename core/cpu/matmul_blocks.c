@@ -69,7 +69,7 @@ static void pack_block(const chunk *x, int64_t from, int64_t to, float *scratch,
     const matmul *p = x->p;
 
     for (int64_t i = from; i < to; i += x->s->strip, out += matmul_strip(x->s, x->k))
-        x->s->pack_a(&(pack_group){.b = p->a, .type = p->type_a, .ldb = p->lda, .turned = !p->a_turned, .k0 = x->k0,
+        x->s->pack_strip(&(pack_group){.b = p->a, .type = p->type_a, .ldb = p->lda, .turned = !p->a_turned, .k0 = x->k0,
                                  .k = x->k, .n0 = i, .n = smaller(x->s->strip, to - i), .out = out,
                                  .scratch = scratch});
 }

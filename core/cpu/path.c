@@ -11,13 +11,13 @@
 #define DECLARE(isa)                                                                               \
     extern const tile_row tile_rows_##isa[];                                                       \
     void                  pack_columns_##isa(const pack_group *g);                                 \
-    void pack_rows_##isa(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k, \
+    void copy_rows_##isa(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k, \
                          float *out, int64_t ldo);                                                 \
     void quant_expand_##isa(dtype t, const void *blocks, int64_t n, float *out);                   \
     void dot_rows_##isa(const dot_args *d);
-#define SET(text, isa, lanes_, width_, strip_)                                                            \
-    {.name = text, .lanes = lanes_, .width = width_, .strip = strip_, .rows = tile_rows_##isa,                      \
-     .pack = pack_columns_##isa, .pack_a = pack_columns_##isa, .pack_rows = pack_rows_##isa,          \
+#define SET(text, isa, lanes_, width_, strip_)                                                     \
+    {.name = text, .lanes = lanes_, .width = width_, .strip = strip_, .rows = tile_rows_##isa,     \
+     .pack = pack_columns_##isa, .pack_strip = pack_columns_##isa, .copy_rows = copy_rows_##isa,   \
      .expand = quant_expand_##isa,                                                                 \
      .dot = dot_rows_##isa}
 
@@ -107,8 +107,8 @@ const tile_set *path_pairs(void)
 {
 #if defined(__x86_64__)
     static const tile_set pairs = {.name = "avx512bf16", .lanes = 16, .width = 48, .strip = 16, .rows = tile_rows_pairs,
-                                   .pack = pack_columns_pairs, .pack_a = pack_columns_avx512,
-                                   .pack_rows = pack_rows_avx512,
+                                   .pack = pack_columns_pairs, .pack_strip = pack_columns_avx512,
+                                   .copy_rows = copy_rows_avx512,
                                    .expand = quant_expand_avx512};
     return choice()->pairs ? &pairs : NULL;
 #else

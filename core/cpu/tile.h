@@ -72,9 +72,9 @@ typedef struct tile_set {
     int         strip;     /* rows of a that are packed together: whole tiles */
     const tile_row *rows;  /* by vectors ascending, then rows descending; ends with vectors 0 */
     void (*pack)(const pack_group *g);   /* of b */
-    void (*pack_a)(const pack_group *g); /* of strips of a, whose rows are the columns */
+    void (*pack_strip)(const pack_group *g); /* of strips of a, whose rows are the columns */
     /* out[m, k] (row stride ldo) = rows of a, which is [k, m] when turned, in f32 or bf16 */
-    void (*pack_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
+    void (*copy_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
                       float *out, int64_t ldo);
     void (*expand)(dtype t, const void *blocks, int64_t n, float *out);
     void (*dot)(const dot_args *d);

@@ -22,7 +22,7 @@
 
 extern const tile_row ISA_NAME(tile_rows)[];
 void ISA_NAME(pack_columns)(const pack_group *g);
-void ISA_NAME(pack_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
+void ISA_NAME(copy_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
                          float *out, int64_t ldo);
 void ISA_NAME(dot_rows)(const dot_args *d);
 

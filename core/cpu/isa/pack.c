@@ -164,7 +164,7 @@ void ISA_NAME(pack_columns)(const pack_group *g)
 
 /* ---- a -------------------------------------------------------------------------------------------- */
 
-static void pack_rows_turned(const float *a, int64_t lda, int64_t m, int64_t k, float *out, int64_t ldo)
+static void copy_rows_turned(const float *a, int64_t lda, int64_t m, int64_t k, float *out, int64_t ldo)
 {
     int64_t i = 0;
 
@@ -181,11 +181,11 @@ static void pack_rows_turned(const float *a, int64_t lda, int64_t m, int64_t k, 
             out[i * ldo + j] = a[j * lda + i];
 }
 
-void ISA_NAME(pack_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
+void ISA_NAME(copy_rows)(const void *a, dtype type, int64_t lda, bool turned, int64_t m, int64_t k,
                          float *out, int64_t ldo)
 {
     if (turned && type == TYPE_F32) {
-        pack_rows_turned(a, lda, m, k, out, ldo);
+        copy_rows_turned(a, lda, m, k, out, ldo);
         return;
     }
     for (int64_t i = 0; i < m; i++) {
