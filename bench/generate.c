@@ -75,7 +75,7 @@ static status measure(bench *b, decoding *d)
 
 static status measure_all(bench *b, session *s)
 {
-    static const int64_t prompts[] = {1, 4, 16};
+    static const int64_t prompts[] = {1, 4, 8, 16};
     decoding d = {.s = s, .length = b->o.quick ? 8 : 128, .tokens = b->o.quick ? 4 : 64};
 
     TRY(session_base(s, b->o.base, 0, false));
