@@ -3,6 +3,7 @@
 #include "autograd/ops.h"
 
 #include "core/rng.h"
+#include "core/threads.h"
 #include "tests/helpers.h"
 
 #include <math.h>
@@ -22,6 +23,7 @@ typedef struct pair {
     dtype  real;
     int    n;
     tensor value[INPUTS_MAX], seed;
+    uint32_t fixed; /* inputs whose gradient is not wanted */
     tensor offsets, targets;
     side   fused, plain;
 } pair;
@@ -54,7 +56,7 @@ static void run_side(pair *p, side *x, builder *build)
     MUST(tape_open(&x->t, p->real));
     for (int i = 0; i < p->n; i++) {
         x->grad[i] = random_tensor(p, p->value[i].s, 100, 0);
-        x->in[i] = tape_param(x->t, &p->value[i], &x->grad[i]);
+        x->in[i] = tape_param(x->t, &p->value[i], p->fixed >> i & 1 ? NULL : &x->grad[i]);
     }
     x->out = build(x->t, x->in, p);
     tape_keep(x->t, x->out);
@@ -93,7 +95,7 @@ static void compare(pair *p, const char *name, builder *fused, builder *plain)
     ck_assert_msg(difference(&p->fused.out->t, &p->plain.out->t) <= may, "%s: values differ by %g, may %g",
                   name, difference(&p->fused.out->t, &p->plain.out->t), may);
     for (int i = 0; i < p->n; i++)
-        ck_assert_msg(difference(&p->fused.grad[i], &p->plain.grad[i]) <= may,
+        ck_assert_msg(p->fixed >> i & 1 || difference(&p->fused.grad[i], &p->plain.grad[i]) <= may,
                       "%s: gradients of input %d differ by %g, may %g", name, i,
                       difference(&p->fused.grad[i], &p->plain.grad[i]), may);
     tape_close(p->fused.t), tape_close(p->plain.t);
@@ -151,6 +153,54 @@ START_TEST(attention_is_its_composition)
         pair_open(&p, reals[r], 3, shapes);
         p.offsets = ints(&p, 5, ends);
         compare(&p, "attention", attention_fused, attention_plain);
+    }
+}
+END_TEST
+
+enum { LONG = 1100, ALL = 1130 };
+
+static void long_pair(pair *p, dtype real)
+{
+    static const int32_t ends[] = {0, LONG, ALL};
+    const shape          shapes[] = {shape_2(ALL, 2 * 8), shape_2(ALL, 8), shape_2(ALL, 8)};
+
+    how = (attention_options){2, 1, true, 0, 0.4, 0};
+    pair_open(p, real, 3, shapes);
+    p->offsets = ints(p, 3, ends);
+}
+
+/* So long that backward cuts the sequence into parts. */
+START_TEST(long_attention_is_its_composition)
+{
+    FOR_REALS {
+        pair p;
+        long_pair(&p, reals[r]);
+        compare(&p, "long attention", attention_fused, attention_plain);
+    }
+}
+END_TEST
+
+/* The parts are added in their order, whichever thread is done first. */
+START_TEST(long_attention_has_the_same_bits_on_all_threads)
+{
+    FOR_REALS {
+        pair p;
+        long_pair(&p, reals[r]);
+        threads_set(1);
+        run_side(&p, &p.plain, attention_fused);
+        for (int n = 2; n <= 4; n++) {
+            threads_set(n);
+            run_side(&p, &p.fused, attention_fused);
+            for (int i = 0; i < p.n; i++)
+                ck_assert_msg(memcmp(p.fused.grad[i].v, p.plain.grad[i].v, tensor_bytes(&p.plain.grad[i])) == 0,
+                              "gradient of input %d is another one with %d threads", i, n);
+            tape_close(p.fused.t);
+            arena_close(&p.fused.step);
+        }
+        threads_set(0);
+        tape_close(p.plain.t);
+        arena_close(&p.plain.step);
+        arena_close(&p.memory);
     }
 }
 END_TEST
@@ -263,10 +313,11 @@ START_TEST(loss_of_the_head_is_its_composition)
     static const int32_t want[] = {0, 4999, 2047, 2048, 17, 4096, 3};
     const shape          s[] = {shape_2(7, 24), shape_2(5000, 24), shape_1(5000)};
 
-    FOR_REALS {
+    FOR_REALS for (uint32_t fixed = 0; fixed < 8; fixed += 6) { /* all; x's alone, which forward makes */
         pair p;
         pair_open(&p, reals[r], 3, s);
         p.targets = ints(&p, 7, want);
+        p.fixed = fixed;
         compare(&p, "cross_entropy_head", loss_fused, loss_plain);
     }
 }
@@ -301,5 +352,6 @@ START_TEST(another_window_is_seen)
 }
 END_TEST
 
-TESTS(ops, attention_is_its_composition, elementwise_are_their_compositions, linear_lora_is_its_composition,
+TESTS(ops, attention_is_its_composition, long_attention_is_its_composition,
+      long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)
