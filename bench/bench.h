@@ -88,6 +88,11 @@ status bench_time_threads(bench *b, timed c);
 
 /* Keeps and prints a figure that was come by otherwise. */
 status bench_keep(bench *b, const figure *f, figure **out);
+/* A single value, with all threads. */
+status bench_keep_one(bench *b, const char *what, const char *unit, double value, figure **out);
+
+/* Sorts v[n] and returns its middle. */
+double bench_median(double *v, int n);
 
 /* Adds a remark to a figure and prints it below; f NULL: nothing. */
 status bench_note(bench *b, figure *f, const char *format, ...) PRINTF_LIKE(3, 4);

@@ -1,6 +1,8 @@
 /* main: `./cambium bench NAME`: finds the bench, reads its options, keeps its result. The one place
  * here that prints failures and ends the program. */
 #include "bench/bench.h"
+#include "bench/child.h"
+#include "bench/trial.h"
 
 #include "core/log.h"
 #include "core/threads.h"
@@ -142,9 +144,10 @@ static status measure(struct call *c, const cli_command *command, int argc, char
         log_set_level(LOG_QUIET);
     else
         bench_title(b);
-    TRY(command->run(c, b->out));
-    if (b->o.child)
-        return STATUS_OK;
+    const status done = b->o.child ? child_run(b) : command->run(c, b->out);
+    trial_clean();
+    if (done != STATUS_OK || b->o.child)
+        return done;
     if (b->n == 0)
         return fail(STATUS_USAGE, "%s: --only '%s' selects nothing", b->name,
                     b->o.only ? b->o.only : "");

@@ -12,24 +12,15 @@ static status measure(bench *b, const char *what, const char *path)
         return STATUS_OK;
     TRY(child_call(b, path, b->most_threads, 3, &c));
     const double taken = 1e-6 * (c.peak - c.idle), planned = 1e-6 * c.planned;
-    TRY(bench_keep(b,
-                   &(figure){.what = what,
-                             .unit = "MB",
-                             .threads = b->most_threads,
-                             .n = 1,
-                             .value = taken,
-                             .best = taken,
-                             .worst = taken},
-                   &f));
+    TRY(bench_keep_one(b, what, "MB", taken, &f));
     return bench_note(b, f, "planned %.1f MB, taken %+.1f MB (%+.1f %%) beside that", planned,
                       taken - planned, 100 * (taken - planned) / planned);
 }
 
-static status run(bench *b)
+status bench_memory(bench *b)
 {
     static const char *const recompute[] = {"none", "block"};
-    const char *module =
-        arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
+    const char *module = trial_lora(b, b->o.rank);
 
     if (!module)
         return STATUS_MEMORY;
@@ -45,13 +36,4 @@ static status run(bench *b)
             TRY(measure(b, what, path));
         }
     return STATUS_OK;
-}
-
-status bench_memory(bench *b)
-{
-    if (b->o.child)
-        return child_run(b);
-    const status s = run(b);
-    trial_clean();
-    return s;
 }

@@ -40,12 +40,11 @@ static status against_lora(bench *b, const char *name, const char *plain, int th
     return lora && f ? bench_note(b, f, "%.3f of lora's speed", f->value / lora->value) : STATUS_OK;
 }
 
-static status run(bench *b)
+status bench_methods(bench *b)
 {
     int                       n;
     const peft_method *const *methods = peft_methods(&n);
-    const char *plain = arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
-                                     (long long)b->o.rank, 2 * (long long)b->o.rank);
+    const char               *plain = trial_lora(b, b->o.rank);
 
     if (!plain)
         return STATUS_MEMORY;
@@ -55,12 +54,4 @@ static status run(bench *b)
                                                                : plain,
                          b->most_threads));
     return STATUS_OK;
-}
-
-status bench_methods(bench *b)
-{
-    const status s = run(b);
-
-    trial_clean();
-    return s;
 }

@@ -19,10 +19,9 @@ static status run(void *context, reading *r)
     return STATUS_OK;
 }
 
-static status measure(bench *b)
+status bench_start(bench *b)
 {
-    const char *module =
-        arena_printf(b->a, "method: lora, at: all-linear, rank: %lld", (long long)b->o.rank);
+    const char *module = trial_lora(b, b->o.rank);
     trial_spec  s = {b->o.base, module, 64, 64, NULL};
     char       *path;
 
@@ -43,13 +42,4 @@ static status measure(bench *b)
                        NULL));
     }
     return STATUS_OK;
-}
-
-status bench_start(bench *b)
-{
-    if (b->o.child)
-        return child_run(b);
-    const status s = measure(b);
-    trial_clean();
-    return s;
 }

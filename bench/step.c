@@ -4,7 +4,6 @@
 #include "autograd/op_table.h"
 #include "core/file.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const phases[] = {"forward", "recompute", "backward"};
@@ -23,7 +22,7 @@ static void observe(void *context, op_code op, const char *place, int phase, dou
 }
 
 /* One step with the observer on; the operations in the order of what they took. */
-static status by_operation(bench *b, trial *t, int threads)
+static status by_operation(bench *b, trial *t)
 {
     shares  s = {0};
     reading r;
@@ -44,15 +43,8 @@ static status by_operation(bench *b, trial *t, int threads)
             return STATUS_OK;
         snprintf(what, sizeof what, "of a step: %s %s", op_name((op_code)(at / PHASES)),
                  phases[at % PHASES]);
-        const figure row = {.what = what,
-                            .unit = "ms",
-                            .threads = threads,
-                            .n = 1,
-                            .value = 1e3 * *most,
-                            .best = 1e3 * *most,
-                            .worst = 1e3 * *most};
         if (*most >= 0.002 * r.seconds && bench_wants(b, what)) {
-            TRY(bench_keep(b, &row, &f));
+            TRY(bench_keep_one(b, what, "ms", 1e3 * *most, &f));
             TRY(bench_note(b, f, "%.1f %% of the step", 100 * *most / r.seconds));
         }
         *most = 0;
@@ -63,7 +55,7 @@ static status measure_steps(bench *b, trial *t, const char *what)
 {
     TRY(bench_time_threads(b, (timed){.what = what, .unit = "tokens/s", .ceiling = CEILING_FMA,
                                       .run = trial_step, .context = t}));
-    return by_operation(b, t, b->most_threads);
+    return by_operation(b, t);
 }
 
 static status measure(bench *b, const char *what, const char *path)
@@ -108,19 +100,6 @@ static status write_trunk(bench *b, int layers, char **base)
     return file_writer_close(&w, true);
 }
 
-static char *lora_text(bench *b, int64_t rank)
-{
-    return arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld",
-                        (long long)rank, 2 * (long long)rank);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* The two in turns, so that what else the machine does hits both. */
 static status compare(bench *b, const char *what, trial both[2])
 {
@@ -137,18 +116,18 @@ static status compare(bench *b, const char *what, trial both[2])
             ratio[turn] = r[1].seconds / r[0].seconds;
         work = r[1].work / r[0].work;
     }
-    qsort(ratio, (size_t)turns, sizeof *ratio, by_size);
+    const double middle = bench_median(ratio, turns); /* which sorts them */
     TRY(bench_keep(b,
                    &(figure){.what = what,
                              .unit = "x time",
                              .threads = b->most_threads,
                              .n = turns,
-                             .value = ratio[turns / 2],
+                             .value = middle,
                              .best = ratio[0],
                              .worst = ratio[turns - 1]},
                    &f));
     return bench_note(b, f, "needed FLOPs x %.2f, time a FLOP x %.2f", work,
-                      ratio[turns / 2] / work);
+                      middle / work);
 }
 
 static status grow(bench *b, const char *what, const trial_spec *small, const trial_spec *large)
@@ -171,7 +150,8 @@ static status growth(bench *b)
 {
     const int     layers = b->o.quick ? 1 : 6;
     const int64_t tokens = b->o.tokens / 2, rank = b->o.rank;
-    char         *few, *many, *thin = lora_text(b, rank), *thick = lora_text(b, 2 * rank);
+    char         *few, *many;
+    const char   *thin = trial_lora(b, rank), *thick = trial_lora(b, 2 * rank);
 
     if (!thin || !thick)
         return STATUS_MEMORY;
@@ -191,9 +171,10 @@ static status growth(bench *b)
     return grow(b, "growth: twice the rank", &plain, &more);
 }
 
-static status run(bench *b)
+status bench_step(bench *b)
 {
-    char       what[64], *path, *module = lora_text(b, b->o.rank);
+    const char *module = trial_lora(b, b->o.rank);
+    char        what[64], *path;
     trial_spec s = {b->o.base, module, b->o.tokens, b->o.tokens, NULL};
 
     if (!module)
@@ -206,12 +187,4 @@ static status run(bench *b)
     if (!b->o.quick)
         TRY(measure(b, "quickstart's steps", BENCH_SOURCE "/recipes/quickstart.yaml"));
     return growth(b);
-}
-
-status bench_step(bench *b)
-{
-    const status s = run(b);
-
-    trial_clean();
-    return s;
 }

@@ -55,6 +55,12 @@ status bench_keep(bench *b, const figure *f, figure **out)
     return STATUS_OK;
 }
 
+status bench_keep_one(bench *b, const char *what, const char *unit, double value, figure **out)
+{
+    return bench_keep(b, &(figure){.what = what, .unit = unit, .threads = b->most_threads, .n = 1, .value = value,
+                                   .best = value, .worst = value}, out);
+}
+
 status bench_note(bench *b, figure *f, const char *format, ...)
 {
     char    text[512];
@@ -78,7 +84,7 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *v, int n)
+double bench_median(double *v, int n)
 {
     qsort(v, (size_t)n, sizeof *v, by_size);
     return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
@@ -137,7 +143,7 @@ static status repeat(bench *b, const timed *c, figure *f)
         share[n] = probe[n] > 0 && !c->beside ? (r.work > 0 ? r.work : r.amount) / r.seconds / probe[n] : 0;
     }
     *f = (figure){.what = c->what, .unit = c->unit, .threads = c->threads, .n = n,
-                  .value = median(value, n), .probe = median(probe, n), .share = median(share, n)};
+                  .value = bench_median(value, n), .probe = bench_median(probe, n), .share = bench_median(share, n)};
     f->best = c->inverse ? value[0] : value[n - 1]; /* median has sorted them */
     f->worst = c->inverse ? value[n - 1] : value[0];
     return STATUS_OK;

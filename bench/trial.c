@@ -33,6 +33,12 @@ void trial_clean(void)
     folder[0] = '\0';
 }
 
+const char *trial_lora(bench *b, int64_t rank)
+{
+    return arena_printf(b->a, "method: lora, at: all-linear, rank: %lld, alpha: %lld", (long long)rank,
+                        2 * (long long)rank);
+}
+
 /* Ids that every vocabulary has; all of them are targets. */
 static status write_data(const char *path, int64_t n, int64_t length)
 {

@@ -26,8 +26,11 @@ typedef struct trial {
     int64_t step;
 } trial;
 
-/* Writes recipe and data into a folder of the program's own, which trial_clean removes; *path is in
- * b->a. */
+/* A module for trial_spec: lora on all linear layers, alpha twice the rank. NULL: no memory. */
+const char *trial_lora(bench *b, int64_t rank);
+
+/* Writes recipe and data into a folder of the program's own, which trial_clean removes (main calls it); *path is
+ * in b->a. */
 status trial_write(bench *b, const trial_spec *s, char **path);
 void   trial_clean(void);
 

@@ -3,7 +3,6 @@
 
 #include "core/log.h"
 #include "core/memory_use.h"
-#include "core/memory_use.h"
 #include "core/threads.h"
 
 #include <stdio.h>

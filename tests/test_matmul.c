@@ -221,7 +221,7 @@ START_TEST(test_blocks)
                                        false, types[t], turned);
             float      *a = uniform(8, x.p.m * 9), *b = uniform(9, x.p.n * 9);
             matmul_thin thin = {.k = 9, .a = a, .lda = 9, .b = b, .ldb = 9, .b_turned = true, .alpha = 0.75};
-            ck_assert(matmul_in_blocks(&x.p, path_tiles()));
+            ck_assert(matmul_in_blocks(&x.p));
             on_all_paths(&x, "in blocks");
             free(x.want), free(x.size);
             x.p.thin = &thin;

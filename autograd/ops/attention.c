@@ -61,11 +61,6 @@ static void turn_over(const real *plain, int64_t D, int64_t Dp, real *RESTRICT t
 #endif
 }
 
-static int64_t whole_vectors(int64_t D)
-{
-    return (D + LANES - 1) / LANES * LANES;
-}
-
 /* s[j, r] = capped scores of the tile's keys */
 static void scores(const group *g, const keys *t, const real *q_turned, real *s)
 {

@@ -170,10 +170,10 @@ static inline void few_rows(const few *f)
 static inline void forward_few(const group *g, bool in_order)
 {
     const int64_t most = g->a->in[6] ? g->w->n_blocks * PAGE : g->a->in[1]->s.d[0];
-    const int64_t D = (g->w->D + DOT_STEP - 1) / DOT_STEP * DOT_STEP, padded = (most + LANES - 1) / LANES * LANES;
+    const int64_t D = (g->w->D + DOT_STEP - 1) / DOT_STEP * DOT_STEP, padded = whole_vectors(most);
     const int64_t n = g->to > g->from ? g->to - g->from : 0;
     real         *q = threads_scratch(0, (size_t)(DOT_ROWS * (D + padded)) * sizeof *q);
-    few           f = {.g = g, .in_order = in_order, .q = q, .s = q + DOT_ROWS * D, .ld = (n + LANES - 1) / LANES * LANES};
+    few           f = {.g = g, .in_order = in_order, .q = q, .s = q + DOT_ROWS * D, .ld = whole_vectors(n)};
 
     for (; f.first < g->rows; f.first += DOT_ROWS) {
         f.m = g->rows - f.first < DOT_ROWS ? g->rows - f.first : DOT_ROWS;

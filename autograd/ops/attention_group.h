@@ -16,6 +16,12 @@ enum {
     KEYS = 2 * PAGE    /* of a tile, where they do not lie in pages */
 };
 
+/* n rounded up to whole vectors */
+static inline int64_t whole_vectors(int64_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
 /* A group: its rows of q, what they see, where its keys are. */
 typedef struct group {
     const op_args        *a;

@@ -31,56 +31,35 @@ typedef struct tile {
 #define FOR_TILE_ROWS TILE_FOR(r, rows, "GCC unroll 8")
 #define FOR_TILE_VECTORS TILE_FOR(v, vectors, "GCC unroll 2")
 
-/* Row r of what begins at base[0], rows being `stride` bytes apart; base[1] is four rows on. Two pointers
- * and two strides reach eight rows, and the compiler has registers for them. */
-static ALWAYS_INLINE char *tile_at(char *const base[2], const int r, const int64_t stride, const int64_t three)
+static ALWAYS_INLINE void tile_block(const int rows, const int vectors, const tile *t, int64_t m,
+                                     int64_t n)
 {
-    return base[r / 4] + (r % 4 == 0 ? 0 : r % 4 == 1 ? stride : r % 4 == 2 ? 2 * stride : three);
-}
+    const real   *a = t->a + m * t->sm, *b = t->b + n;
+    real         *c = t->c + m * t->ldc + n;
+    const int64_t sm = t->sm, sk = t->sk, ldb = t->ldb, ldc = t->ldc, K = t->k;
+    lanes         sum[8][2];
 
-static ALWAYS_INLINE void tile_sum(const tile *t, const int rows, const int vectors, int64_t m, int64_t n,
-                                   const int64_t step, lanes sum[8][2])
-{
-    const int64_t stride = t->sm * (int64_t)sizeof(real), three = 3 * stride, ldb = t->ldb;
-    const real   *b = t->b + n;
-    char         *base[2] = {(char *)(t->a + m * t->sm), (char *)(t->a + (m + 4) * t->sm)};
-
-    for (int64_t k = 0; k < t->k; k++) {
+    FOR_TILE_ROWS
+        FOR_TILE_VECTORS
+            if (t->add)
+                LOAD(sum[r][v], c + r * ldc + v * LANES);
+            else
+                sum[r][v] = (lanes){0};
+    for (int64_t k = 0; k < K; k++) {
         lanes column[2];
         FOR_TILE_VECTORS
             LOAD(column[v], b + v * LANES);
         FOR_TILE_ROWS {
-            const real value = *(const real *)tile_at(base, r, stride, three);
+            const real value = a[r * sm];
             FOR_TILE_VECTORS
                 sum[r][v] += column[v] * value;
         }
-        base[0] += step * (int64_t)sizeof(real);
-        base[1] += step * (int64_t)sizeof(real);
+        a += sk;
         b += ldb;
-        KEEP_POINTER(base[0]);
-        KEEP_POINTER(base[1]);
     }
-}
-
-static ALWAYS_INLINE void tile_block(const int rows, const int vectors, const tile *t, int64_t m,
-                                     int64_t n)
-{
-    const int64_t stride = t->ldc * (int64_t)sizeof(real), three = 3 * stride;
-    char         *c[2] = {(char *)(t->c + m * t->ldc + n), (char *)(t->c + (m + 4) * t->ldc + n)};
-    lanes         sum[8][2];
-
-    KEEP_POINTER(c[0]);
-    KEEP_POINTER(c[1]);
     FOR_TILE_ROWS
         FOR_TILE_VECTORS
-            if (t->add)
-                LOAD(sum[r][v], tile_at(c, r, stride, three) + v * LANE_BYTES);
-            else
-                sum[r][v] = (lanes){0};
-    tile_sum(t, rows, vectors, m, n, t->sk, sum);
-    FOR_TILE_ROWS
-        FOR_TILE_VECTORS
-            STORE(tile_at(c, r, stride, three) + v * LANE_BYTES, sum[r][v]);
+            STORE(c + r * ldc + v * LANES, sum[r][v]);
 }
 
 #define TILE_BLOCK(rows, vectors)                                                                  \

@@ -48,45 +48,10 @@ static float *scratch(int slot, int64_t values, int64_t usual)
     return threads_scratch(slot, (size_t)(values > usual ? values : usual) * sizeof(float));
 }
 
-/* Rows of the slab times n columns at j0, a few rows at a time, over one stretch and after it over another. */
-static void run_strips(const product *x, const stretch *main, const float *panels, const stretch *thin,
-                       const float *thin_panels, int64_t j0, int64_t n, int64_t from, int64_t to)
-{
-    for (int64_t i = from; i < to; i += TOGETHER) {
-        const int64_t end = smaller(to, i + TOGETHER);
-        const float  *b = panels, *also = thin_panels;
-        for (int64_t j = 0; j < n; j += x->s->width) {
-            const int64_t columns = smaller(x->s->width, n - j), w = panel_width(x->s, columns);
-            matmul_panel(x->p, x->s, main, b, x->m0, j0 + j, columns, i, end);
-            b += main->ldb ? columns : main->k * w;
-            if (!thin)
-                continue;
-            matmul_panel(x->p, x->s, thin, also, x->m0, j0 + j, columns, i, end);
-            also += thin->k * w;
-        }
-    }
-}
-
 /* b needs no panels where few rows would pay for them and its own rows can be read as they lie. */
 static bool b_as_it_is(const product *x, int64_t n, int64_t rows)
 {
     return rows <= FEW_ROWS && x->p->type_b == TYPE_F32 && !x->p->b_turned && n % x->s->width == 0;
-}
-
-/* Packs the thin product's columns of the group behind the panels. */
-static stretch pack_thin(const product *x, pack_group pack)
-{
-    const matmul_thin *t = x->p->thin;
-
-    pack.b = t->b;
-    pack.type = TYPE_F32;
-    pack.ldb = t->ldb;
-    pack.turned = t->b_turned;
-    pack.k0 = 0;
-    pack.k = t->k;
-    pack.out += x->kc * x->group;
-    x->s->pack(&pack);
-    return (stretch){.a = (const float *)t->a + x->m0 * t->lda, .lda = t->lda, .k = t->k, .alpha = (float)t->alpha};
 }
 
 /* Rows from .. to-1 of the slab times the columns of one group. */
@@ -97,10 +62,13 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
     float        *panels = scratch(SLOT_OWN, (x->kc + k_thin) * x->group + PACK_SCRATCH, PANELS);
     pack_group    pack = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .n0 = j0,
                           .n = n, .scratch = panels, .out = panels + PACK_SCRATCH};
+    float        *thin_panels = pack.out + x->kc * x->group;
     stretch       thin;
 
-    if (p->thin)
-        thin = pack_thin(x, pack);
+    if (p->thin) {
+        matmul_pack_thin(p->thin, x->s, j0, n, panels, thin_panels);
+        thin = matmul_thin_from(p->thin, x->m0);
+    }
     for (int64_t b = 0; b < x->n_k; b++) {
         pack.k0 = b * x->kc;
         pack.k = smaller(x->kc, p->k - pack.k0);
@@ -111,8 +79,9 @@ static void run_group(const product *x, int64_t g, int64_t from, int64_t to)
             t.ldb = p->ldb;
         } else
             x->s->pack(&pack);
-        run_strips(x, &t, of_b, p->thin && b == x->n_k - 1 ? &thin : NULL, pack.out + x->kc * x->group, j0, n, from,
-                   to);
+        const stretch *also = p->thin && b == x->n_k - 1 ? &thin : NULL;
+        for (int64_t i = from; i < to; i += TOGETHER)
+            matmul_columns(p, x->s, &t, of_b, also, thin_panels, x->m0, j0, n, i, smaller(to, i + TOGETHER));
     }
 }
 
@@ -315,7 +284,7 @@ void matmul_run(const matmul *p)
         x.lda = p->lda;
     }
     cut_k(&x);
-    if (matmul_in_blocks(p, x.s)) {
+    if (matmul_in_blocks(p)) {
         matmul_blocks(p, x.s, x.kc);
         return;
     }

@@ -24,9 +24,9 @@ typedef struct chunk {
     float          *panels, *thin_panels;
 } chunk;
 
-bool matmul_in_blocks(const matmul *p, const tile_set *s)
+bool matmul_in_blocks(const matmul *p)
 {
-    if (p->n < LEAST_COLUMNS || p->m < LEAST_ROWS || s->strip == 0)
+    if (p->n < LEAST_COLUMNS || p->m < LEAST_ROWS)
         return false;
     if (p->a_turned && p->type_a == TYPE_F32) /* strips of columns would be read a line a page */
         return false;
@@ -46,21 +46,13 @@ static void pack_piece(void *context, int64_t piece)
     const chunk  *x = context;
     const matmul *p = x->p;
     const int64_t j = piece * x->group;
-    pack_group    g = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .k0 = x->k0, .k = x->k,
+    const pack_group g = {.b = p->b, .type = p->type_b, .ldb = p->ldb, .turned = p->b_turned, .k0 = x->k0, .k = x->k,
                        .n0 = x->j0 + j, .n = smaller(x->group, x->n - j), .out = x->panels + j * x->k,
                        .scratch = thread_scratch(0)};
 
     x->s->pack(&g);
-    if (!x->thin_panels)
-        return;
-    g.b = p->thin->b;
-    g.type = TYPE_F32;
-    g.ldb = p->thin->ldb;
-    g.turned = p->thin->b_turned;
-    g.k0 = 0;
-    g.k = p->thin->k;
-    g.out = x->thin_panels + j * g.k;
-    x->s->pack(&g);
+    if (x->thin_panels)
+        matmul_pack_thin(p->thin, x->s, g.n0, g.n, g.scratch, x->thin_panels + j * p->thin->k);
 }
 
 /* Rows from .. to-1 of a in strips: a [m, k] is to packing what a turned b [n, k] is. */
@@ -88,13 +80,11 @@ static void run_block(void *context, int64_t block)
 
     pack_block(x, from, to, scratch, scratch + PACK_SCRATCH);
     if (x->thin_panels)
-        thin = (stretch){.a = (const float *)p->thin->a + from * p->thin->lda, .lda = p->thin->lda, .k = p->thin->k,
-                         .alpha = (float)p->thin->alpha};
-    for (int64_t j = 0, n; j < x->n; j += n) {
-        n = smaller(x->s->width, smaller(x->n - j, x->group - j % x->group));
-        matmul_panel(p, x->s, &t, x->panels + j * x->k, from, x->j0 + j, n, 0, rows);
-        if (x->thin_panels)
-            matmul_panel(p, x->s, &thin, x->thin_panels + j * thin.k, from, x->j0 + j, n, 0, rows);
+        thin = matmul_thin_from(p->thin, from);
+    for (int64_t j = 0; j < x->n; j += x->group) {
+        const float *thin_panels = x->thin_panels ? x->thin_panels + j * thin.k : NULL;
+        matmul_columns(p, x->s, &t, x->panels + j * x->k, thin_panels ? &thin : NULL, thin_panels, from, x->j0 + j,
+                       smaller(x->group, x->n - j), 0, rows);
     }
 }
 

@@ -69,3 +69,28 @@ void matmul_panel(const matmul *p, const tile_set *s, const stretch *t, const fl
             matmul_put(p, buffer, w, c0 + i, r->rows, j0, n, add, bias);
     }
 }
+
+void matmul_columns(const matmul *p, const tile_set *s, const stretch *t, const float *panels, const stretch *thin,
+                    const float *thin_panels, int64_t c0, int64_t j0, int64_t n, int64_t from, int64_t to)
+{
+    for (int64_t j = 0; j < n; j += s->width) {
+        const int64_t columns = smaller(s->width, n - j), w = panel_width(s, columns);
+        matmul_panel(p, s, t, panels, c0, j0 + j, columns, from, to);
+        panels += t->ldb ? columns : t->k * w;
+        if (!thin)
+            continue;
+        matmul_panel(p, s, thin, thin_panels, c0, j0 + j, columns, from, to);
+        thin_panels += thin->k * w;
+    }
+}
+
+void matmul_pack_thin(const matmul_thin *t, const tile_set *s, int64_t n0, int64_t n, float *scratch, float *out)
+{
+    s->pack(&(pack_group){.b = t->b, .type = TYPE_F32, .ldb = t->ldb, .turned = t->b_turned, .k = t->k, .n0 = n0,
+                          .n = n, .out = out, .scratch = scratch});
+}
+
+stretch matmul_thin_from(const matmul_thin *t, int64_t row)
+{
+    return (stretch){.a = (const float *)t->a + row * t->lda, .lda = t->lda, .k = t->k, .alpha = (float)t->alpha};
+}

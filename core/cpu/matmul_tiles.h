@@ -39,6 +39,15 @@ static inline float *matmul_c(const matmul *p, int64_t i, int64_t j)
 void matmul_put(const matmul *p, const float *tile, int64_t ld, int64_t i0, int64_t m, int64_t j0, int64_t n, bool add,
                 bool bias);
 
+/* The same over all panels of n columns, one after another in `panels` (or b itself), and after each over the
+ * thin product's panel where `thin` is not NULL. */
+void matmul_columns(const matmul *p, const tile_set *s, const stretch *t, const float *panels, const stretch *thin,
+                    const float *thin_panels, int64_t c0, int64_t j0, int64_t n, int64_t from, int64_t to);
+
+/* Packs the thin product's columns n0 .. n0+n-1 into `out`; the stretch of it whose row 0 is row `row`. */
+void    matmul_pack_thin(const matmul_thin *t, const tile_set *s, int64_t n0, int64_t n, float *scratch, float *out);
+stretch matmul_thin_from(const matmul_thin *t, int64_t row);
+
 /* Values of a packed strip: s->strip rows of k values, k times the rows of one value each. */
 static inline int64_t matmul_strip(const tile_set *s, int64_t k)
 {
@@ -61,7 +70,7 @@ static inline bool matmul_copies(const matmul *p)
 }
 
 /* Large products: b is packed for all threads, blocks of a's rows by the thread that takes them. */
-bool matmul_in_blocks(const matmul *p, const tile_set *s);
+bool matmul_in_blocks(const matmul *p);
 void matmul_blocks(const matmul *p, const tile_set *s, int64_t kc);
 
 #ifdef __cplusplus
