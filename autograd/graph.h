@@ -4,6 +4,10 @@
 
 #include "autograd/op_table.h"
 #include "autograd/tape.h"
+#include "core/device.h"
+
+/* The tensors of a value that a device's kernels see. */
+enum { THERE_VALUE, THERE_AGAIN, THERE_GRADIENT, THERE_BARE, THERE_COUNT };
 
 enum { NODES_MAX = 1 << 17, VARS_MAX = 1 << 18, PLACES_DEPTH = 8 };
 
@@ -16,12 +20,14 @@ typedef struct slot {
     const tensor *seed;          /* upstream gradient from outside */
     const tensor **grad_out;     /* where the caller wants to see the gradient */
     bool          kept;          /* value is read from outside */
+    bool          wide;          /* f32 where activations are bf16 */
     bool          reached;       /* some upstream gradient arrives */
     bool          born;          /* planning: its gradient has been written before */
     tensor        again;         /* second instance */
     tensor        grad;
     tensor        bare; /* shape and rows without memory, for values backward must not read */
     int           store[2], grad_store; /* -1: none */
+    tensor        there[THERE_COUNT];   /* on a device */
 } slot;
 
 typedef struct node {
@@ -81,7 +87,30 @@ struct tape {
     op_run              run;
     tape_observer       observer;
     void               *observer_context;
+    struct on_device   *far; /* NULL: the CPU */
 };
+
+/* Bytes of n values of a slot in the tape's memory. */
+size_t slot_bytes(const tape *t, const slot *s, int64_t n);
+/* The leading rows in use, in bytes. */
+size_t bytes_in_use(const tensor *x);
+
+/* run.c: one call, which the observer is told of. */
+void run_entry(tape *t, const entry *e);
+
+/* on_device.c: the tape's life on a device. */
+status far_open(tape *t, device *d);
+void   far_close(tape *t);
+dtype  far_type(const tape *t, const slot *s); /* of a value there */
+status far_bind(tape *t, arena *step);
+void   far_forward(tape *t);
+void   far_backward(tape *t);
+size_t far_host_bytes(const tape *t); /* that far_bind takes from the arena */
+size_t far_bytes(const tape *t);      /* on the device */
+/* For tape_find_nonfinite: runs one call; a value that it saw or made, as f32 or f64 in host memory that is
+ * kept until the next call. */
+void        far_run(tape *t, const entry *e);
+const void *far_look(tape *t, const tensor *x);
 
 /* place.c: gives every root store an offset so that stores alive at the same time do not overlap;
  * returns the bytes needed in all. */

@@ -80,6 +80,7 @@ typedef struct op_args {
     int64_t        n_aux;
     const op_attr *attr;
     const op_run  *run;
+    ptrdiff_t      there; /* on a device: *run and the tensors' *rows lie there too, so far from here */
 } op_args;
 
 /* Matrix product in the type being compiled. */

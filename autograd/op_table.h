@@ -10,6 +10,7 @@ enum {
 };
 enum { NO_ROWS = -1 };
 enum { FIXED = 1 << 24, CHEAP = 1 << 25 };
+#define WIDE(i) (1 << (26 + (i)))
 #define PASS(i) (1 << (i))
 #define OVER(i) (1 << (8 + (i)))
 #define IS(i) (1 << (16 + (i)))
@@ -18,7 +19,7 @@ typedef struct op_row {
     const char *name;
     int         n_in, n_out;
     int         rows;             /* input that gives the rows in use, or NO_ROWS */
-    uint32_t    flags;            /* PASS, OVER, IS, FIXED, CHEAP */
+    uint32_t    flags;            /* PASS, OVER, IS, FIXED, CHEAP, WIDE */
     uint32_t    reads[OP_IN_MAX]; /* what the gradient of each input needs */
 } op_row;
 
@@ -27,6 +28,12 @@ typedef struct op_functions {
     void (*forward)(const op_args *a);
     void (*backward)(const op_args *a);
 } op_functions;
+
+/* The same two on a device; the shape rule is the CPU's. Both do nothing but launch kernels. */
+typedef struct op_kernels {
+    void (*forward)(const op_args *a);
+    void (*backward)(const op_args *a);
+} op_kernels;
 
 extern const op_row op_rows[OP_COUNT];
 

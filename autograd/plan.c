@@ -164,6 +164,11 @@ static size_t real_bytes(const tape *t, int64_t count)
     return (size_t)count * (t->real == TYPE_F64 ? 8 : 4);
 }
 
+size_t slot_bytes(const tape *t, const slot *s, int64_t n)
+{
+    return t->far ? (size_t)n * (size_t)dtype_block_bytes(far_type(t, s)) : real_bytes(t, n);
+}
+
 static int new_store(tape *t, size_t bytes)
 {
     CHECK(t->n_stores < t->stores_max);
@@ -187,8 +192,10 @@ static int instance(const tape *t, const slot *s)
     return s->v.producer >= 0 && t->nodes[s->v.producer].again;
 }
 
-static tensor *value_tensor(slot *s, int which)
+static tensor *value_tensor(const tape *t, slot *s, int which)
 {
+    if (t->far)
+        return &s->there[which && !s->external ? THERE_AGAIN : THERE_VALUE];
     return s->external ? (tensor *)(uintptr_t)s->external : which ? &s->again : &s->v.t;
 }
 
@@ -198,20 +205,25 @@ static tensor *use_value(tape *t, slot *s, int when)
 
     if (!s->external) {
         if (s->store[which] < 0)
-            s->store[which] = new_store(t, real_bytes(t, shape_count(s->v.t.s)));
+            s->store[which] = new_store(t, slot_bytes(t, s, shape_count(s->v.t.s)));
         touch(t, s->store[which], when);
     }
-    return value_tensor(s, which);
+    return value_tensor(t, s, which);
 }
 
 static tensor *use_gradient(tape *t, slot *s, int when)
 {
     if (s->external_grad)
-        return s->external_grad;
+        return t->far ? &s->there[THERE_GRADIENT] : s->external_grad;
     if (s->grad_store < 0)
-        s->grad_store = new_store(t, real_bytes(t, shape_count(s->v.t.s)));
+        s->grad_store = new_store(t, slot_bytes(t, s, shape_count(s->v.t.s)));
     touch(t, s->grad_store, when);
-    return &s->grad;
+    return t->far ? &s->there[THERE_GRADIENT] : &s->grad;
+}
+
+static tensor *bare_tensor(const tape *t, slot *s)
+{
+    return t->far ? &s->there[THERE_BARE] : &s->bare;
 }
 
 static void use_forward(tape *t, entry *e, int when)
@@ -241,13 +253,13 @@ static void use_backward(tape *t, entry *e, int when)
         slot *s = n->in[k];
         if (!s)
             continue;
-        e->args.in[k] = (mask & (IN0 << k)) ? use_value(t, s, when) : &s->bare;
+        e->args.in[k] = (mask & (IN0 << k)) ? use_value(t, s, when) : bare_tensor(t, s);
         if (s->v.wanted)
             e->args.gin[k] = use_gradient(t, s, when);
     }
     for (int k = 0; k < n->n_out; k++) {
         slot *s = n->out[k];
-        e->args.out[k] = (mask & (OUT0 << k)) ? use_value(t, s, when) : &s->bare;
+        e->args.out[k] = (mask & (OUT0 << k)) ? use_value(t, s, when) : bare_tensor(t, s);
         e->args.gout[k] = s->reached ? use_gradient(t, s, when) : NULL;
     }
     if (n->n_aux && (mask & AUX)) {
@@ -408,5 +420,10 @@ status tape_plan(tape *t, var *loss, recompute how)
 
 size_t tape_step_bytes(const tape *t)
 {
-    return t->step_bytes;
+    return t->far ? far_host_bytes(t) : t->step_bytes;
+}
+
+size_t tape_device_bytes(const tape *t)
+{
+    return t->far ? far_bytes(t) : 0;
 }

@@ -16,6 +16,9 @@ static void *store_memory(const tape *t, uint8_t *base, int at)
 
 status tape_bind(tape *t, arena *step)
 {
+    if (t->far)
+        return far_bind(t, step);
+
     uint8_t *base = arena_take(step, t->step_bytes, 1);
 
     if (!base)
@@ -36,7 +39,7 @@ status tape_bind(tape *t, arena *step)
     return STATUS_OK;
 }
 
-static size_t bytes_in_use(const tensor *x)
+size_t bytes_in_use(const tensor *x)
 {
     const int64_t row = dtype_row_bytes(x->type, shape_last(x->s));
     int64_t       rows = shape_rows(x->s);
@@ -56,14 +59,16 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void run_entry(tape *t, const entry *e)
+void run_entry(tape *t, const entry *e)
 {
     const op_functions *f = &t->functions[e->n->op];
     const double        from = t->observer ? seconds() : 0;
 
-    for (int i = 0; i < e->n_zero; i++)
+    for (int i = 0; i < e->n_zero && !t->far; i++)
         memset(e->zero[i]->v, 0, bytes_in_use(e->zero[i]));
-    if (e->phase == PHASE_BACKWARD)
+    if (t->far)
+        far_run(t, e);
+    else if (e->phase == PHASE_BACKWARD)
         f->backward(&e->args);
     else
         f->forward(&e->args);
@@ -73,6 +78,10 @@ static void run_entry(tape *t, const entry *e)
 
 void tape_forward(tape *t)
 {
+    if (t->far) {
+        far_forward(t);
+        return;
+    }
     for (int i = 0; i < t->n_forward; i++)
         run_entry(t, &t->entries[i]);
 }
@@ -89,6 +98,10 @@ static void start_gradient(tape *t, slot *s)
 
 void tape_backward(tape *t)
 {
+    if (t->far) {
+        far_backward(t);
+        return;
+    }
     for (int i = 0; i < t->n_slots; i++) {
         slot *s = &t->slots[i];
         if (s->grad_store >= 0 && (s->seed || s == t->loss))
@@ -99,18 +112,23 @@ void tape_backward(tape *t)
 }
 
 /* The kind of the first value that is not finite, or NULL. */
-static const char *not_finite(const tensor *x)
+static const char *not_finite(tape *t, const tensor *x)
 {
-    if (x->type != TYPE_F32 && x->type != TYPE_F64)
+    if (x->type != TYPE_F32 && x->type != TYPE_F64 && !(t->far && x->type == TYPE_BF16))
         return NULL;
     const int64_t n = (int64_t)(bytes_in_use(x) / (size_t)dtype_block_bytes(x->type));
+    const void   *values = t->far ? far_look(t, x) : x->v;
     for (int64_t i = 0; i < n; i++) {
-        const double v = x->type == TYPE_F32 ? (double)((const float *)x->v)[i]
-                                             : ((const double *)x->v)[i];
+        const double v = x->type == TYPE_F64 ? ((const double *)values)[i] : (double)((const float *)values)[i];
         if (!isfinite(v))
             return isnan(v) ? "NaN" : "infinity";
     }
     return NULL;
+}
+
+status tape_check(const tape *t)
+{
+    return t->far ? device_check(device_current()) : STATUS_OK;
 }
 
 status tape_find_nonfinite(tape *t)
@@ -120,13 +138,13 @@ status tape_find_nonfinite(tape *t)
         const char  *kind;
 
         for (int k = 0; k < e->n->n_in; k++)
-            if (e->n->in[k] && e->n->in[k]->external && (kind = not_finite(e->args.in[k])) != NULL)
+            if (e->n->in[k] && e->n->in[k]->external && (kind = not_finite(t, e->args.in[k])) != NULL)
                 return fail(STATUS_NUMERIC, "%s: a weight or input of %s holds %s", e->n->place,
                             op_name(e->n->op), kind);
         run_entry(t, e);
         for (int k = 0; k < e->n->n_out; k++) {
             const bool masks = e->n->op == OP_attention || e->n->op == OP_attention_scores;
-            if (!masks && (kind = not_finite(e->args.out[k])) != NULL)
+            if (!masks && (kind = not_finite(t, e->args.out[k])) != NULL)
                 return fail(STATUS_NUMERIC, "%s: %s gives %s", e->n->place, op_name(e->n->op), kind);
         }
     }

@@ -28,13 +28,15 @@ status tape_open(tape **out, dtype type)
     t->dead->v = (var){.t = {.s = shape_2(1, 1), .type = type}, .id = -1, .producer = -1};
     t->memory = memory;
     *out = t;
-    return STATUS_OK;
+    return device_current() ? far_open(t, device_current()) : STATUS_OK;
 }
 
 void tape_close(tape *t)
 {
     if (!t)
         return;
+    if (t->far)
+        far_close(t);
     arena memory = t->memory;
     arena_close(&memory);
 }
@@ -173,6 +175,7 @@ static void add_outputs(tape *t, node *n, const shape *out)
         if (s == t->dead)
             return;
         s->v.t = (tensor){.s = out[i], .type = t->real};
+        s->wide = (row->flags & (uint32_t)WIDE(i)) != 0;
         if (row->rows != NO_ROWS && n->in[row->rows])
             s->v.t.rows = n->in[row->rows]->v.t.rows;
         s->v.wanted = wanted;

@@ -30,7 +30,8 @@ typedef struct var {
 
 typedef enum recompute { RECOMPUTE_NONE, RECOMPUTE_BLOCK } recompute;
 
-/* type: of activations, TYPE_F32 or TYPE_F64. */
+/* type: of activations, TYPE_F32 or TYPE_F64. It runs on the current device (core/device.h), which may keep
+ * f32 activations as bf16. */
 status tape_open(tape **out, dtype type);
 void   tape_close(tape *t);
 dtype  tape_real(const tape *t);
@@ -78,14 +79,17 @@ void tape_keep_gradient(tape *t, var *x, const tensor **grad);
 
 /* Decides what is kept, how long, and where. loss: a [1] value whose gradient is 1, or NULL. */
 status tape_plan(tape *t, var *loss, recompute how);
-/* Bytes that bind will take from the arena; valid after tape_plan. */
+/* Bytes that bind will take from the arena, and on the device; valid after tape_plan. */
 size_t tape_step_bytes(const tape *t);
+size_t tape_device_bytes(const tape *t);
 /* Takes the memory and sets every address; may be called again after the arena was rewound. */
 status tape_bind(tape *t, arena *step);
 
 void tape_set_run(tape *t, const op_run *run); /* read at every run; default: seed 0, step 0, no training */
 void tape_forward(tape *t);
 void tape_backward(tape *t);
+/* What the device says of the runs so far; on the CPU nothing can fail. */
+status tape_check(const tape *t);
 
 /* After a run whose result is not finite: runs forward again operation by operation and names the
  * first one with a value that is not finite, or the first external value that is not:

@@ -17,24 +17,6 @@ rng_key rng_key_for(uint64_t seed, const char *purpose)
     return (rng_key){{(uint32_t)h, (uint32_t)(h >> 32)}};
 }
 
-rng_block rng_philox(rng_key key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3)
-{
-    uint32_t k0 = key.k[0], k1 = key.k[1];
-
-    for (int round = 0; round < 10; round++) {
-        const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-        const uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-
-        c1 = (uint32_t)p1;
-        c3 = (uint32_t)p0;
-        c0 = n0;
-        c2 = n2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return (rng_block){{c0, c1, c2, c3}};
-}
-
 void rng_normal(uint32_t a, uint32_t b, double out[2])
 {
     const double u = ((double)a + 0.5) * 0x1p-32, angle = 6.283185307179586 * ((double)b * 0x1p-32);

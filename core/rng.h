@@ -13,6 +13,13 @@
 extern "C" {
 #endif
 
+/* Numbers are made on devices too. */
+#ifdef __CUDACC__
+#define RNG_FN static inline __host__ __device__
+#else
+#define RNG_FN static inline
+#endif
+
 typedef struct rng_key {
     uint32_t k[2];
 } rng_key;
@@ -25,10 +32,27 @@ typedef struct rng_block {
 rng_key rng_key_for(uint64_t seed, const char *purpose);
 
 /* Four 32-bit words for a counter. */
-rng_block rng_philox(rng_key key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3);
+RNG_FN rng_block rng_philox(rng_key key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3)
+{
+    uint32_t k0 = key.k[0], k1 = key.k[1];
+
+    for (int round = 0; round < 10; round++) {
+        const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+        const uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+
+        c1 = (uint32_t)p1;
+        c3 = (uint32_t)p0;
+        c0 = n0;
+        c2 = n2;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    const rng_block block = {{c0, c1, c2, c3}};
+    return block;
+}
 
 /* Uniform in [0, 1) with 24 bits; in (0, 1] when used as u for a logarithm: 1 - rng_unit. */
-static inline float rng_unit(uint32_t r)
+RNG_FN float rng_unit(uint32_t r)
 {
     return (float)(r >> 8) * 0x1p-24f;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/device.h"
 #include "core/status.h"
 
 /* Ends the running test as skipped, with a reason. */
@@ -58,11 +59,28 @@ static inline const char *golden_folder(void)
     return folder;
 }
 
+/* CAMBIUM_DEVICE=cuda: every test begins with that device open, so that its tapes run there. */
+static inline void open_tests_device(void)
+{
+    device     *d;
+    const char *name = getenv("CAMBIUM_DEVICE");
+
+    if (name)
+        ck_assert_msg(device_open(name, TYPE_F32, &d) == STATUS_OK, "%s", status_text());
+}
+
+static inline void close_tests_device(void)
+{
+    device_close(device_current());
+}
+
 static inline int run_tests(const char *part, const TTest *const *tests, int n, const char *only)
 {
     Suite *suite = suite_create(part);
     TCase *group = tcase_create(part);
 
+    if (strncmp(part, "cuda", 4) != 0) /* those open it themselves */
+        tcase_add_checked_fixture(group, open_tests_device, close_tests_device);
     tcase_set_timeout(group, getenv("CAMBIUM_SLOW") ? 7200 : 300);
     for (int i = 0; i < n; i++)
         if (!only || strstr(tests[i]->name, only))

@@ -218,7 +218,10 @@ void grad_forward(grad_setup *g)
     for (int i = 0; i < g->n_out; i++)
         for (int64_t k = 0; k < shape_count(g->out[i].s); k++)
             grad_set(&g->out[i], k, SENTINEL);
-    g->f->forward(&a);
+    if (g->elsewhere)
+        g->elsewhere(g, &a, false);
+    else
+        g->f->forward(&a);
 }
 
 void grad_backward(grad_setup *g, uint32_t wanted, uint32_t arriving)
@@ -251,7 +254,10 @@ void grad_backward(grad_setup *g, uint32_t wanted, uint32_t arriving)
     }
     if (!(reads & AUX))
         a.aux = NULL;
-    g->f->backward(&a);
+    if (g->elsewhere)
+        g->elsewhere(g, &a, true);
+    else
+        g->f->backward(&a);
 }
 
 /* ---- the check ---------------------------------------------------------------------------------- */

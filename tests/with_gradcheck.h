@@ -52,7 +52,8 @@ extern const grad_case grad_cases[];
 extern const int       grad_case_count;
 
 /* A case in memory, in one type, with the functions that run it. */
-typedef struct grad_setup {
+typedef struct grad_setup grad_setup;
+struct grad_setup {
     const grad_case    *c;
     const op_functions *f;
     dtype               real;
@@ -65,7 +66,10 @@ typedef struct grad_setup {
     int64_t             n_aux;
     op_run              run;
     uint32_t            wanted; /* gradients that shape rule and forward are told of */
-} grad_setup;
+    /* NULL, or what runs the kernels somewhere else: tests/with_device.c */
+    void (*elsewhere)(grad_setup *g, const op_args *a, bool backward);
+    void *place; /* its own */
+};
 
 /* Stops the test when the case does not fit its operation. f: the entry of the operation. */
 void grad_open(grad_setup *g, const grad_case *c, const op_functions *f, dtype real);

@@ -1,0 +1,190 @@
+/* emu: CUDA's language for g++, so that every .cu file runs and is tested on machines without a GPU.
+ *
+ * Only what the kernels of this project use, with the meaning that NVIDIA's programming guide gives it;
+ * a kernel that needs more adds it here, with a test in tests/test_emu.cc. */
+#ifndef CORE_CUDA_EMU_EMU_H
+#define CORE_CUDA_EMU_EMU_H
+
+#include "core/cuda/emu/fibers.h"
+
+#include <cmath>
+#include <cstring>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+#define __align__(n) __attribute__((aligned(n)))
+/* blocks run one after another, so that a static is as good as a block's own memory */
+#define __shared__ static
+
+#define threadIdx (emu::at.thread)
+#define blockIdx (emu::at.block)
+#define blockDim (emu::at.block_size)
+#define gridDim (emu::at.grid_size)
+
+/* ---- vectors ----------------------------------------------------------------------------------- */
+
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return float4{x, y, z, w};
+}
+
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return uint4{x, y, z, w};
+}
+
+/* ---- bf16, f16 ----------------------------------------------------------------------------------- */
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+struct __half {
+    uint16_t bits;
+};
+
+static inline float __uint_as_float(unsigned u)
+{
+    float f;
+
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline unsigned __float_as_uint(float f)
+{
+    unsigned u;
+
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static inline float __bfloat162float(__nv_bfloat16 x)
+{
+    return __uint_as_float((unsigned)x.bits << 16);
+}
+
+static inline __nv_bfloat16 __float2bfloat16(float x)
+{
+    const unsigned u = __float_as_uint(x);
+
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return __nv_bfloat16{0x7fff};
+    return __nv_bfloat16{(uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16)};
+}
+
+static inline float __half2float(__half x)
+{
+    const unsigned sign = (unsigned)(x.bits & 0x8000u) << 16, m = x.bits & 0x7fffu;
+
+    if (m >= 0x7c00u)
+        return __uint_as_float(sign | m << 13 | 0x7f800000u);
+    return m < 0x400u ? __uint_as_float(sign | __float_as_uint((float)m * 0x1p-24f))
+                      : __uint_as_float(sign | ((m << 13) + 0x38000000u));
+}
+
+/* ---- functions ------------------------------------------------------------------------------------ */
+
+#define __syncthreads() ((void)emu::barrier(0, __FILE__, __LINE__))
+#define __syncthreads_count(p) emu::barrier(!!(p), __FILE__, __LINE__)
+#define __syncthreads_or(p) (emu::barrier(!!(p), __FILE__, __LINE__) != 0)
+
+static inline void __syncwarp(unsigned mask = ~0u)
+{
+    emu::warp_barrier(mask);
+}
+
+static inline void __threadfence()
+{
+}
+
+namespace emu {
+
+template <class T> T from_lane(unsigned mask, T value, int lane)
+{
+    static_assert(sizeof(T) <= SLOT, "too large for a shuffle");
+    const unsigned char *given = gather(mask, &value, sizeof value);
+    T                    got;
+
+    if (!(mask >> lane & 1))
+        die("a shuffle reads a lane that the mask does not name");
+    memcpy(&got, given + lane * SLOT, sizeof got);
+    return got;
+}
+
+} // namespace emu
+
+template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int bits)
+{
+    return emu::from_lane(mask, value, (emu::at.number % 32) ^ bits);
+}
+
+template <class T> static inline T __shfl_sync(unsigned mask, T value, int lane)
+{
+    return emu::from_lane(mask, value, lane & 31);
+}
+
+template <class T> static inline T __shfl_up_sync(unsigned mask, T value, int by)
+{
+    const int lane = emu::at.number % 32;
+
+    return emu::from_lane(mask, value, lane >= by ? lane - by : lane);
+}
+
+template <class T> static inline T __shfl_down_sync(unsigned mask, T value, int by)
+{
+    const int lane = emu::at.number % 32;
+
+    return emu::from_lane(mask, value, lane + by < 32 ? lane + by : lane);
+}
+
+static inline unsigned __ballot_sync(unsigned mask, int vote)
+{
+    const int            mine = !!vote;
+    const unsigned char *given = emu::gather(mask, &mine, sizeof mine);
+    unsigned             all = 0;
+
+    for (int i = 0; i < 32; i++)
+        if (mask >> i & 1)
+            all |= (unsigned)given[i * emu::SLOT] << i;
+    return all;
+}
+
+template <class T> static inline T __ldg(const T *p)
+{
+    return *p;
+}
+
+static inline float rsqrtf(float x)
+{
+    return 1.0f / sqrtf(x);
+}
+
+
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+
+static inline unsigned __umulhi(unsigned a, unsigned b)
+{
+    return (unsigned)((uint64_t)a * b >> 32);
+}
+
+#endif
