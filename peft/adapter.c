@@ -31,6 +31,7 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     safetensors_pair  pairs[3] = {{.key = "format", .value = "pt"}};
     int               n = 0, n_pairs = 1;
 
+    TRY(peft_pull(p));
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
         if (p->tensors[i].module != number)
@@ -141,7 +142,7 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     TRY(safetensors_open(p->a, path, &f));
     const status s = load_tensors(p, number, &f, path, info);
     safetensors_close(&f);
-    return s;
+    return s == STATUS_OK ? peft_push(p) : s;
 }
 
 status adapter_step(arena *a, const char *folder, int64_t *step)

@@ -1,6 +1,7 @@
 /* peft: modules, their tuned tensors and flat buffers */
 #include "peft/peft.h"
 
+#include "core/device.h"
 #include "core/rng.h"
 #include "core/text.h"
 
@@ -253,4 +254,34 @@ status peft_merged_weight(const peft *p, const site *s, float *w)
         }
     }
     return STATUS_OK;
+}
+
+/* The tuned values, and whether they have a twin on the current device. */
+static bool values_there(const peft *p, tensor *values)
+{
+    const device *d = device_current();
+    dtype         type;
+
+    *values = (tensor){.s = shape_1(p->size), .type = TYPE_F32, .v = p->values};
+    return d && p->size > 0 && device_find(d, p->values, &type) != NULL;
+}
+
+status peft_pull(const peft *p)
+{
+    tensor values;
+
+    if (!values_there(p, &values))
+        return STATUS_OK;
+    device_pull(device_current(), &values);
+    return device_check(device_current());
+}
+
+status peft_push(const peft *p)
+{
+    tensor values;
+
+    if (!values_there(p, &values))
+        return STATUS_OK;
+    device_push(device_current(), &values);
+    return device_check(device_current());
 }

@@ -115,6 +115,10 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);
 
+/* Tuned values that live on a device: here and back again. Nothing to do where they have no twin there. */
+status peft_pull(const peft *p);
+status peft_push(const peft *p);
+
 /* Points all gradients into a flat buffer of p->size values; the next tape run adds there. */
 void peft_use_gradients(peft *p, float *flat);
 

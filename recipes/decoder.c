@@ -2,6 +2,7 @@
 #include "recipes/decoder.h"
 
 #include "core/clock.h"
+#include "core/device.h"
 #include "core/rng.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ typedef struct decoder {
     arena       memory;
     model      *m;
     kv_cache    cache;
+    device_arena there; /* the cache, on a device */
     int64_t     pages; /* of one prompt */
     decode_run  prompts, tokens;
 } decoder;
@@ -76,6 +78,21 @@ static status record(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     return tape_bind(t, &d->memory);
 }
 
+static status hold_cache(decoder *d)
+{
+    device      *there = device_current();
+    const dtype  as = device_activations(there);
+    const tensor one = {.s = d->cache.k[0].s, .type = as};
+
+    TRY(device_arena_open(there, &d->there, "the cache of keys and values",
+                          2 * (size_t)d->cache.layers * device_arena_room(tensor_bytes(&one))));
+    for (int l = 0; l < d->cache.layers; l++) {
+        TRY(device_hold(&d->there, &d->cache.k[l], as));
+        TRY(device_hold(&d->there, &d->cache.v[l], as));
+    }
+    return STATUS_OK;
+}
+
 static status open_cache(decoder *d, int64_t seqs)
 {
     const int64_t rows = seqs * d->pages * PAGE, n = d->m->layers;
@@ -90,7 +107,7 @@ static status open_cache(decoder *d, int64_t seqs)
         d->cache.k[l] = (tensor){.s = shape_2(rows, d->m->kv_width), .type = TYPE_F32, .v = k};
         d->cache.v[l] = (tensor){.s = shape_2(rows, d->m->kv_width), .type = TYPE_F32, .v = v};
     }
-    return STATUS_OK;
+    return device_current() ? hold_cache(d) : STATUS_OK;
 }
 
 /* Appends `count` rows of prompt `p` to a run: its tokens from position `from` on. */
@@ -184,6 +201,7 @@ static int32_t sample(const decoder *d, const decode_options *o, const float *lo
 /* Logits of n rows that are no numbers choose nothing: says where they come from. */
 static status check_logits(const decoder *d, const decode_run *r, int64_t n)
 {
+    TRY(tape_check(r->t));
     const float *v = r->logits->t.v;
     float        sums[16] = {0}, sum = 0; /* of zeros, or NaN */
     int64_t      i = 0;
@@ -310,6 +328,7 @@ status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode
     const status s = run_decoder(&d, a, prompts, n, total, o, out, times);
     tape_close(d.prompts.t);
     tape_close(d.tokens.t);
+    device_arena_close(&d.there);
     arena_close(&d.memory);
     return s;
 }

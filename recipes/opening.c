@@ -2,17 +2,12 @@
 #include "recipes/opening.h"
 
 #include "core/log.h"
+#include "recipes/choose_device.h"
 
 #include <string.h>
 
 static status check_supported(const recipe *r)
 {
-    if (strncmp(r->device, "cuda", 4) == 0)
-        return fail(STATUS_DEVICE, "device is %s, and this build has no CUDA plug-in; say device: cpu "
-                    "or auto", r->device);
-    if (strcmp(r->precision, "f32") != 0)
-        return fail(STATUS_UNSUPPORTED, "precision is %s; the CPU of this version computes in f32",
-                    r->precision);
     if (r->together.n > 0 || r->router.router.name)
         return fail(STATUS_UNSUPPORTED, "%s is not in this version",
                     r->together.n > 0 ? "together" : "router");
@@ -23,12 +18,14 @@ status opening_begin(opening *o, const recipe *r)
 {
     *o = (opening){.r = r};
     TRY(check_supported(r));
+    TRY(choose_device(r->device, r->precision));
     return session_open(&o->s);
 }
 
 void opening_end(opening *o)
 {
     session_close(&o->s);
+    device_close(device_current());
 }
 
 static void say_overlong(const char *what, const examples *x, int64_t length)

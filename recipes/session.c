@@ -18,6 +18,7 @@ status session_open(session *s)
 
 void session_close(session *s)
 {
+    device_arena_close(&s->there);
     tokenizer_close(s->words);
     weights_close(&s->w);
     arena_close(&s->tuned);
@@ -165,4 +166,46 @@ status session_modules(session *s, const recipe *r, bool shapes_only)
         if (r->modules[i].load)
             TRY(load_folder(s, i, r->modules[i].load, false));
     return STATUS_OK;
+}
+
+/* ---- on a device ----------------------------------------------------------------------------------------- */
+
+static tensor tuned_values(const session *s)
+{
+    return (tensor){.s = shape_1(s->p->size), .type = TYPE_F32, .v = s->p->values};
+}
+
+size_t session_device_bytes(const session *s)
+{
+    const device *d = device_current();
+    size_t        bytes = device_arena_room((size_t)s->p->size * sizeof(float));
+
+    for (int i = 0; d && i < s->m.n_tensors; i++) {
+        const tensor *x = &s->m.tensors[i].value, there = {.s = x->s, .type = device_weight_type(d, x)};
+        bytes += device_arena_room(tensor_bytes(&there));
+    }
+    return d ? bytes : 0;
+}
+
+status session_hold(session *s)
+{
+    device *d = device_current();
+    dtype   type;
+
+    if (!d || s->there.base)
+        return STATUS_OK;
+    TRY(device_arena_open(d, &s->there, "the trunk", session_device_bytes(s)));
+    if (s->p->values && s->p->size > 0) {
+        const tensor values = tuned_values(s);
+        TRY(device_hold(&s->there, &values, TYPE_F32));
+        device_push(d, &values);
+    }
+    for (int i = 0; i < s->m.n_tensors; i++) {
+        const tensor *x = &s->m.tensors[i].value;
+        if (device_find(d, x->v, &type)) /* a tuned bias stands in the trunk's place */
+            continue;
+        TRY(device_hold(&s->there, x, device_weight_type(d, x)));
+        device_push(d, x);
+    }
+    return device_check(d);
 }

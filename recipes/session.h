@@ -3,6 +3,7 @@
 #define RECIPES_SESSION_H
 
 #include "data/example.h"
+#include "core/device.h"
 #include "data/tokenizer.h"
 #include "peft/peft.h"
 #include "recipes/recipe.h"
@@ -18,6 +19,7 @@ typedef struct session {
     tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
     peft       *p;     /* NULL until session_peft */
     char        fingerprint[65];
+    device_arena there; /* on a device: the trunk and the tuned values */
 } session;
 
 /* Opens arenas only. */
@@ -35,6 +37,12 @@ status session_fingerprint(session *s);
  * allocated and started or loaded. */
 status session_modules(session *s, const recipe *r, bool shapes_only);
 status session_adapter(session *s, const char *folder, bool force);
+
+/* Copies trunk and tuned values to the current device; nothing to do on the CPU. Before a computation on them
+ * is bound; without it they would be copied at every run. */
+status session_hold(session *s);
+/* Bytes that they take there. */
+size_t session_device_bytes(const session *s);
 
 /* Examples of a list of sources, with the recipe's template, length and loss positions. */
 status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,

@@ -93,6 +93,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
 void trainer_close(trainer *x)
 {
     tape_close(x->t);
+    device_arena_close(&x->there);
     arena_close(&x->memory);
 }
 
@@ -121,6 +122,7 @@ static status forward(trainer *x, double *loss)
     tape_set_run(x->t, &x->run);
     feed_load(&x->f);
     tape_forward(x->t);
+    TRY(tape_check(x->t));
     *loss = loss_value(x);
     if (isfinite(*loss))
         return STATUS_OK;
@@ -166,6 +168,7 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
     optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
+    TRY(peft_push(x->p));
     threads_scratch_level();
 
     r->loss = loss / (double)plan.n_targets;

@@ -4,6 +4,7 @@
 #ifndef RECIPES_TRAINER_H
 #define RECIPES_TRAINER_H
 
+#include "core/device.h"
 #include "optim/clip.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
@@ -46,6 +47,7 @@ typedef struct trainer {
     schedule        rate;
     double         *peaks; /* [n_groups + 1], the last is everybody's */
     optim_group    *groups;
+    device_arena    there; /* gradients and optimizer state, on a device */
 } trainer;
 
 typedef struct step_report {

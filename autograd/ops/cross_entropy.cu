@@ -42,7 +42,7 @@ template <class T> static void forward(const op_args *a)
     const int64_t    rows = loss_rows(x, a->in[1]);
 
     if (rows > 0)
-        LAUNCH(forward_rows<T>, (unsigned)rows, BLOCK, 0, count, x->s.d[1], op_values<T>(x),
+        LAUNCH(forward_rows<T>, (unsigned)rows, threads_for(x->s.d[1]), 0, count, x->s.d[1], op_values<T>(x),
                op_values_of<int32_t>(a->in[1]), each, op_aux<T>(a));
     LAUNCH(sum_losses<wide<T>>, 1, BLOCK, 0, count, each, op_values<wide<T>>(a->out[0]));
 }
@@ -53,7 +53,7 @@ template <class T> static void backward(const op_args *a)
     const int64_t rows = loss_rows(x, a->in[1]);
 
     if (a->gin[0] && rows > 0)
-        LAUNCH(backward_rows<T>, (unsigned)rows, BLOCK, 0, loss_count_of(a, x, a->in[1]), x->s.d[1], op_values<T>(x),
+        LAUNCH(backward_rows<T>, (unsigned)rows, threads_for(x->s.d[1]), 0, loss_count_of(a, x, a->in[1]), x->s.d[1], op_values<T>(x),
                op_values_of<int32_t>(a->in[1]), op_aux<T>(a), op_values<wide<T>>(a->gout[0]),
                op_values<wide<T>>(a->gout[1]), op_values<T>(a->gin[0]));
 }

@@ -162,7 +162,7 @@ template <class T> static void forward(const op_args *a)
     wide<T>         *each = op_values<wide<T>>(a->out[1]), *aux = op_aux<T>(a);
 
     over_chunks<T>(a, [&](const chunk<T> &c) {
-        LAUNCH(head_forward<T>, (unsigned)c.n, BLOCK, 0, c.rows, c.V, c.logits, bias, targets, each,
+        LAUNCH(head_forward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, bias, targets, each,
                weights ? aux : (wide<T> *)NULL, on_the_way);
         if (on_the_way)
             chunk_times_words<T>(c, aux + c.rows.first * c.C, false);
@@ -209,7 +209,7 @@ template <class T> static void backward(const op_args *a)
     }
     T *dx = op_values<T>(a->gin[0]);
     over_chunks<T>(a, [&](const chunk<T> &c) {
-        LAUNCH(head_backward<T>, (unsigned)c.n, BLOCK, 0, c.rows, c.V, c.logits, op_values<wide<T>>(a->in[2]),
+        LAUNCH(head_backward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, op_values<wide<T>>(a->in[2]),
                op_values_of<int32_t>(a->in[3]), op_aux<T>(a), op_values<wide<T>>(a->gout[0]),
                op_values<wide<T>>(a->gout[1]));
         if (dx)

@@ -170,6 +170,13 @@ static inline int64_t op_row_values(const tensor *t)
     return n;
 }
 
+/* Threads of a block that goes along a row of C values: whole warps. */
+static inline unsigned threads_for(int64_t C)
+{
+    return C >= BLOCK ? (unsigned)BLOCK : C <= WARP_LANES ? (unsigned)WARP_LANES
+                                                         : (unsigned)((C + WARP_LANES - 1) / WARP_LANES * WARP_LANES);
+}
+
 static inline unsigned blocks_for(int64_t n, int64_t block)
 {
     return (unsigned)((n + block - 1) / block);

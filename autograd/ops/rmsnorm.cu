@@ -6,7 +6,7 @@ template <class T> static void forward(const op_args *a)
     const tensor *x = a->in[0];
 
     if (op_rows(x) > 0)
-        LAUNCH(norm_forward<T>, (unsigned)op_rows(x), BLOCK, 0, op_count(a, x), x->s.d[1],
+        LAUNCH(norm_forward<T>, (unsigned)op_rows(x), threads_for(x->s.d[1]), 0, op_count(a, x), x->s.d[1],
                a->attr->rmsnorm.eps, op_values<T>(x), (const T *)NULL, op_values<wide<T>>(a->in[1]), (T *)NULL,
                op_values<T>(a->out[0]), op_aux<T>(a));
 }
@@ -16,7 +16,7 @@ template <class T> static void backward(const op_args *a)
     const tensor *x = a->in[0];
 
     if (a->gin[0] && op_rows(x) > 0)
-        LAUNCH(norm_backward<T>, (unsigned)op_rows(x), BLOCK, 0, op_count(a, x), x->s.d[1],
+        LAUNCH(norm_backward<T>, (unsigned)op_rows(x), threads_for(x->s.d[1]), 0, op_count(a, x), x->s.d[1],
                op_values<T>(x), op_values<wide<T>>(a->in[1]), op_aux<T>(a), (const T *)NULL,
                op_values<T>(a->gout[0]), op_values<T>(a->gin[0]), (T *)NULL);
     if (a->gin[1])

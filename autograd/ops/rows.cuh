@@ -33,7 +33,7 @@ template <class T, class W> static void add_rows(const op_args *a, const tensor 
     const int64_t rows = op_rows(places);
 
     if (rows > 0)
-        LAUNCH((add_rows_kernel<T, W>), (unsigned)rows, BLOCK, 0, op_values_of<int32_t>(places), op_count(a, places),
+        LAUNCH((add_rows_kernel<T, W>), (unsigned)rows, threads_for(shape_last_of(dy)), 0, op_values_of<int32_t>(places), op_count(a, places),
                shape_last_of(dy), op_values<T>(dy), dx);
 }
 

@@ -56,7 +56,7 @@ template <class T> static void forward(const op_args *a)
     const int64_t each = vectors_a_row(x);
 
     if (op_rows(x) * each > 0)
-        LAUNCH(softmax_forward<T>, (unsigned)(op_rows(x) * each), BLOCK, 0, op_count(a, x), each,
+        LAUNCH(softmax_forward<T>, (unsigned)(op_rows(x) * each), threads_for(shape_last_of(x)), 0, op_count(a, x), each,
                shape_last_of(x), op_values<T>(x), op_values<T>(a->out[0]));
 }
 
@@ -66,7 +66,7 @@ template <class T> static void backward(const op_args *a)
     const int64_t each = vectors_a_row(dy);
 
     if (a->gin[0] && op_rows(dy) * each > 0)
-        LAUNCH(softmax_backward<T>, (unsigned)(op_rows(dy) * each), BLOCK, 0, op_count(a, dy), each,
+        LAUNCH(softmax_backward<T>, (unsigned)(op_rows(dy) * each), threads_for(shape_last_of(dy)), 0, op_count(a, dy), each,
                shape_last_of(dy), op_values<T>(a->out[0]), op_values<T>(dy), op_values<T>(a->gin[0]));
 }
 
