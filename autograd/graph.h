@@ -107,6 +107,7 @@ void   far_forward(tape *t);
 void   far_backward(tape *t);
 size_t far_host_bytes(const tape *t); /* that far_bind takes from the arena */
 size_t far_bytes(const tape *t);      /* on the device */
+size_t far_measure(tape *t);          /* scratch of its operations there */
 /* For tape_find_nonfinite: runs one call; a value that it saw or made, as f32 or f64 in host memory that is
  * kept until the next call. */
 void        far_run(tape *t, const entry *e);

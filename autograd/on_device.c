@@ -228,18 +228,23 @@ static void *store_there(const tape *t, uint8_t *base, int at)
     return base + t->stores[at].offset;
 }
 
-static status bind_slot(tape *t, slot *s, uint8_t *base, arena *a)
+/* Shapes, types and numbers of rows of a slot's tensors there; no addresses. */
+static void describe_slot(const tape *t, slot *s)
 {
-    on_device   *x = t->far;
-    const tensor as = {.s = s->v.t.s, .type = far_type(t, s), .rows = count_in_image(x, s->v.t.rows)};
+    const tensor as = {.s = s->v.t.s, .type = far_type(t, s), .rows = count_in_image(t->far, s->v.t.rows)};
 
     for (int i = 0; i < THERE_COUNT; i++)
         s->there[i] = as;
+    if (s->external_grad)
+        s->there[THERE_GRADIENT].type = t->real;
+}
+
+static status bind_slot(tape *t, slot *s, uint8_t *base, arena *a)
+{
+    describe_slot(t, s);
     s->there[THERE_VALUE].v = s->external ? NULL : store_there(t, base, s->store[0]);
     s->there[THERE_AGAIN].v = store_there(t, base, s->store[1]);
     s->there[THERE_GRADIENT].v = store_there(t, base, s->grad_store);
-    if (s->external_grad)
-        s->there[THERE_GRADIENT].type = t->real;
     if (is_fetched(s)) {
         s->v.t.v = arena_take(a, tensor_bytes(&s->v.t), 1);
         if (!s->v.t.v)
@@ -285,6 +290,44 @@ status far_bind(tape *t, arena *step)
         a->there = (const char *)x->image_there - (const char *)x->image;
     }
     return device_check(x->d);
+}
+
+static void run_call(const on_device *x, const entry *e)
+{
+    for (int i = 0; i < e->n_zero; i++) /* all of it: rows past those in use cost less than to know them */
+        x->f->zero(e->zero[i]->v, tensor_bytes(e->zero[i]));
+    if (e->phase == PHASE_BACKWARD)
+        x->kernels[e->n->op].backward(&e->args);
+    else
+        x->kernels[e->n->op].forward(&e->args);
+}
+
+size_t far_measure(tape *t)
+{
+    on_device *x = t->far;
+
+    CHECK(!x->image);
+    x->image = arena_take(&t->memory, 1, sizeof *x->image);
+    CHECK(x->image != NULL);
+    memset(x->image, 0, sizeof *x->image);
+    x->n_counts = 0;
+    for (int i = 0; i < t->n_slots; i++) {
+        slot *s = &t->slots[i];
+        describe_slot(t, s);
+        if (s->external && !s->external_grad)
+            s->there[THERE_VALUE].type = device_weight_type(x->d, s->external);
+    }
+    for (int i = 0; i < x->n_counts; i++)
+        x->image->counts[i] = INT32_MAX / 2; /* more than any capacity */
+    x->image->run.training = true;
+    x->f->measure(true);
+    for (int i = 0; i < t->n_entries; i++) {
+        t->entries[i].args.run = &x->image->run;
+        run_call(x, &t->entries[i]);
+    }
+    x->f->measure(false);
+    x->image = NULL;
+    return x->f->scratch_bytes();
 }
 
 /* ---- before and after a run ------------------------------------------------------------------------------ */
@@ -353,16 +396,6 @@ static void fetch_kept(tape *t, bool gradients)
 }
 
 /* ---- runs ---------------------------------------------------------------------------------------------- */
-
-static void run_call(const on_device *x, const entry *e)
-{
-    for (int i = 0; i < e->n_zero; i++) /* all of it: rows past those in use cost less than to know them */
-        x->f->zero(e->zero[i]->v, tensor_bytes(e->zero[i]));
-    if (e->phase == PHASE_BACKWARD)
-        x->kernels[e->n->op].backward(&e->args);
-    else
-        x->kernels[e->n->op].forward(&e->args);
-}
 
 static void start_gradients(const tape *t)
 {

@@ -423,6 +423,11 @@ size_t tape_step_bytes(const tape *t)
     return t->far ? far_host_bytes(t) : t->step_bytes;
 }
 
+size_t tape_device_scratch(tape *t)
+{
+    return t->far ? far_measure(t) : 0;
+}
+
 size_t tape_device_bytes(const tape *t)
 {
     return t->far ? far_bytes(t) : 0;

@@ -82,6 +82,8 @@ status tape_plan(tape *t, var *loss, recompute how);
 /* Bytes that bind will take from the arena, and on the device; valid after tape_plan. */
 size_t tape_step_bytes(const tape *t);
 size_t tape_device_bytes(const tape *t);
+/* Scratch that its operations share on the device with those of other tapes; before tape_bind. */
+size_t tape_device_scratch(tape *t);
 /* Takes the memory and sets every address; may be called again after the arena was rewound. */
 status tape_bind(tape *t, arena *step);
 

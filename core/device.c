@@ -60,6 +60,13 @@ static bool find_plugin(char path[4096])
     return false;
 }
 
+bool device_has_plugin(void)
+{
+    char path[4096];
+
+    return find_plugin(path);
+}
+
 static status load(const char *name, device *d)
 {
     char path[4096];

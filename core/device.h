@@ -24,6 +24,9 @@ typedef struct device device;
 status device_open(const char *name, dtype activations, device **out);
 void   device_close(device *d);
 
+/* True when there is a plug-in file to open. */
+bool device_has_plugin(void);
+
 /* The open device, or NULL: the CPU. device_pause(true) makes it NULL until device_pause(false): what is
  * computed in between runs on the CPU. */
 device *device_current(void);

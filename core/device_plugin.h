@@ -28,6 +28,12 @@ typedef struct device_info {
     int    driver, runtime, products; /* versions: 13000 is 13.0; of cuBLASLt */
 } device_info;
 
+typedef struct device_probe {
+    double f32, bf16;  /* FLOP/s of a large product, a multiply-add is 2 */
+    double bandwidth;  /* bytes/s, read and written, of a copy on the device */
+    double error;      /* of some sums of an f32 product, relative to the sum of the sizes of their terms */
+} device_probe;
+
 typedef struct device_plugin {
     int abi;
     /* Number of devices that can be used; -1 with a failure: no driver, no device. */
@@ -59,8 +65,8 @@ typedef struct device_plugin {
     /* Bounds of rows in use are rounded up to a multiple of n, so that few graphs serve all runs; 1: exact. */
     void (*rows_step)(int n);
 
-    /* Seconds that the device spends on what `work` launches, `repeat` times. */
-    double (*seconds)(void (*work)(void *context), void *context, int repeat);
+    /* Measures the device, in about a second. */
+    void (*probe)(device_probe *out);
 } device_plugin;
 
 /* The one symbol that is looked for first. */

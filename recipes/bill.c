@@ -26,19 +26,57 @@ static size_t trunk_bytes(const session *s)
     return bytes;
 }
 
+static void add_device(const session *s, const trainer *x, bill *b)
+{
+    const trainer_bill t = trainer_device_memory(x);
+    const device_info *info = device_about(device_current());
+
+    b->device = (struct bill_device){.trunk = session_device_bytes(s), .gradients = t.gradients,
+                                     .optimizer = t.optimizer, .step = t.step, .scratch = t.scratch,
+                                     .context = info->context, .free = info->free};
+    b->device.total = b->device.trunk + t.gradients + t.optimizer + t.step + t.scratch + info->context;
+    b->gradients = t.gradients ? 0 : b->gradients; /* what lives there has only addresses here */
+    b->optimizer = t.optimizer ? 0 : b->optimizer;
+    b->scratch = 0;
+}
+
 bill bill_of(const session *s, const trainer *x)
 {
     const trainer_bill t = trainer_memory(x);
     bill               b = {.trunk = trunk_bytes(s), .values = t.values, .gradients = t.gradients,
-                            .optimizer = t.optimizer, .step = t.step, .data = arena_mark(&s->setup) - peft_spare_bytes(s->p) +
-                                    (size_t)memory_heap()};
+                            .optimizer = t.optimizer, .step = t.step, .program = PROGRAM_BYTES};
 
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
+    b.data = arena_mark(&s->setup) - peft_spare_bytes(s->p) + (size_t)memory_heap();
     b.scratch = (size_t)threads_count() * (PANEL_BYTES + (size_t)x->o.pack * HEAD_BYTES_TOKEN) + ROWS_BYTES +
                 rows * HEAD_WORDS * sizeof(float);
-    b.program = PROGRAM_BYTES;
+    if (device_current())
+        add_device(s, x, &b);
     b.total = b.trunk + b.values + b.gradients + b.optimizer + b.step + b.scratch + b.data + b.program;
     return b;
+}
+
+static double mb(size_t bytes)
+{
+    return (double)bytes / 1e6;
+}
+
+static status check_device(const bill *b)
+{
+    const struct bill_device *d = &b->device;
+
+    if (d->total <= d->free) {
+        log_info("memory of the device: %.0f MB in all (activations %.1f, trunk %.1f, scratch %.1f, gradients %.1f, "
+                 "optimizer %.1f)", mb(d->total), mb(d->step), mb(d->trunk), mb(d->scratch), mb(d->gradients),
+                 mb(d->optimizer));
+        return STATUS_OK;
+    }
+    return fail(STATUS_MEMORY,
+                "this run needs %.0f MB of the device (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, "
+                "optimizer %.0f, driver and libraries %.0f), %.0f MB are free; use a smaller data.pack, or "
+                "train.recompute: block",
+                mb(d->total), mb(d->step), mb(d->scratch), mb(d->trunk), mb(d->gradients), mb(d->optimizer),
+                mb(d->context), mb(d->free));
 }
 
 status bill_check(const session *s, const trainer *x, size_t *total)
@@ -47,34 +85,54 @@ status bill_check(const session *s, const trainer *x, size_t *total)
     const size_t have = memory_free();
 
     *total = b.total;
-    if (have == 0 || b.total <= have) {
-        log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)",
-                 (double)b.total / 1e6, (double)b.step / 1e6, (double)b.trunk / 1e6,
-                 (double)b.gradients / 1e6, (double)b.optimizer / 1e6);
+    if (have > 0 && b.total > have)
+        return fail(STATUS_MEMORY,
+                    "this run needs %.0f MB (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, optimizer "
+                    "%.0f), %.0f MB are free; use a smaller data.pack, or train.recompute: block",
+                    mb(b.total), mb(b.step), mb(b.scratch), mb(b.trunk), mb(b.gradients), mb(b.optimizer), mb(have));
+    log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)", mb(b.total),
+             mb(b.step), mb(b.trunk), mb(b.gradients), mb(b.optimizer));
+    if (b.device.total == 0)
         return STATUS_OK;
-    }
-    return fail(STATUS_MEMORY,
-                "this run needs %.0f MB (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, optimizer "
-                "%.0f), %.0f MB are free; use a smaller data.pack, or train.recompute: block",
-                (double)b.total / 1e6, (double)b.step / 1e6, (double)b.scratch / 1e6, (double)b.trunk / 1e6,
-                (double)b.gradients / 1e6, (double)b.optimizer / 1e6, (double)have / 1e6);
+    *total = b.device.total;
+    return check_device(&b);
+}
+
+typedef struct bill_row {
+    const char *name;
+    size_t      bytes;
+} bill_row;
+
+static void print_rows(const bill_row *rows, size_t n, FILE *out)
+{
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "  %-28s %10.1f MB\n", rows[i].name, mb(rows[i].bytes));
+}
+
+static void print_free(const char *name, size_t have, size_t total, FILE *out)
+{
+    if (have > 0)
+        fprintf(out, "  %-28s %10.1f MB%s\n", name, mb(have), total > have ? "   TOO LITTLE: train would refuse" : "");
 }
 
 void bill_print(const bill *b, FILE *out)
 {
-    const size_t have = memory_free();
-    const struct {
-        const char *name;
-        size_t      bytes;
-    } rows[] = {{"trunk (as stored, mapped)", b->trunk}, {"tuned values", b->values},
-                {"gradients", b->gradients},             {"optimizer state", b->optimizer},
-                {"activations of a step", b->step},      {"kernel scratch", b->scratch},
-                {"data and names", b->data},             {"program and libraries", b->program},
-                {"in all", b->total}};
+    const struct bill_device *d = &b->device;
+    const bill_row rows[] = {{"trunk (as stored, mapped)", b->trunk}, {"tuned values", b->values},
+                             {"gradients", b->gradients},             {"optimizer state", b->optimizer},
+                             {"activations of a step", b->step},      {"kernel scratch", b->scratch},
+                             {"data and names", b->data},             {"program and libraries", b->program},
+                             {"in all", b->total}};
+    const bill_row there[] = {{"trunk and tuned values", d->trunk},   {"gradients", d->gradients},
+                              {"optimizer state", d->optimizer},      {"activations of a step", d->step},
+                              {"kernel scratch", d->scratch},         {"driver and libraries", d->context},
+                              {"in all", d->total}};
 
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        fprintf(out, "  %-28s %10.1f MB\n", rows[i].name, (double)rows[i].bytes / 1e6);
-    if (have > 0)
-        fprintf(out, "  %-28s %10.1f MB%s\n", "free on this machine now", (double)have / 1e6,
-                b->total > have ? "   TOO LITTLE: train would refuse" : "");
+    print_rows(rows, COUNT_OF(rows), out);
+    print_free("free on this machine now", memory_free(), b->total, out);
+    if (d->total == 0)
+        return;
+    fprintf(out, "memory of the device\n");
+    print_rows(there, COUNT_OF(there), out);
+    print_free("free there", d->free, d->total, out);
 }

@@ -13,11 +13,19 @@ typedef struct bill {
     size_t data;       /* recipe, tokens, texts */
     size_t program;    /* pages of code and libraries that a run touches */
     size_t total;
+    struct bill_device {
+        size_t trunk;  /* as the device has it, with the tuned values */
+        size_t gradients, optimizer, step, scratch;
+        size_t context; /* the driver's and the libraries' own */
+        size_t total, free; /* free: before the context was made */
+    } device;          /* total 0: the run is on the CPU */
 } bill;
 
+/* x: opened with only_plan, and not asked before. */
 bill bill_of(const session *s, const trainer *x);
 
-/* Says what a run takes, or refuses one that does not fit into the memory that is free now, before anything is taken. */
+/* Says what a run takes, or refuses one that does not fit into the memory that is free now, before anything is
+ * taken. *total: of the device if there is one. */
 status bill_check(const session *s, const trainer *x, size_t *total);
 
 /* A table with a line an item. */

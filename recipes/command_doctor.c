@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/cpu/matmul.h"
 #include "core/cpu/probe.h"
+#include "core/device.h"
 #include "core/file.h"
 #include "core/memory_use.h"
 #include "core/rng.h"
@@ -20,6 +21,10 @@ typedef struct findings {
     int64_t memory, free;
     const char *paths[8];
     double  fma, bf16, bandwidth, matmul, error;
+    const device_info *gpu; /* NULL: none */
+    device_probe       there;
+    bool               gpu_fails;
+    char               no_gpu[1024];
 } findings;
 
 static void read_cpu(findings *f)
@@ -63,6 +68,23 @@ static status test_matmul(arena *a, findings *f)
     return STATUS_OK;
 }
 
+/* A GPU is opened and measured; f->no_gpu says why there is none, or how it fails. */
+static void look_for_gpu(findings *f)
+{
+    device *d;
+
+    if (device_open("cuda", TYPE_F32, &d) == STATUS_OK) {
+        f->gpu = device_about(d);
+        device_functions(d)->probe(&f->there);
+        f->gpu_fails = device_check(d) != STATUS_OK;
+    }
+    if (!f->gpu || f->gpu_fails) {
+        const char *why = strstr(status_text(), ": ");
+        snprintf(f->no_gpu, sizeof f->no_gpu, "%s", why ? why + 2 : status_text());
+        status_clear();
+    }
+}
+
 static status look(arena *a, findings *f)
 {
     char *cache = NULL;
@@ -75,7 +97,35 @@ static status look(arena *a, findings *f)
     f->fma = probe_fma(f->threads);
     f->bf16 = probe_bf16(f->threads);
     f->bandwidth = probe_bandwidth(f->threads);
+    look_for_gpu(f);
     return test_matmul(a, f);
+}
+
+static const char *verdict(double error)
+{
+    return error < 1e-5 ? "good" : "WRONG"; /* some hundred products: some hundred times 2^-24 at worst */
+}
+
+static void print_gpu(const findings *f, FILE *out)
+{
+    const device_info *g = f->gpu;
+
+    if (!g) {
+        fprintf(out, "GPU         none: %s\n", f->no_gpu);
+        return;
+    }
+    fprintf(out, "GPU         %s, %.1f GB, %.1f GB free, compute capability %d.%d, %d multiprocessors%s\n", g->name,
+            (double)g->memory / 1e9, (double)g->free / 1e9, g->capability / 10, g->capability % 10, g->processors,
+            g->count > 1 ? ", the first of several" : "");
+    fprintf(out, "libraries   CUDA driver %d.%d, runtime %d.%d, cuBLASLt %d\n", g->driver / 1000,
+            g->driver % 1000 / 10, g->runtime / 1000, g->runtime % 1000 / 10, g->products);
+    if (f->gpu_fails) {
+        fprintf(out, "self-test   FAILED: %s\n", f->no_gpu);
+        return;
+    }
+    fprintf(out, "probed      %.3g TFLOP/s bf16, %.3g TFLOP/s f32, %.4g GB/s\n", f->there.bf16 / 1e12,
+            f->there.f32 / 1e12, f->there.bandwidth / 1e9);
+    fprintf(out, "self-test   matrix product, largest error %.1e: %s\n", f->there.error, verdict(f->there.error));
 }
 
 static void print(const findings *f, FILE *out)
@@ -90,8 +140,8 @@ static void print(const findings *f, FILE *out)
         fprintf(out, ", %.0f GFLOP/s bf16", f->bf16);
     fprintf(out, ", %.1f GB/s\n", f->bandwidth);
     fprintf(out, "self-test   matrix product %.0f GFLOP/s (%.0f %% of the probe), largest error %.1e: %s\n",
-            f->matmul, 100 * f->matmul / f->fma, f->error, f->error < 1e-5 ? "good" : "WRONG");
-    fprintf(out, "GPU         none: this build has no CUDA plug-in\n");
+            f->matmul, 100 * f->matmul / f->fma, f->error, verdict(f->error));
+    print_gpu(f, out);
     fprintf(out, "cache       %s%s\n", f->cache, f->cache_ok ? "" : " (cannot be written)");
 }
 
@@ -99,9 +149,16 @@ static void print_json(const findings *f, FILE *out)
 {
     fprintf(out, "{\"cpu\": \"%s\", \"threads\": %d, \"memory\": %lld, \"path\": \"%s\", "
             "\"gflops_f32\": %.1f, \"gflops_bf16\": %.1f, \"gb_per_second\": %.1f, "
-            "\"matmul_gflops\": %.1f, \"matmul_error\": %.3g, \"cache\": \"%s\", \"cache_ok\": %s}\n",
+            "\"matmul_gflops\": %.1f, \"matmul_error\": %.3g, \"cache\": \"%s\", \"cache_ok\": %s",
             f->cpu, f->threads, (long long)f->memory, matmul_path(), f->fma, f->bf16, f->bandwidth,
             f->matmul, f->error, f->cache, f->cache_ok ? "true" : "false");
+    if (f->gpu)
+        fprintf(out, ", \"gpu\": {\"name\": \"%s\", \"memory\": %zu, \"free\": %zu, \"capability\": %d, \"driver\": %d, "
+                "\"runtime\": %d, \"cublaslt\": %d, \"tflops_bf16\": %.4g, \"tflops_f32\": %.4g, "
+                "\"gb_per_second\": %.4g, \"error\": %.3g}",
+                f->gpu->name, f->gpu->memory, f->gpu->free, f->gpu->capability, f->gpu->driver, f->gpu->runtime,
+                f->gpu->products, f->there.bf16 / 1e12, f->there.f32 / 1e12, f->there.bandwidth / 1e9, f->there.error);
+    fprintf(out, "}\n");
 }
 
 status command_doctor(bool json, FILE *out)
@@ -116,10 +173,13 @@ status command_doctor(bool json, FILE *out)
             print_json(&f, out);
         else
             print(&f, out);
-        if (!(f.error < 1e-5)) /* 576 products: about 576 * 2^-24 at worst */
-            s = fail(STATUS_NUMERIC, "doctor: the matrix product is wrong on this machine (error %.1e)",
-                     f.error);
+        if (!(f.error < 1e-5) || !(f.there.error < 1e-5))
+            s = fail(STATUS_NUMERIC, "doctor: the matrix product is wrong on this machine%s (error %.1e)",
+                     f.error < 1e-5 ? "'s GPU" : "", f.error < 1e-5 ? f.there.error : f.error);
     }
+    if (s == STATUS_OK && f.gpu_fails)
+        s = fail(STATUS_DEVICE, "doctor: the GPU does not work: %s", f.no_gpu);
+    device_close(device_current());
     arena_close(&a);
     return s;
 }

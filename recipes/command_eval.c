@@ -85,6 +85,7 @@ static status evaluate(opening *o, const char *adapter, bool force, bool json, F
         TRY(load_adapter(o, adapter, force, &f.step));
     if (f.step >= 0)
         log_info("%s: the state after step %lld of its run", adapter, (long long)f.step);
+    TRY(session_hold(&o->s));
     TRY(measure(o, &f));
     print_figures(&f, json, out);
     return STATUS_OK;

@@ -127,6 +127,7 @@ static status generate(session *s, const generate_request *q, FILE *out)
         TRY(session_adapter(s, q->adapter, q->force));
     if (n == 0)
         TRY(read_prompts(s, &texts, &n));
+    TRY(session_hold(s));
     with_ends.n_ends = session_ends(s, ends);
     TRY_TAKE(a, &s->setup, n);
     TRY_TAKE(d, &s->setup, n);

@@ -48,6 +48,7 @@ static status trace(session *s, const trace_request *q, const cJSON *json, FILE 
         s->p->modules[i].trains = q->gradients != NULL;
     if (q->gradients)
         TRY(split_names(&s->setup, q->gradients, &o));
+    TRY(session_hold(s));
     TRY(trace_run(&s->setup, &s->m, s->p, sequences_of(json), q->ids, &o, &r));
     snprintf(loss, sizeof loss, "%.17g", r.loss);
     TRY(safetensors_write(q->out, r.items, r.n, pairs, 2));

@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "data/fetch.h"
 #include "recipes/command_line.h"
+#include "recipes/choose_device.h"
 #include "recipes/commands.h"
 #include "recipes/demo.h"
 #include "recipes/registry.h"
@@ -24,6 +25,7 @@ typedef struct settings {
     generate_request generate;
     key_texts        prompts;
     trace_request    trace;
+    const char      *device, *precision;
 } settings;
 
 /* What the commands get. */
@@ -45,6 +47,9 @@ typedef struct call {
      .lo = lo_, .hi = hi_, .help = help_}
 #define ADAPTER TEXT("adapter", adapter, "DIR", "an adapter of Cambium or Hugging Face PEFT")
 #define FORCE FLAG("force", force, "take an adapter that was trained on another trunk")
+#define DEVICE                                                                                     \
+    TEXT("device", device, "NAME", "auto (the preset), cpu, cuda or cuda:1"),                      \
+        TEXT("precision", precision, "TYPE", "f32 (the preset), or bf16 on a GPU")
 #define JSON FLAG("json", json, "results as JSON")
 
 static const cli_option general_options[] = {
@@ -72,6 +77,7 @@ static const cli_option generate_rows[] = {
     NUMBER("top-p", CLI_REAL, generate.top_p, 1e-6, 1, "sample from this share of probability (1)"),
     NUMBER("top-k", CLI_INT, generate.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
     NUMBER("seed", CLI_INT, generate.seed, 0, 4294967295.0, "of sampling (0)"),
+    DEVICE,
     FORCE,
     FLAG("json", json, "a line of JSON each, with token ids and times"),
 };
@@ -81,7 +87,7 @@ static const cli_option trace_rows[] = {
     NEEDED("out", trace.out, "FILE", "the .safetensors file to write"),
     FLAG("hidden", trace.hidden, "hidden states of every block too"),
     TEXT("grad", trace.gradients, "NAME,...", "gradients of these tensors too"),
-    ADAPTER, FORCE, JSON,
+    ADAPTER, DEVICE, FORCE, JSON,
 };
 static const cli_option tokenize_rows[] = {FLAG("decode", decode, "ids to text")};
 static const cli_option merge_rows[] = {
@@ -153,6 +159,11 @@ static void say_stdin(const char *what)
         log_info("reading %s from the terminal, one a line; Ctrl-D ends", what);
 }
 
+static status open_device(const call *c)
+{
+    return choose_device(c->o.device ? c->o.device : "auto", c->o.precision ? c->o.precision : "f32");
+}
+
 static status run_generate(call *c, FILE *out)
 {
     generate_request *q = &c->o.generate;
@@ -165,7 +176,10 @@ static status run_generate(call *c, FILE *out)
     q->force = c->o.force;
     if (q->n_prompts == 0)
         say_stdin("prompts");
-    return command_generate(q, out);
+    TRY(open_device(c));
+    const status s = command_generate(q, out);
+    device_close(device_current());
+    return s;
 }
 
 static status run_trace(call *c, FILE *out)
@@ -173,7 +187,10 @@ static status run_trace(call *c, FILE *out)
     c->o.trace.adapter = c->o.adapter;
     c->o.trace.force = c->o.force;
     c->o.trace.json = c->o.json;
-    return command_trace(&c->o.trace, out);
+    TRY(open_device(c));
+    const status s = command_trace(&c->o.trace, out);
+    device_close(device_current());
+    return s;
 }
 
 static status run_plan(call *c, FILE *out)

@@ -2,6 +2,7 @@
 #include "recipes/report.h"
 
 #include "core/clock.h"
+#include "core/device.h"
 #include "core/log.h"
 #include "core/memory_use.h"
 
@@ -18,6 +19,14 @@ static void format_seconds(double s, char out[32])
         snprintf(out, 32, "%.1f h", s / 3600);
 }
 
+/* Bytes in use of those that were planned: of the device, or of this process since it began. */
+static double used_bytes(const report *p, int64_t peak)
+{
+    const device *d = device_current();
+
+    return d ? (double)device_about(d)->free - (double)device_functions(d)->memory_free() : (double)(peak - p->idle);
+}
+
 static void print_step(report *p, const step_report *r, double rate, int64_t peak)
 {
     const double left = (double)(p->steps - r->step - 1);
@@ -31,7 +40,7 @@ static void print_step(report *p, const step_report *r, double rate, int64_t pea
                  100 * rate * p->flops_token / p->ceiling);
     snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s%s  %.0f of %.0f MB  %s left",
              (long long)r->step + 1, (long long)p->steps, r->loss, r->lr, rate, share,
-             (double)(peak - p->idle) / 1e6, (double)p->planned / 1e6, time_left);
+             used_bytes(p, peak) / 1e6, (double)p->planned / 1e6, time_left);
     if (isatty(STDERR_FILENO))
         log_live(line);
     else
@@ -55,12 +64,14 @@ status report_step(report *p, run_state *st, const step_report *r)
     const run_value timing[] = {{"seconds", seconds, false},
                                 {"tokens_per_second", rate, false},
                                 {"resident_bytes", (double)resident, true},
-                                {"peak_bytes", (double)peak, true}};
+                                {"peak_bytes", (double)peak, true},
+                                {"device_bytes", device_current() ? used_bytes(p, peak) : 0, true}};
     p->last = now;
     p->tokens += r->tokens;
     print_step(p, r, rate, peak);
     TRY(run_folder_metrics(st->folder, r->step + 1, metrics, (int)COUNT_OF(metrics)));
-    return run_folder_timing(st->folder, r->step + 1, timing, (int)COUNT_OF(timing));
+    return run_folder_timing(st->folder, r->step + 1, timing,
+                             (int)COUNT_OF(timing) - !device_current());
 }
 
 status report_evaluation(report *p, run_state *st, double loss, int64_t targets)

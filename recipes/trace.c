@@ -165,7 +165,7 @@ static status record_and_run(tracer *x)
     tape_forward(t);
     if (x->o->n_gradients > 0)
         tape_backward(t);
-    return STATUS_OK;
+    return tape_check(t);
 }
 
 /* ---- results --------------------------------------------------------------------------------------- */

@@ -109,6 +109,15 @@ trainer_bill trainer_memory(const trainer *x)
                                                x->n_spans)};
 }
 
+trainer_bill trainer_device_memory(const trainer *x)
+{
+    const size_t flat = (size_t)x->p->size * sizeof(float);
+
+    if (!device_current())
+        return (trainer_bill){0};
+    return (trainer_bill){.step = tape_device_bytes(x->t), .values = flat, .scratch = tape_device_scratch(x->t)};
+}
+
 /* ---- a step ------------------------------------------------------------------------------------ */
 
 static double loss_value(const trainer *x)

@@ -71,10 +71,13 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r);
 /* Sum of losses over all samples of a packer (packer_open_once) and the number of targets. */
 status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *targets);
 
-/* Bytes: activations of a step, gradient buffers, tuned values, optimizer state. */
+/* Bytes: activations of a step, gradient buffers, tuned values, optimizer state; on a device also the scratch
+ * of operations. */
 typedef struct trainer_bill {
-    size_t step, gradients, values, optimizer;
+    size_t step, gradients, values, optimizer, scratch;
 } trainer_bill;
 trainer_bill trainer_memory(const trainer *x);
+/* The same on the device; all 0 without one. x must have been opened with only_plan. */
+trainer_bill trainer_device_memory(const trainer *x);
 
 #endif

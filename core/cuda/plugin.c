@@ -190,26 +190,7 @@ static void graph_close(void *graph)
         cudaGraphExecDestroy((cudaGraphExec_t)graph);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------- */
-
-static double seconds(void (*work)(void *context), void *context, int repeat)
-{
-    cudaEvent_t from = NULL, to = NULL;
-    float       milliseconds = 0;
-
-    if (!fine() || !cuda_check(cudaEventCreate(&from), "cudaEventCreate") ||
-        !cuda_check(cudaEventCreate(&to), "cudaEventCreate"))
-        return 0;
-    cuda_check(cudaEventRecord(from, cuda.stream), "cudaEventRecord");
-    for (int i = 0; i < repeat; i++)
-        work(context);
-    cuda_check(cudaEventRecord(to, cuda.stream), "cudaEventRecord");
-    cuda_check(cudaEventSynchronize(to), "cudaEventSynchronize");
-    cuda_check(cudaEventElapsedTime(&milliseconds, from, to), "cudaEventElapsedTime");
-    cudaEventDestroy(from);
-    cudaEventDestroy(to);
-    return 1e-3 * (double)milliseconds;
-}
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static void measure(bool on)
 {
@@ -229,7 +210,7 @@ __attribute__((visibility("default"))) const device_plugin *cambium_device_plugi
         .zero = zero, .copy = copy, .wait = wait_for_all, .graph_begin = graph_begin, .graph_end = graph_end,
         .graph_run = graph_run, .graph_close = graph_close, .scratch_bytes = cuda_scratch_bytes,
         .scratch_generation = cuda_scratch_generation, .measure = measure, .rows_step = rows_step,
-        .seconds = seconds};
+        .probe = cuda_probe};
 
     return &table;
 }

@@ -37,8 +37,14 @@ static struct {
 
 static bool check(cublasStatus_t code, const char *what)
 {
+    const char *why = code == CUBLAS_STATUS_EXECUTION_FAILED ? "execution failed"
+                      : code == CUBLAS_STATUS_NOT_SUPPORTED  ? "not supported"
+                      : code == CUBLAS_STATUS_INVALID_VALUE  ? "invalid value"
+                                                             : "see cublasStatus_t";
+
     if (code != CUBLAS_STATUS_SUCCESS)
-        cuda_fail("%s: cuBLASLt says %d", what, (int)code);
+        cuda_fail("%s%s%s: cuBLASLt says %d (%s)", cuda.operation ? cuda.operation : "", cuda.operation ? ": " : "",
+                  what, (int)code, why);
     return code == CUBLAS_STATUS_SUCCESS;
 }
 

@@ -3,6 +3,7 @@
 #define CORE_CUDA_STATE_H
 
 #include "core/cuda/runtime.h"
+#include "core/device_plugin.h"
 
 typedef struct cuda_state {
     bool         open, measuring, capturing;
@@ -16,6 +17,9 @@ typedef struct cuda_state {
 } cuda_state;
 
 extern cuda_state cuda;
+
+/* probe.c */
+void cuda_probe(device_probe *out);
 
 /* product.c */
 bool products_open(void);
