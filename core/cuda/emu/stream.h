@@ -12,7 +12,8 @@ namespace emu {
 cudaError_t submit_work(const char *kind, std::function<void()> work);
 
 /* CAMBIUM_EMU_FAULT=KIND:N makes the N-th call of a kind fail, and all calls after it, as a lost device
- * does: launch, copy, wait, malloc (only that one); driver, device: 0 stands for every call. */
+ * does: launch, copy, wait, malloc (only that one); driver, device: 0 stands for every call. Counting begins
+ * when the file CAMBIUM_EMU_FAULT_AFTER is there, if it is set. */
 cudaError_t planted_fault(const char *kind);
 
 } // namespace emu
