@@ -23,7 +23,7 @@ typedef struct bench_settings {
     bool        help, list, quick, save, json;
     bool        child; /* start and memory call themselves: do one run and report it */
     double      seconds;
-    const char *base, *only, *threads, *results, *recipe, *file;
+    const char *base, *only, *threads, *results, *recipe, *file, *device, *precision;
     int64_t     tokens, rank;
     int64_t     steps; /* of a child */
 } bench_settings;
@@ -101,7 +101,8 @@ status bench_note(bench *b, figure *f, const char *format, ...) PRINTF_LIKE(3, 4
 bool bench_wants(const bench *b, const char *what);
 
 double bench_now(void); /* seconds of a steady clock, the same for all processes */
-/* GFLOP/s or GB/s; where there are no bf16 pairs, multiply-adds. */
+/* GFLOP/s or GB/s; where there are no bf16 pairs, multiply-adds. While a device is open: that device's, of
+ * products in the precision it runs in. */
 double ceiling_probe(ceiling_kind c, int threads);
 bool   ceiling_has_pairs(void);
 

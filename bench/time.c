@@ -3,6 +3,7 @@
 
 #include "core/cpu/path.h"
 #include "core/cpu/probe.h"
+#include "core/device.h"
 #include "core/threads.h"
 
 #include <stdarg.h>
@@ -20,8 +21,20 @@ double bench_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static double device_ceiling(ceiling_kind c, const device *d)
+{
+    device_probe p;
+
+    device_functions(d)->probe(&p);
+    if (c == CEILING_BANDWIDTH)
+        return 1e-9 * p.bandwidth;
+    return 1e-9 * (device_activations(d) == TYPE_BF16 ? p.bf16 : p.f32);
+}
+
 double ceiling_probe(ceiling_kind c, int threads)
 {
+    if (device_current() && c != CEILING_NONE)
+        return device_ceiling(c, device_current());
     if (c == CEILING_BANDWIDTH)
         return probe_bandwidth(threads);
     const double pairs = c == CEILING_PAIRS && path_pairs() ? probe_bf16(threads) : 0;

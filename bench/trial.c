@@ -69,12 +69,12 @@ status trial_write(bench *b, const trial_spec *s, char **path)
     TRY(write_data(data, 2 * s->tokens / s->length, s->length));
     TRY(file_writer_open(&w, *path));
     file_printf(&w,
-                "name: bench\nseed: 0\ndevice: cpu\nprecision: f32\nbase: %s\n"
+                "name: bench\nseed: 0\ndevice: %s\nprecision: %s\nbase: %s\n"
                 "data:\n  train: {source: ids, path: %s}\n  length: %lld\n  pack: %lld\n"
                 "modules:\n  - {name: main, %s}\nobjective: causal_lm\n"
                 "optim: {name: adamw, lr: 1e-4, schedule: constant}\n"
                 "train: {steps: 1000000, batch_tokens: %lld, recompute: %s}\n",
-                base, data, (long long)s->length, (long long)s->tokens, s->module,
+                b->o.device, b->o.precision, base, data, (long long)s->length, (long long)s->tokens, s->module,
                 (long long)s->tokens, s->recompute ? s->recompute : "none");
     return file_writer_close(&w, true);
 }
@@ -88,8 +88,10 @@ status trial_open(trial *t, bench *b, const char *path)
     TRY(recipe_load(b->a, path, &none, registry(), &r));
     t->open = true;
     TRY(opening_begin(&t->in, r));
+    t->in.noise = device_current() && strncmp(r->base, "random:", 7) == 0;
     TRY(opening_load(&t->in, false));
     session *s = &t->in.s;
+    TRY(session_hold(s));
     return trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false);
 }
 

@@ -20,6 +20,7 @@ typedef struct twin {
 } twin;
 
 struct device {
+    int                  users; /* device_open that no device_close has met */
     const device_plugin *f;
     void                *library;
     device_info          info;
@@ -120,12 +121,21 @@ static status start(const char *name, device *d)
 
 status device_open(const char *name, dtype activations, device **out)
 {
-    device *d = calloc(1, sizeof *d);
+    device *d = current;
 
-    CHECK(!current);
+    *out = d;
+    if (d && number_of(name) == d->info.number && activations == d->activations) {
+        d->users++;
+        return STATUS_OK;
+    }
     *out = NULL;
+    if (d)
+        return fail(STATUS_USAGE, "device %s in %s: cuda:%d is open in %s; a process has one device", name,
+                    dtype_name(activations), d->info.number, dtype_name(d->activations));
+    d = calloc(1, sizeof *d);
     if (!d)
         return fail(STATUS_MEMORY, "device %s: no memory", name);
+    d->users = 1;
     d->activations = activations;
     const status s = start(name, d);
     if (s != STATUS_OK) {
@@ -138,7 +148,7 @@ status device_open(const char *name, dtype activations, device **out)
 
 void device_close(device *d)
 {
-    if (!d)
+    if (!d || --d->users > 0)
         return;
     d->f->close();
     free(d->twins);

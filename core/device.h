@@ -19,7 +19,8 @@ extern "C" {
 
 typedef struct device device;
 
-/* name: "cuda" or "cuda:1"; activations: TYPE_F32, TYPE_BF16. Fails with one line that says what is missing:
+/* name: "cuda" or "cuda:1"; activations: TYPE_F32, TYPE_BF16. Opening what is open already is fine: it stays until
+ * it was closed as often. Fails with one line that says what is missing:
  * the plug-in file, a library that it needs, the driver, the device. CAMBIUM_CUDA_PLUGIN names another file. */
 status device_open(const char *name, dtype activations, device **out);
 void   device_close(device *d);

@@ -65,6 +65,8 @@ typedef struct device_plugin {
     /* Bounds of rows in use are rounded up to a multiple of n, so that few graphs serve all runs; 1: exact. */
     void (*rows_step)(int n);
 
+    /* p[n] = normal numbers with this deviation, f32 or bf16: weights to measure with. */
+    void (*noise)(void *p, bool narrow, size_t n, uint64_t seed, float deviation);
     /* Measures the device, in about a second. */
     void (*probe)(device_probe *out);
 } device_plugin;

@@ -117,10 +117,8 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
     TRY(json_double(m->source->config, "initializer_range", false, &deviation, "config.json"));
     TRY_TAKE(v, a, n);
     *out = (tensor){.s = s, .type = TYPE_F32, .v = v};
-    if (m->source->empty)
-        return STATUS_OK;
     snprintf(purpose, sizeof purpose, "weight:%s", name);
-    if (s.n > 1)
+    if (s.n > 1 && !m->source->empty)
         rng_fill_normal(rng_key_for(m->source->seed, purpose), 0, (float)deviation, v, n);
     for (int64_t i = 0; s.n == 1 && i < n; i++)
         v[i] = strstr(name, "norm") && !strstr(name, "bias") ? 1 : 0;

@@ -110,7 +110,7 @@ static status load_trainer(opening *o)
 
 status opening_load(opening *o, bool shapes_only)
 {
-    TRY(session_base(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only));
+    TRY(session_base(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only || o->noise));
     TRY(session_modules(&o->s, o->r, shapes_only));
     TRY(load_data(o));
     return load_trainer(o);

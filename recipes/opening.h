@@ -8,6 +8,7 @@
 
 typedef struct opening {
     const recipe         *r;
+    bool                  noise; /* bench: the weights of a random trunk are made on the device only */
     session               s;
     examples              train, test; /* test.n 0: the recipe has none */
     pack_options          packing;

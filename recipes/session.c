@@ -187,6 +187,15 @@ size_t session_device_bytes(const session *s)
     return d ? bytes : 0;
 }
 
+/* The twin of a weight that has no values here. */
+static void make_noise(const device *d, const tensor *x, uint64_t seed)
+{
+    dtype type;
+    void *there = device_find(d, x->v, &type);
+
+    device_functions(d)->noise(there, type == TYPE_BF16, (size_t)shape_count(x->s), seed, 0.02f);
+}
+
 status session_hold(session *s)
 {
     device *d = device_current();
@@ -205,7 +214,10 @@ status session_hold(session *s)
         if (device_find(d, x->v, &type)) /* a tuned bias stands in the trunk's place */
             continue;
         TRY(device_hold(&s->there, x, device_weight_type(d, x)));
-        device_push(d, x);
+        if (s->w.random && s->w.empty && x->s.n > 1)
+            make_noise(d, x, (uint64_t)i);
+        else
+            device_push(d, x);
     }
     return device_check(d);
 }

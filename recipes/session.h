@@ -39,7 +39,7 @@ status session_modules(session *s, const recipe *r, bool shapes_only);
 status session_adapter(session *s, const char *folder, bool force);
 
 /* Copies trunk and tuned values to the current device; nothing to do on the CPU. Before a computation on them
- * is bound; without it they would be copied at every run. */
+ * is bound; without it they would be copied at every run. A trunk opened with shapes_only becomes noise. */
 status session_hold(session *s);
 /* Bytes that they take there. */
 size_t session_device_bytes(const session *s);

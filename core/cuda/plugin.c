@@ -210,7 +210,7 @@ __attribute__((visibility("default"))) const device_plugin *cambium_device_plugi
         .zero = zero, .copy = copy, .wait = wait_for_all, .graph_begin = graph_begin, .graph_end = graph_end,
         .graph_run = graph_run, .graph_close = graph_close, .scratch_bytes = cuda_scratch_bytes,
         .scratch_generation = cuda_scratch_generation, .measure = measure, .rows_step = rows_step,
-        .probe = cuda_probe};
+        .noise = cuda_noise, .probe = cuda_probe};
 
     return &table;
 }

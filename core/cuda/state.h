@@ -18,6 +18,12 @@ typedef struct cuda_state {
 
 extern cuda_state cuda;
 
+/* noise.cu */
+#ifdef __cplusplus
+extern "C"
+#endif
+void cuda_noise(void *p, bool narrow, size_t n, uint64_t seed, float deviation);
+
 /* probe.c */
 void cuda_probe(device_probe *out);
 
