@@ -260,6 +260,23 @@ static status bind_slot(tape *t, slot *s, uint8_t *base, arena *a)
     return STATUS_OK;
 }
 
+/* Gradients that the kernel assigns need not be cleared before it. */
+static void assign_fresh(const on_device *x, entry *e)
+{
+    const uint32_t assigns = *x->kernels[e->n->op].assigns;
+    int            n = 0;
+
+    for (int i = 0; i < e->n_zero; i++) {
+        int k = 0;
+        while (e->args.gin[k] != e->zero[i]) /* the first of inputs that are one value */
+            k++;
+        e->args.fresh[k] = (assigns & (IN0 << k)) != 0;
+        if (!e->args.fresh[k])
+            e->zero[n++] = e->zero[i];
+    }
+    e->n_zero = n;
+}
+
 status far_bind(tape *t, arena *step)
 {
     on_device *x = t->far;
@@ -288,6 +305,7 @@ status far_bind(tape *t, arena *step)
         a->aux = store_there(t, base, t->entries[i].aux_store);
         a->run = &x->image->run;
         a->there = (const char *)x->image_there - (const char *)x->image;
+        assign_fresh(x, &t->entries[i]);
     }
     return device_check(x->d);
 }

@@ -76,6 +76,7 @@ typedef struct op_args {
     const tensor  *gout[OP_OUT_MAX]; /* upstream gradients; NULL: nothing arrives there */
     tensor        *gin[OP_IN_MAX];   /* gradients to add to; NULL: not wanted */
     bool           wanted[OP_IN_MAX]; /* shape rule: backward may ask for this gradient; forward: it will */
+    bool           fresh[OP_IN_MAX];  /* device: gin[i] holds nothing yet and is to be assigned; see op_kernels */
     real          *aux;              /* n_aux values, written by forward */
     int64_t        n_aux;
     const op_attr *attr;

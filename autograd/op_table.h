@@ -29,10 +29,12 @@ typedef struct op_functions {
     void (*backward)(const op_args *a);
 } op_functions;
 
-/* The same two on a device; the shape rule is the CPU's. Both do nothing but launch kernels. */
+/* The same two on a device; the shape rule is the CPU's. Both do nothing but launch kernels. *assigns: bits of the
+ * inputs whose gradient backward can assign instead of adding to it, where op_args says `fresh`. */
 typedef struct op_kernels {
     void (*forward)(const op_args *a);
     void (*backward)(const op_args *a);
+    const uint32_t *assigns;
 } op_kernels;
 
 extern const op_row op_rows[OP_COUNT];

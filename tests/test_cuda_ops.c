@@ -57,12 +57,24 @@ static double distance(const results *a, const results *b)
     return most;
 }
 
-static results reference(const grad_case *c, dtype round, dtype type, uint32_t wanted, uint32_t arriving)
+/* Gradients that begin with nothing. */
+static void start_fresh(grad_setup *g)
+{
+    g->fresh = ~0u;
+    for (int i = 0; i < OP_IN_MAX; i++)
+        for (int64_t k = 0; g->gin[i].v && k < grad_used_values(&g->start[i]); k++)
+            grad_set(&g->start[i], k, 0);
+}
+
+static results reference(const grad_case *c, dtype round, dtype type, uint32_t wanted, uint32_t arriving,
+                         bool fresh)
 {
     grad_setup g;
 
     grad_open(&g, c, &op_variant(type == TYPE_F64 ? "f64" : "f32")[c->op], type);
     grad_round(&g, round);
+    if (fresh)
+        start_fresh(&g);
     const results r = run_case(&g, wanted, arriving);
     grad_close(&g);
     return r;
@@ -71,11 +83,11 @@ static results reference(const grad_case *c, dtype round, dtype type, uint32_t w
 static const char *const orders[] = {"forward", "backward", "random"};
 
 /* A case with one set of wanted and arriving gradients. */
-static bool check_case(device *d, const grad_case *c, dtype type, uint32_t wanted, uint32_t arriving)
+static bool check_case(device *d, const grad_case *c, dtype type, uint32_t wanted, uint32_t arriving, bool fresh)
 {
     const dtype   here = type == TYPE_F64 ? TYPE_F64 : TYPE_F32;
-    const results want = reference(c, type, TYPE_F64, wanted, arriving);
-    const results plain = reference(c, type, here, wanted, arriving);
+    const results want = reference(c, type, TYPE_F64, wanted, arriving, fresh);
+    const results plain = reference(c, type, here, wanted, arriving, fresh);
     /* f32: twice the CPU's own error, and some units in the last place for sums in another order; f64 likewise
      * against itself; bf16: inputs are exact, every value that is kept is rounded, and sums of up to three of
      * them */
@@ -89,6 +101,8 @@ static bool check_case(device *d, const grad_case *c, dtype type, uint32_t wante
         setenv("CAMBIUM_EMU_ORDER", orders[o], 1);
         grad_open(&g, c, &op_variant(here == TYPE_F64 ? "f64" : "f32")[c->op], here);
         grad_round(&g, type);
+        if (fresh)
+            start_fresh(&g);
         grad_elsewhere(&g, d, type);
         results      got = run_case(&g, wanted, arriving);
         const double error = distance(&got, &want);
@@ -125,11 +139,12 @@ static int check_cases(device *d, dtype type)
         const uint32_t all = grad_all(&g), outs = (1u << g.n_out) - 1;
         const bool     shares = c->in[1].kind == GRAD_SAME; /* gradients come together */
         grad_close(&g);
-        failed += !check_case(d, c, type, all, outs);
-        failed += outs > 1 && !check_case(d, c, type, all, 1);
+        failed += !check_case(d, c, type, all, outs, false);
+        failed += !check_case(d, c, type, all, outs, true);
+        failed += outs > 1 && !check_case(d, c, type, all, 1, false);
         for (int k = 0; !shares && all & (all - 1) && k < OP_IN_MAX; k++)
             if (all >> k & 1)
-                failed += !check_case(d, c, type, 1u << k, outs);
+                failed += !check_case(d, c, type, 1u << k, outs, false);
     }
     return failed;
 }

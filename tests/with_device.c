@@ -98,6 +98,26 @@ static tensor *send(elsewhere *e, const tensor *x, bool wide, bool back)
     return &c->there;
 }
 
+static bool first_of(const op_args *a, int i)
+{
+    for (int k = 0; k < i; k++)
+        if (a->gin[k] == a->gin[i])
+            return false;
+    return true;
+}
+
+/* NaN in the rows in use. */
+static void spoil(const elsewhere *e, const tensor *t)
+{
+    const int64_t n = grad_used_values(t);
+    double       *nan = malloc((size_t)n * 8 + 8);
+
+    ck_assert(nan != NULL);
+    memset(nan, 0xff, (size_t)n * 8);
+    device_functions(e->d)->upload(t->v, nan, (size_t)dtype_row_bytes(t->type, n));
+    free(nan);
+}
+
 static void run(grad_setup *g, const op_args *here, bool backward)
 {
     elsewhere     *e = g->place;
@@ -123,6 +143,11 @@ static void run(grad_setup *g, const op_args *here, bool backward)
         if (a.gout[i])
             a.gout[i] = send(e, a.gout[i], w, false);
     }
+    for (int i = 0; backward && i < a.n_in; i++) /* of inputs that are one value, the first */
+        if (a.gin[i] && (g->fresh & *e->kernels[g->c->op].assigns & (IN0 << i)) && first_of(&a, i)) {
+            a.fresh[i] = true;
+            spoil(e, a.gin[i]);
+        }
     if (backward)
         e->kernels[g->c->op].backward(&a);
     else

@@ -68,7 +68,8 @@ struct grad_setup {
     uint32_t            wanted; /* gradients that shape rule and forward are told of */
     /* NULL, or what runs the kernels somewhere else: tests/with_device.c */
     void (*elsewhere)(grad_setup *g, const op_args *a, bool backward);
-    void *place; /* its own */
+    void    *place; /* its own */
+    uint32_t fresh; /* gradients that are to be assigned where the kernel can; their start is NaN there */
 };
 
 /* Stops the test when the case does not fit its operation. f: the entry of the operation. */

@@ -14,10 +14,11 @@ template <class T> static void backward(const op_args *a)
     const T *dy = op_values<T>(a->gout[0]);
 
     for (int k = 0; k < 2; k++) { /* one after the other: both may be the same */
-        T *dx = op_values<T>(a->gin[k]);
+        const bool fresh = a->fresh[k];
+        T         *dx = op_values<T>(a->gin[k]);
         if (dx)
-            over_values(a, a->gout[0], [=] __device__(int64_t i) { add_to(dx + i, load(dy + i)); });
+            over_values(a, a->gout[0], [=] __device__(int64_t i) { give(dx + i, load(dy + i), fresh); });
     }
 }
 
-OP_CUDA(add)
+OP_CUDA(add, IN0 | IN1)

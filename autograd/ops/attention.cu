@@ -11,4 +11,4 @@ template <class T> static void backward(const op_args *a)
     attention_plain_backward<T>(a, attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads));
 }
 
-OP_CUDA(attention)
+OP_CUDA(attention, 0)

@@ -72,4 +72,4 @@ template <class T> static void backward(const op_args *a)
         backward_v<T>(a, view_of(a));
 }
 
-OP_CUDA(attention_mix)
+OP_CUDA(attention_mix, 0)

@@ -239,7 +239,7 @@ template <class T> static size_t warp_bytes(const attention_view &w, int rows)
 
 template <class T> static void attention_plain_forward(const op_args *a, const attention_view &w)
 {
-    const int64_t N = op_rows(a->in[0]);
+    const int64_t N = op_bound(a->in[0]);
 
     if (N > 0)
         LAUNCH(plain_forward<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES,
@@ -249,7 +249,7 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
 
 template <class T> static void attention_plain_backward(const op_args *a, const attention_view &w)
 {
-    const int64_t  N = op_rows(a->in[0]), keys = op_rows(a->in[1]);
+    const int64_t  N = op_bound(a->in[0]), keys = op_bound(a->in[1]);
     const T       *q = op_values<T>(a->in[0]), *k = op_values<T>(a->in[1]), *v = op_values<T>(a->in[2]);
     const T       *dy = op_values<T>(a->gout[0]);
     const wide<T> *lse = op_values<wide<T>>(a->out[1]);

@@ -106,4 +106,4 @@ template <class T> static void backward(const op_args *a)
         backward_k<T>(a, view_of(a));
 }
 
-OP_CUDA(attention_scores)
+OP_CUDA(attention_scores, 0)

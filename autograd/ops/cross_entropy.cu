@@ -58,4 +58,4 @@ template <class T> static void backward(const op_args *a)
                op_values<wide<T>>(a->gout[1]), op_values<T>(a->gin[0]));
 }
 
-OP_CUDA(cross_entropy)
+OP_CUDA(cross_entropy, 0)

@@ -13,7 +13,7 @@ static inline row_count loss_count_of(const op_args *a, const tensor *x, const t
 
 static inline int64_t loss_rows(const tensor *x, const tensor *targets)
 {
-    const int64_t n = op_rows(x), m = op_rows(targets);
+    const int64_t n = op_bound(x), m = op_bound(targets);
 
     return n < m ? n : m;
 }

@@ -218,4 +218,4 @@ template <class T> static void backward(const op_args *a)
     });
 }
 
-OP_CUDA(cross_entropy_head)
+OP_CUDA(cross_entropy_head, 0)

@@ -50,12 +50,13 @@ template <class T> static void backward(const op_args *a)
     const mask    m = mask_of(a, C);
     const T      *dy = op_values<T>(a->gout[0]);
     T            *dx = op_values<T>(a->gin[0]);
+    const bool    fresh = a->fresh[0];
 
     if (dx)
         over_values(a, a->gout[0], [=] __device__(int64_t i) {
             const wide<T> k = m.at<wide<T>>(i / C, i % C);
-            add_to(dx + i, k > 0 ? load(dy + i) * k : 0);
+            give(dx + i, k > 0 ? load(dy + i) * k : 0, fresh);
         });
 }
 
-OP_CUDA(dropout)
+OP_CUDA(dropout, IN0)

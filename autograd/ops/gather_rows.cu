@@ -17,4 +17,4 @@ template <class T> static void backward(const op_args *a)
         add_rows<T>(a, a->in[1], a->gout[0], op_values<T>(a->gin[0]));
 }
 
-OP_CUDA(gather_rows)
+OP_CUDA(gather_rows, 0)

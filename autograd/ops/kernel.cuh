@@ -6,6 +6,8 @@
  *     template <class T> static void forward(const op_args *a);
  *     template <class T> static void backward(const op_args *a);
  *
+ * and says which gradients backward assigns when they are `fresh`: IN0 | IN1, or 0: it adds to all of them.
+ *
  * Arithmetic is in wide<T>: float for float and bf16, double for double. So are weights of norms, biases,
  * low-rank factors, losses and log-sum-exps (WIDE outputs of autograd/ops.def), and `aux`.
  *
@@ -18,7 +20,7 @@
 
 #include "core/cuda/dialect.h"
 
-#include "autograd/op.h"
+#include "autograd/op_table.h"
 #include "core/cuda/product.h"
 #include "core/cuda/weight.h"
 
@@ -71,6 +73,12 @@ static __device__ __forceinline__ void store(double *p, double x)
 static __device__ __forceinline__ void store(bf16 *p, float x)
 {
     *p = __float2bfloat16(x);
+}
+
+/* *p += x, or *p = x where nothing is there yet */
+template <class T, class W> static __device__ __forceinline__ void give(T *p, W x, bool fresh)
+{
+    store(p, fresh ? x : load(p) + x);
 }
 
 /* *p += x */
@@ -150,7 +158,7 @@ static inline const op_run *op_run_there(const op_args *a)
 }
 
 /* An upper bound of the rows in use, for grids and products. */
-static inline int64_t op_rows(const tensor *t)
+static inline int64_t op_bound(const tensor *t)
 {
     const int64_t capacity = op_capacity(t);
 
@@ -196,7 +204,7 @@ static __global__ void each_value(row_count rows, int64_t row, F f)
 
 template <class F> static inline void over_values(const op_args *a, const tensor *t, F f)
 {
-    const int64_t row = op_row_values(t), n = op_rows(t) * row, most = (int64_t)cuda_processors() * 16;
+    const int64_t row = op_row_values(t), n = op_bound(t) * row, most = (int64_t)cuda_processors() * 16;
 
     if (n == 0)
         return;
@@ -310,8 +318,10 @@ template <class W> static __device__ __forceinline__ W sigmoid(W x)
         cuda_begin_operation(#name " backward");                                                   \
         backward<T>(a);                                                                            \
     }
-#define OP_CUDA(name)                                                                              \
+#define OP_CUDA(name, assigns)                                                                     \
     extern "C" {                                                                                   \
+    extern const uint32_t op_##name##_assigns_cuda;                                                \
+    const uint32_t        op_##name##_assigns_cuda = (assigns);                                    \
     OP_CUDA_TYPE(name, f32, float)                                                                 \
     OP_CUDA_TYPE(name, f64, double)                                                                \
     OP_CUDA_TYPE(name, bf16, bf16)                                                                 \

@@ -8,7 +8,7 @@ template <class T> static void forward(const op_args *a)
 
 template <class T> static void backward(const op_args *a)
 {
-    linear_backward<T>(a);
+    linear_backward<T>(a, !a->fresh[0]);
 }
 
-OP_CUDA(linear)
+OP_CUDA(linear, IN0)

@@ -56,19 +56,20 @@ template <class T> static void linear_forward(const op_args *a, bool begun)
 
     if (a->in[2] && !begun)
         spread_bias<T>(a, op_values<wide<T>>(a->in[2]), a->out[0]);
-    product_turned<T>(op_values<T>(x), v, op_rows(x), w->s.d[0], w->s.d[1], op_values<T>(a->out[0]), 1,
+    product_turned<T>(op_values<T>(x), v, op_bound(x), w->s.d[0], w->s.d[1], op_values<T>(a->out[0]), 1,
                       begun || a->in[2]);
 }
 
-template <class T> static void linear_backward(const op_args *a)
+/* begun: dx holds something already */
+template <class T> static void linear_backward(const op_args *a, bool begun)
 {
     const tensor *dy = a->gout[0], *w = a->in[1];
     const int64_t M = dy->s.d[1], K = a->in[0]->s.d[1];
     const T      *d = op_values<T>(dy);
 
     if (a->gin[0])
-        product_plain<T>(d, static_cast<const T *>(cuda_weight(w, dtype_of<T>::value)), op_rows(dy), M, K,
-                         op_values<T>(a->gin[0]), 1, true);
+        product_plain<T>(d, static_cast<const T *>(cuda_weight(w, dtype_of<T>::value)), op_bound(dy), M, K,
+                         op_values<T>(a->gin[0]), 1, begun);
     if (a->gin[1])
         token_sum<T>(op_count(a, dy), d, M, op_values<T>(a->in[0]), K, op_values<wide<T>>(a->gin[1]), 1);
     if (a->gin[2])
@@ -125,17 +126,17 @@ template <class T> static factors<T> low_rank_open(const low_rank<T> &l)
 template <class T> static void low_rank_forward(const low_rank<T> &l, T *y, bool accumulate)
 {
     const factors<T> f = low_rank_open(l);
-    const int64_t    N = op_rows(l.x);
+    const int64_t    N = op_bound(l.x);
 
     product_turned<T>(op_values<T>(l.x), f.a, N, l.R(), l.K(), l.h, 1, false);
     product_turned<T>(l.h, f.b, N, l.M(), l.R(), y, l.factor, accumulate);
 }
 
-/* db += factor dy^T h, dh = factor dy b, da += dh^T x, dx += dh a; dx may be NULL */
-template <class T> static void low_rank_backward(const low_rank<T> &l, const tensor *dy, T *dx)
+/* db += factor dy^T h, dh = factor dy b, da += dh^T x, dx += dh a (or dx = dh a); dx may be NULL */
+template <class T> static void low_rank_backward(const low_rank<T> &l, const tensor *dy, T *dx, bool fresh)
 {
     const factors<T> f = low_rank_open(l);
-    const int64_t    N = op_rows(dy);
+    const int64_t    N = op_bound(dy);
     const T         *d = op_values<T>(dy);
 
     if (l.db)
@@ -146,7 +147,7 @@ template <class T> static void low_rank_backward(const low_rank<T> &l, const ten
     if (l.da)
         token_sum<T>(op_count(l.args, dy), f.dh, l.R(), op_values<T>(l.x), l.K(), op_values<wide<T>>(l.da), 1);
     if (dx)
-        product_plain<T>(f.dh, f.a, N, l.R(), l.K(), dx, 1, true);
+        product_plain<T>(f.dh, f.a, N, l.R(), l.K(), dx, 1, !fresh);
 }
 
 #endif

@@ -18,8 +18,8 @@ template <class T> static void forward(const op_args *a)
 
 template <class T> static void backward(const op_args *a)
 {
-    low_rank_backward(low_rank_of<T>(a), a->gout[0], op_values<T>(a->gin[0]));
-    linear_backward<T>(a);
+    low_rank_backward(low_rank_of<T>(a), a->gout[0], op_values<T>(a->gin[0]), a->fresh[0]);
+    linear_backward<T>(a, true);
 }
 
-OP_CUDA(linear_lora)
+OP_CUDA(linear_lora, IN0)

@@ -21,10 +21,11 @@ template <class T> static void backward(const op_args *a)
 {
     const T *dy = op_values<T>(a->gout[0]);
     T       *dx = op_values<T>(a->gin[0]);
+    const bool fresh = a->fresh[0];
 
-    low_rank_backward(low_rank_of<T>(a), a->gout[0], op_values<T>(a->gin[1]));
-    if (dx)
-        over_values(a, a->gout[0], [=] __device__(int64_t i) { add_to(dx + i, load(dy + i)); });
+    if (dx) /* first: x may be y */
+        over_values(a, a->gout[0], [=] __device__(int64_t i) { give(dx + i, load(dy + i), fresh); });
+    low_rank_backward(low_rank_of<T>(a), a->gout[0], op_values<T>(a->gin[1]), a->fresh[1]);
 }
 
-OP_CUDA(lora)
+OP_CUDA(lora, IN0 | IN1)

@@ -35,7 +35,8 @@ static __global__ void norm_forward(row_count rows, int64_t C, double eps, const
 /* g = ds + r dy w - s r^3 mean(dy w s); dx += g, dq += g; ds, dy, dx, dq may be NULL */
 template <class T>
 static __global__ void norm_backward(row_count rows, int64_t C, const T *s, const wide<T> *w,
-                                     const wide<T> *factors, const T *ds, const T *dy, T *dx, T *dq)
+                                     const wide<T> *factors, const T *ds, const T *dy, T *dx, T *dq,
+                                     bool fresh_x, bool fresh_q)
 {
     __shared__ wide<T> shared[WARP_LANES];
     const int64_t      row = blockIdx.x, at = row * C;
@@ -52,9 +53,9 @@ static __global__ void norm_backward(row_count rows, int64_t C, const T *s, cons
         if (dy)
             g += r * (load(dy + at + c) * w[c]) - k * load(s + at + c);
         if (dx)
-            add_to(dx + at + c, g);
+            give(dx + at + c, g, fresh_x);
         if (dq)
-            add_to(dq + at + c, g); /* may be dx */
+            give(dq + at + c, g, fresh_q); /* may be dx */
     }
 }
 

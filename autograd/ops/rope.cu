@@ -30,13 +30,14 @@ template <class T> static void backward(const op_args *a)
 {
     const T *dy = op_values<T>(a->gout[0]);
     T       *dx = op_values<T>(a->gin[0]);
+    const bool fresh = a->fresh[0];
 
     if (dx)
         over_pairs<T>(a, a->gout[0], [=] __device__(int64_t i, int64_t j, wide<T> c, wide<T> s) {
             const wide<T> p = load(dy + i), q = load(dy + j);
-            add_to(dx + i, p * c + q * s);
-            add_to(dx + j, q * c - p * s);
+            give(dx + i, p * c + q * s, fresh);
+            give(dx + j, q * c - p * s, fresh);
         });
 }
 
-OP_CUDA(rope)
+OP_CUDA(rope, IN0)

@@ -29,4 +29,4 @@ template <class T> static void backward(const op_args *a)
     (void)a;
 }
 
-OP_CUDA(rope_table)
+OP_CUDA(rope_table, 0)

@@ -30,7 +30,7 @@ static __global__ void add_rows_kernel(const int32_t *places, row_count rows, in
 /* dx[places[t]] += dy[t] */
 template <class T, class W> static void add_rows(const op_args *a, const tensor *places, const tensor *dy, W *dx)
 {
-    const int64_t rows = op_rows(places);
+    const int64_t rows = op_bound(places);
 
     if (rows > 0)
         LAUNCH((add_rows_kernel<T, W>), (unsigned)rows, threads_for(shape_last_of(dy)), 0, op_values_of<int32_t>(places), op_count(a, places),

@@ -15,9 +15,10 @@ template <class T> static void backward(const op_args *a)
     const wide<T> factor = (wide<T>)a->attr->scale.factor;
     const T      *dy = op_values<T>(a->gout[0]);
     T            *dx = op_values<T>(a->gin[0]);
+    const bool fresh = a->fresh[0];
 
     if (dx)
-        over_values(a, a->gout[0], [=] __device__(int64_t i) { add_to(dx + i, factor * load(dy + i)); });
+        over_values(a, a->gout[0], [=] __device__(int64_t i) { give(dx + i, factor * load(dy + i), fresh); });
 }
 
-OP_CUDA(scale)
+OP_CUDA(scale, IN0)

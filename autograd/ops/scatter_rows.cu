@@ -16,4 +16,4 @@ template <class T> static void backward(const op_args *a)
     (void)a;
 }
 
-OP_CUDA(scatter_rows)
+OP_CUDA(scatter_rows, 0)

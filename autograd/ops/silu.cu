@@ -16,12 +16,13 @@ template <class T> static void backward(const op_args *a)
 {
     const T *x = op_values<T>(a->in[0]), *dy = op_values<T>(a->gout[0]);
     T       *dx = op_values<T>(a->gin[0]);
+    const bool fresh = a->fresh[0];
 
     if (dx)
         over_values(a, a->gout[0], [=] __device__(int64_t i) {
             const wide<T> v = load(x + i), s = sigmoid(v);
-            add_to(dx + i, load(dy + i) * (s * (1 + v * (1 - s))));
+            give(dx + i, load(dy + i) * (s * (1 + v * (1 - s))), fresh);
         });
 }
 
-OP_CUDA(silu)
+OP_CUDA(silu, IN0)

@@ -55,8 +55,8 @@ template <class T> static void forward(const op_args *a)
     const tensor *x = a->in[0];
     const int64_t each = vectors_a_row(x);
 
-    if (op_rows(x) * each > 0)
-        LAUNCH(softmax_forward<T>, (unsigned)(op_rows(x) * each), threads_for(shape_last_of(x)), 0, op_count(a, x), each,
+    if (op_bound(x) * each > 0)
+        LAUNCH(softmax_forward<T>, (unsigned)(op_bound(x) * each), threads_for(shape_last_of(x)), 0, op_count(a, x), each,
                shape_last_of(x), op_values<T>(x), op_values<T>(a->out[0]));
 }
 
@@ -65,9 +65,9 @@ template <class T> static void backward(const op_args *a)
     const tensor *dy = a->gout[0];
     const int64_t each = vectors_a_row(dy);
 
-    if (a->gin[0] && op_rows(dy) * each > 0)
-        LAUNCH(softmax_backward<T>, (unsigned)(op_rows(dy) * each), threads_for(shape_last_of(dy)), 0, op_count(a, dy), each,
+    if (a->gin[0] && op_bound(dy) * each > 0)
+        LAUNCH(softmax_backward<T>, (unsigned)(op_bound(dy) * each), threads_for(shape_last_of(dy)), 0, op_count(a, dy), each,
                shape_last_of(dy), op_values<T>(a->out[0]), op_values<T>(dy), op_values<T>(a->gin[0]));
 }
 
-OP_CUDA(softmax)
+OP_CUDA(softmax, 0)

@@ -47,4 +47,4 @@ template <class T> static void backward(const op_args *a)
         over_values(a, a->in[0], [=] __device__(int64_t i) { add_to(dx + i, *dy); });
 }
 
-OP_CUDA(sum)
+OP_CUDA(sum, 0)

@@ -5,11 +5,15 @@
 #define OP_TYPE(name, type)                                                                        \
     void op_##name##_fwd_cuda_##type(const op_args *a);                                            \
     void op_##name##_bwd_cuda_##type(const op_args *a);
-#define ENTRY(name, type) {op_##name##_fwd_cuda_##type, op_##name##_bwd_cuda_##type},
+#define ENTRY(name, type) {op_##name##_fwd_cuda_##type, op_##name##_bwd_cuda_##type, &op_##name##_assigns_cuda},
 
 extern "C" {
 
 #define OP(name, inputs, outputs, rows, flags, ...) OP_TYPE(name, f32) OP_TYPE(name, f64) OP_TYPE(name, bf16)
+#include "autograd/ops.def"
+#undef OP
+
+#define OP(name, inputs, outputs, rows, flags, ...) extern const uint32_t op_##name##_assigns_cuda;
 #include "autograd/ops.def"
 #undef OP
 
