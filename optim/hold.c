@@ -125,7 +125,7 @@ void optim_step_there(const optim *o, float *parameters, const float *gradient, 
                        .p = flat_find(parameters), .g = flat_find(gradient)};
     void (*step)(const flat_step *a);
 
-    CHECK(o->there.d == device_current() && a.g);
+    CHECK(o->there.d == device_current() && a.p && a.g);
     if (o->n_pieces == 0)
         return;
     for (int i = 0; i < o->n_spans; i++) {

@@ -199,7 +199,7 @@ void optim_step(optim *o, float *parameters, const float *gradient, double scale
             if (o->kind->begin)
                 o->kind->begin(o, i, o->steps[i]);
         }
-    if (!flat_find(parameters))
+    if (!flat_find(gradient))
         threads_run(o->n_pieces, run_piece, &a);
     else if (o->kind->kernel)
         optim_step_there(o, parameters, gradient, a.scale, groups, skip);

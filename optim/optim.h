@@ -6,10 +6,10 @@
  * threads. Every span counts its own steps: one that is skipped (no gradient) keeps its value, its
  * state and its count.
  *
- * When the parameters have a twin on the current device (core/device.h), the step is made there: one
- * launch for all spans, with the state of optim_hold. Optimizers of whole tensors (no `kernel`) compute
- * on the CPU also then: values and gradients come, values go back. Nothing else touches the host's
- * buffers then.
+ * When the gradient has a twin on the current device (core/device.h), the parameters must have one, and
+ * the step is made there: one launch for all spans, with the state of optim_hold. Optimizers of whole
+ * tensors (no `kernel`) compute on the CPU also then: values and gradients come, values go back. Nothing
+ * else touches the host's buffers then.
  *
  * An optimizer is one file (optim/<name>.c) and one row of optim/optims.def; one that treats every value
  * alone has its rule in optim/<name>_rule.h and a kernel made of it in optim/<name>.cu. */
@@ -101,9 +101,9 @@ typedef struct optim_slot {
 /* What optim_hold made; all zero without it. */
 typedef struct optim_there {
     device *d;
-    struct flat_piece *pieces;      /* [n_pieces], as they lie on the device */
-    struct flat_factors *factors;   /* [n_spans], of the newest step */
-    float *slot[OPTIM_SLOTS];       /* NULL: not there */
+    struct flat_piece *pieces;    /* [n_pieces], as they lie on the device */
+    struct flat_factors *factors; /* [n_spans], of the newest step */
+    float *slot[OPTIM_SLOTS];     /* NULL: not there */
 } optim_there;
 
 struct optim {
