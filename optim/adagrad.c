@@ -4,9 +4,8 @@
  *   g += wd p
  *   v += g g
  *   p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(v) + eps)      in step n */
+#include "optim/adagrad_rule.h"
 #include "optim/options.h"
-
-#include <math.h>
 
 typedef struct adagrad_options {
     optim_common common;
@@ -36,25 +35,32 @@ static status adagrad_setup(optim *o)
 {
     const adagrad_options *a = o->options;
 
-    for (int64_t i = 0; i < o->slot[0].count; i++)
-        o->slot[0].v[i] = (float)a->initial_accumulator_value;
+    optim_start_slot(o, 0, (float)a->initial_accumulator_value);
     return STATUS_OK;
 }
 
-static void adagrad_piece(const optim *o, const optim_piece *k)
+static int adagrad_prepare(const optim *o, const optim_piece *k, void *out)
 {
     const adagrad_options *a = o->options;
-    const float rate = (float)(k->lr / (1 + (double)(k->step - 1) * a->lr_decay));
-    const float eps = (float)a->eps, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT p = k->p, *RESTRICT v = k->s[0];
-    const float *RESTRICT g = k->g;
+    adagrad_factors       *f = out;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i], vi = v[i] + gi * gi;
-        v[i] = vi;
-        p[i] -= rate * gi / (sqrtf(vi) + eps);
-    }
+    *f = (adagrad_factors){
+        .scale = k->scale,
+        .rate = (float)(k->lr / (1 + (double)(k->step - 1) * a->lr_decay)),
+        .decay = (float)k->weight_decay,
+        .eps = (float)a->eps,
+    };
+    return 0;
+}
+
+OPTIM_LOOP(adagrad);
+
+static void adagrad_piece(const optim *o, const optim_piece *k)
+{
+    adagrad_factors f;
+
+    adagrad_prepare(o, k, &f);
+    adagrad_loop(f, 0, k);
 }
 
 const optimizer optim_adagrad = {
@@ -64,4 +70,6 @@ const optimizer optim_adagrad = {
     .slots = adagrad_slots,
     .setup = adagrad_setup,
     .piece = adagrad_piece,
+    .factors = adagrad_prepare,
+    .kernel = "optim_adagrad_cuda",
 };

@@ -5,6 +5,7 @@
  *   m += (1 - b1) (g - m)
  *   u  = max(b2 u, |g| + eps)
  *   p -= lr / (1 - b1^n) m / u */
+#include "optim/adamax_rule.h"
 #include "optim/options.h"
 
 #include <math.h>
@@ -19,23 +20,29 @@ static const key_table adamax_keys = KEY_TABLE("adamax", adamax_rows, moment_opt
 
 static const char *const adamax_slot_names[] = {"m", "u"};
 
+static int adamax_prepare(const optim *o, const optim_piece *k, void *out)
+{
+    adamax_factors *f = out;
+
+    *f = (adamax_factors){
+        .scale = k->scale,
+        .a1 = (float)(1 - o->c[0]),
+        .b2 = (float)o->c[1],
+        .rate = (float)(k->lr / (1 - pow(o->c[0], (double)k->step))),
+        .decay = (float)k->weight_decay,
+        .eps = (float)((const moment_options *)o->options)->eps,
+    };
+    return 0;
+}
+
+OPTIM_LOOP(adamax);
+
 static void adamax_piece(const optim *o, const optim_piece *k)
 {
-    const float a1 = (float)(1 - o->c[0]), b2 = (float)o->c[1];
-    const float rate = (float)(k->lr / (1 - pow(o->c[0], (double)k->step)));
-    const float eps = (float)((const moment_options *)o->options)->eps;
-    const float decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT u = k->s[1];
-    const float *RESTRICT g = k->g;
+    adamax_factors f;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i], mi = m[i] + a1 * (gi - m[i]);
-        const float old = b2 * u[i], now = fabsf(gi) + eps, ui = old > now ? old : now;
-        m[i] = mi;
-        u[i] = ui;
-        p[i] -= rate * mi / ui;
-    }
+    adamax_prepare(o, k, &f);
+    adamax_loop(f, 0, k);
 }
 
 const optimizer optim_adamax = {
@@ -45,4 +52,6 @@ const optimizer optim_adamax = {
     .slots = moment_slots,
     .setup = moment_setup,
     .piece = adamax_piece,
+    .factors = adamax_prepare,
+    .kernel = "optim_adamax_cuda",
 };

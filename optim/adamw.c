@@ -9,6 +9,7 @@
  *   v += (1 - b2) (g g - v)
  *   p -= lr (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + eps)
  * amsgrad (Reddi et al., 2018): the largest v so far in the place of v. */
+#include "optim/adamw_rule.h"
 #include "optim/options.h"
 
 #include <math.h>
@@ -30,50 +31,53 @@ static int adam_slots(const void *options)
     return ((const moment_options *)options)->amsgrad ? 3 : 2;
 }
 
-static ALWAYS_INLINE void adam_loop(const optim *o, const optim_piece *k, bool decoupled,
-                                    bool amsgrad)
+static int adam_prepare(const optim *o, const optim_piece *k, bool decoupled, adam_factors *f)
 {
     const double n = (double)k->step, root2 = sqrt(1 - pow(o->c[1], n));
-    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]);
-    const float rate = (float)(k->lr / (1 - pow(o->c[0], n))), inverse = (float)(1 / root2);
-    const float keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
-    const float decay = (float)k->weight_decay, scale = k->scale;
-    const float eps = (float)((const moment_options *)o->options)->eps;
-    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
-    float *RESTRICT top = k->s[2];
-    const float *RESTRICT g = k->g;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        float gi = scale * g[i];
-        if (!decoupled)
-            gi += decay * p[i];
-        const float mi = m[i] + a1 * (gi - m[i]), vi = v[i] + a2 * (gi * gi - v[i]);
-        float wi = vi;
-        m[i] = mi;
-        v[i] = vi;
-        if (amsgrad) {
-            wi = top[i] > vi ? top[i] : vi;
-            top[i] = wi;
-        }
-        p[i] = p[i] * keep - rate * mi / (sqrtf(wi) * inverse + eps);
-    }
+    *f = (adam_factors){
+        .scale = k->scale,
+        .a1 = (float)(1 - o->c[0]),
+        .a2 = (float)(1 - o->c[1]),
+        .rate = (float)(k->lr / (1 - pow(o->c[0], n))),
+        .inverse = (float)(1 / root2),
+        .keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1,
+        .decay = (float)k->weight_decay,
+        .eps = (float)((const moment_options *)o->options)->eps,
+    };
+    return (decoupled ? ADAM_DECOUPLED : 0) | (o->n_slots == 3 ? ADAM_AMSGRAD : 0);
 }
+
+static int adamw_factors(const optim *o, const optim_piece *k, void *out)
+{
+    return adam_prepare(o, k, true, out);
+}
+
+static int l2_factors(const optim *o, const optim_piece *k, void *out)
+{
+    return adam_prepare(o, k, false, out);
+}
+
+OPTIM_LOOP(adam);
 
 static void adamw_piece(const optim *o, const optim_piece *k)
 {
-    if (o->n_slots == 3)
-        adam_loop(o, k, true, true);
+    adam_factors f;
+
+    if (adam_prepare(o, k, true, &f) & ADAM_AMSGRAD)
+        adam_loop(f, ADAM_DECOUPLED | ADAM_AMSGRAD, k);
     else
-        adam_loop(o, k, true, false);
+        adam_loop(f, ADAM_DECOUPLED, k);
 }
 
 static void adam_piece(const optim *o, const optim_piece *k)
 {
-    if (o->n_slots == 3)
-        adam_loop(o, k, false, true);
+    adam_factors f;
+
+    if (adam_prepare(o, k, false, &f) & ADAM_AMSGRAD)
+        adam_loop(f, ADAM_AMSGRAD, k);
     else
-        adam_loop(o, k, false, false);
+        adam_loop(f, 0, k);
 }
 
 const optimizer optim_adamw = {
@@ -83,6 +87,8 @@ const optimizer optim_adamw = {
     .slots = adam_slots,
     .setup = moment_setup,
     .piece = adamw_piece,
+    .factors = adamw_factors,
+    .kernel = "optim_adam_cuda",
 };
 
 const optimizer optim_adam = {
@@ -92,4 +98,6 @@ const optimizer optim_adam = {
     .slots = adam_slots,
     .setup = moment_setup,
     .piece = adam_piece,
+    .factors = l2_factors,
+    .kernel = "optim_adam_cuda",
 };

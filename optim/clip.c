@@ -3,12 +3,14 @@
 
 #include "core/compiler.h"
 #include "core/threads.h"
+#include "optim/flat_kernels.h"
+#include "optim/flat_rule.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
-enum { PIECE = 16384, LANES = 8 };
+enum { PIECE = FLAT_PIECE, LANES = SQUARE_LANES };
 
 static const key clip_rows[] = {
     {.name = "clip",
@@ -57,14 +59,10 @@ static void square_piece(void *context, int64_t piece)
 
     for (; i + LANES <= n; i += LANES)
 #pragma omp simd
-        for (int j = 0; j < LANES; j++) {
-            const double x = a->scale * (double)g[i + j];
-            lane[j] += x * x;
-        }
-    for (int j = 0; i < n; i++, j++) {
-        const double x = a->scale * (double)g[i];
-        lane[j] += x * x;
-    }
+        for (int j = 0; j < LANES; j++)
+            lane[j] += flat_square(a->scale, g[i + j]);
+    for (int j = 0; i < n; i++, j++)
+        lane[j] += flat_square(a->scale, g[i]);
     a->part[piece] =
         ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
@@ -76,12 +74,27 @@ static void max_piece(void *context, int64_t piece)
     const int64_t left = a->n - piece * PIECE, n = left < PIECE ? left : PIECE;
     double most = 0;
 
-    for (int64_t i = 0; i < n; i++) {
-        const double x = fabs(a->scale * (double)g[i]);
-        if (!(x <= most) && most == most)
-            most = x;
-    }
+    for (int64_t i = 0; i < n; i++)
+        most = flat_larger(most, fabs(a->scale * (double)g[i]));
     a->part[piece] = most;
+}
+
+typedef const double *device_sums(const float *g, int64_t n, double scale);
+
+/* A sum of every piece: by the device's function when the gradient lies there, else by `here`. */
+static void sum_pieces(sum_args *a, void (*here)(void *, int64_t), bool largest)
+{
+    const int64_t pieces = piece_count(a->n);
+    const float *there = flat_find(a->g);
+
+    a->part = threads_scratch(0, (size_t)pieces * sizeof *a->part);
+    if (!there) {
+        threads_run(pieces, here, a);
+        return;
+    }
+    device_sums *sums = largest ? flat_functions()->largest : flat_functions()->squares;
+    device_functions(device_current())
+        ->download(a->part, sums(there, a->n, a->scale), (size_t)pieces * sizeof *a->part);
 }
 
 double clip_norm2(const float *g, int64_t n, double scale)
@@ -91,8 +104,7 @@ double clip_norm2(const float *g, int64_t n, double scale)
 
     if (n == 0)
         return 0;
-    a.part = threads_scratch(0, (size_t)pieces * sizeof *a.part);
-    threads_run(pieces, square_piece, &a);
+    sum_pieces(&a, square_piece, false);
     for (int64_t step = 1; step < pieces; step *= 2)
         for (int64_t i = 0; i + step < pieces; i += 2 * step)
             a.part[i] += a.part[i + step];
@@ -105,11 +117,9 @@ double clip_norm_max(const float *g, int64_t n, double scale)
     sum_args a = {.g = g, .n = n, .scale = scale};
     double most = 0;
 
-    a.part = threads_scratch(0, (size_t)pieces * sizeof *a.part);
-    threads_run(pieces, max_piece, &a);
+    sum_pieces(&a, max_piece, true);
     for (int64_t i = 0; i < pieces; i++)
-        if (!(a.part[i] <= most) && most == most)
-            most = a.part[i];
+        most = flat_larger(most, a.part[i]);
     return most;
 }
 
@@ -128,17 +138,19 @@ static void value_piece(void *context, int64_t piece)
     const float scale = (float)a->scale, limit = (float)a->limit;
 
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const float x = scale * g[i];
-        g[i] = x > limit ? limit : x < -limit ? -limit : x;
-    }
+    for (int64_t i = 0; i < n; i++)
+        g[i] = flat_cut(scale * g[i], limit);
 }
 
 void clip_by_value(float *g, int64_t n, double scale, double limit)
 {
     sum_args a = {.out = g, .n = n, .scale = scale, .limit = limit};
+    float *there = flat_find(g);
 
-    threads_run(piece_count(n), value_piece, &a);
+    if (there)
+        flat_functions()->cut(there, n, (float)scale, (float)limit);
+    else
+        threads_run(piece_count(n), value_piece, &a);
 }
 
 double clip_gradient(const clip_options *options, float *g, int64_t n, double scale, double *norm)

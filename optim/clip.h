@@ -1,5 +1,8 @@
 /* clip: keeping a gradient from being too long, and measuring it. All sums are over the flat buffer
- * in fixed pieces, so they do not depend on the number of threads. */
+ * in fixed pieces, so they do not depend on the number of threads.
+ *
+ * A gradient that has a twin on the current device is clipped there, with the same bits; only the pieces'
+ * sums come to the host. After a failure of the device the norm means nothing: ask device_check first. */
 #ifndef OPTIM_CLIP_H
 #define OPTIM_CLIP_H
 

@@ -4,6 +4,7 @@
  *   u  = sign(b1 m + (1 - b1) g), sign(0) = 0
  *   p -= lr (u + wd p)
  *   m += (1 - b2) (g - m) */
+#include "optim/lion_rule.h"
 #include "optim/options.h"
 
 typedef struct lion_options {
@@ -33,20 +34,28 @@ static status lion_setup(optim *o)
     return optim_numbers(o->kind, "betas", &a->betas, 2, 0, 1, o->c);
 }
 
+static int lion_prepare(const optim *o, const optim_piece *k, void *out)
+{
+    lion_factors *f = out;
+
+    *f = (lion_factors){
+        .scale = k->scale,
+        .a1 = (float)(1 - o->c[0]),
+        .a2 = (float)(1 - o->c[1]),
+        .lr = (float)k->lr,
+        .decay = (float)k->weight_decay,
+    };
+    return 0;
+}
+
+OPTIM_LOOP(lion);
+
 static void lion_piece(const optim *o, const optim_piece *k)
 {
-    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]);
-    const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT p = k->p, *RESTRICT m = k->s[0];
-    const float *RESTRICT g = k->g;
+    lion_factors f;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i], mi = m[i], u = mi + a1 * (gi - mi);
-        const float sign = (u > 0 ? 1.0f : 0.0f) - (u < 0 ? 1.0f : 0.0f);
-        m[i] = mi + a2 * (gi - mi);
-        p[i] -= lr * (sign + decay * p[i]);
-    }
+    lion_prepare(o, k, &f);
+    lion_loop(f, 0, k);
 }
 
 const optimizer optim_lion = {
@@ -56,4 +65,6 @@ const optimizer optim_lion = {
     .slots = lion_slots,
     .setup = lion_setup,
     .piece = lion_piece,
+    .factors = lion_prepare,
+    .kernel = "optim_lion_cuda",
 };

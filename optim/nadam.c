@@ -5,6 +5,7 @@
  *   m, v as in adam
  *   p -= lr ((1 - mu_n) / (1 - M) g + mu_{n+1} / (1 - M mu_{n+1}) m)
  *        / (sqrt(v / (1 - b2^n)) + eps) */
+#include "optim/nadam_rule.h"
 #include "optim/options.h"
 
 #include <math.h>
@@ -36,8 +37,7 @@ static int64_t nadam_slot_count(const void *options, const optim_span *span, int
 
 static status nadam_setup(optim *o)
 {
-    for (int64_t i = 0; i < o->slot[2].count; i++)
-        o->slot[2].v[i] = 1;
+    optim_start_slot(o, 2, 1);
     return moment_setup(o);
 }
 
@@ -48,36 +48,49 @@ static double nadam_mu(const optim *o, int64_t step)
     return o->c[0] * (1 - 0.5 * pow(0.96, (double)step * a->momentum_decay));
 }
 
+/* mu_product is one number a span and stays here when the others are on a device. */
+static float *nadam_product(const optim *o, int span)
+{
+    return o->slot[2].v + o->slot[2].first[span];
+}
+
 static void nadam_begin(optim *o, int span, int64_t step)
 {
-    float *product = o->slot[2].v + o->slot[2].first[span];
+    float *product = nadam_product(o, span);
 
     *product = (float)(*product * nadam_mu(o, step));
 }
 
-static void nadam_piece(const optim *o, const optim_piece *k)
+static int nadam_prepare(const optim *o, const optim_piece *k, void *out)
 {
     const moment_options *a = o->options;
     const double n = (double)k->step, mu = nadam_mu(o, k->step), next = nadam_mu(o, k->step + 1);
-    const double product = k->s[2][0];
+    const double product = *nadam_product(o, k->span);
     const bool decoupled = a->decoupled_weight_decay;
-    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]), eps = (float)a->eps;
-    const float of_g = (float)(k->lr * (1 - mu) / (1 - product));
-    const float of_m = (float)(k->lr * next / (1 - product * next));
-    const float inverse = (float)(1 / sqrt(1 - pow(o->c[1], n))), scale = k->scale;
-    const float keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
-    const float decay = decoupled ? 0 : (float)k->weight_decay;
-    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
-    const float *RESTRICT g = k->g;
+    nadam_factors *f = out;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i];
-        const float mi = m[i] + a1 * (gi - m[i]), vi = v[i] + a2 * (gi * gi - v[i]);
-        m[i] = mi;
-        v[i] = vi;
-        p[i] = p[i] * keep - (of_g * gi + of_m * mi) / (sqrtf(vi) * inverse + eps);
-    }
+    *f = (nadam_factors){
+        .scale = k->scale,
+        .a1 = (float)(1 - o->c[0]),
+        .a2 = (float)(1 - o->c[1]),
+        .of_g = (float)(k->lr * (1 - mu) / (1 - product)),
+        .of_m = (float)(k->lr * next / (1 - product * next)),
+        .inverse = (float)(1 / sqrt(1 - pow(o->c[1], n))),
+        .keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1,
+        .decay = decoupled ? 0 : (float)k->weight_decay,
+        .eps = (float)a->eps,
+    };
+    return 0;
+}
+
+OPTIM_LOOP(nadam);
+
+static void nadam_piece(const optim *o, const optim_piece *k)
+{
+    nadam_factors f;
+
+    nadam_prepare(o, k, &f);
+    nadam_loop(f, 0, k);
 }
 
 const optimizer optim_nadam = {
@@ -89,4 +102,6 @@ const optimizer optim_nadam = {
     .setup = nadam_setup,
     .begin = nadam_begin,
     .piece = nadam_piece,
+    .factors = nadam_prepare,
+    .kernel = "optim_nadam_cuda",
 };

@@ -2,6 +2,8 @@
 #include "optim/optim.h"
 
 #include "core/threads.h"
+#include "optim/flat_kernels.h"
+#include "optim/hold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,12 +52,12 @@ status optim_numbers(const optimizer *kind, const char *what, const key_texts *l
     return STATUS_OK;
 }
 
-static int64_t slot_count(const optimizer *kind, const void *options, const optim_span *s, int slot)
+int64_t optim_slot_count(const optimizer *kind, const void *options, const optim_span *s, int slot)
 {
     return kind->slot_count ? kind->slot_count(options, s, slot) : s->count;
 }
 
-static int64_t span_pieces(const optimizer *kind, const optim_span *s)
+int64_t optim_span_pieces(const optimizer *kind, const optim_span *s)
 {
     return kind->whole ? s->count > 0 : (s->count + OPTIM_PIECE - 1) / OPTIM_PIECE;
 }
@@ -68,8 +70,22 @@ int64_t optim_state_bytes(const optimizer *kind, const void *options, const opti
 
     for (int i = 0; i < n_spans; i++)
         for (int slot = 0; slot < slots; slot++)
-            bytes += slot_count(kind, options, &spans[i], slot) * (int64_t)sizeof(float);
+            bytes += optim_slot_count(kind, options, &spans[i], slot) * (int64_t)sizeof(float);
     return bytes;
+}
+
+/* What was never taken before is zero already and stays untouched: with the state on a device, it is
+ * never written. */
+static status take_zeros(arena *tuned, int64_t n, float **out)
+{
+    const uint8_t *fresh = tuned->base + tuned->peak;
+
+    TRY_TAKE(*out, tuned, n);
+    const uint8_t *from = (const uint8_t *)*out;
+    const size_t bytes = (size_t)n * sizeof **out;
+    if (from < fresh)
+        memset(*out, 0, bytes < (size_t)(fresh - from) ? bytes : (size_t)(fresh - from));
+    return STATUS_OK;
 }
 
 static status take_slots(optim *o, arena *tuned)
@@ -83,15 +99,23 @@ static status take_slots(optim *o, arena *tuned)
         s->as_span = !o->kind->whole;
         TRY_TAKE(s->first, tuned, o->n_spans);
         for (int j = 0; j < o->n_spans; j++) {
-            const int64_t n = slot_count(o->kind, o->options, &o->spans[j], i);
+            const int64_t n = optim_slot_count(o->kind, o->options, &o->spans[j], i);
             s->first[j] = s->count;
             s->count += n;
             s->as_span = s->as_span && n == o->spans[j].count;
         }
-        TRY_TAKE(s->v, tuned, s->count);
-        memset(s->v, 0, (size_t)s->count * sizeof *s->v);
+        TRY(take_zeros(tuned, s->count, &s->v));
     }
     return STATUS_OK;
+}
+
+void optim_start_slot(optim *o, int slot, float value)
+{
+    optim_slot *s = &o->slot[slot];
+
+    s->start = value;
+    for (int64_t i = 0; value != 0 && i < s->count; i++)
+        s->v[i] = value;
 }
 
 status optim_open(optim *o, arena *tuned, const optimizer *kind, const void *options,
@@ -106,14 +130,14 @@ status optim_open(optim *o, arena *tuned, const optimizer *kind, const void *opt
     for (int i = 0; i < n_spans; i++) {
         CHECK(spans[i].count >= 0 && spans[i].group >= 0);
         CHECK(spans[i].rows == 0 || spans[i].count % (spans[i].rows * spans[i].columns) == 0);
-        o->n_pieces += span_pieces(kind, &spans[i]);
+        o->n_pieces += optim_span_pieces(kind, &spans[i]);
     }
     TRY_TAKE(o->steps, tuned, n_spans);
     memset(o->steps, 0, (size_t)n_spans * sizeof *o->steps);
     TRY_TAKE(o->pieces, tuned, o->n_pieces);
     int64_t k = 0;
     for (int i = 0; i < n_spans; i++) {
-        const int64_t n = span_pieces(kind, &spans[i]),
+        const int64_t n = optim_span_pieces(kind, &spans[i]),
                       size = kind->whole ? spans[i].count : OPTIM_PIECE;
         for (int64_t j = 0; j < n; j++) {
             const int64_t begin = j * size, left = spans[i].count - begin;
@@ -133,6 +157,19 @@ typedef struct step_args {
     const uint8_t *skip;
 } step_args;
 
+optim_piece optim_rates(const optim *o, int span, const optim_group *groups, float scale)
+{
+    const optim_group *group = &groups[o->spans[span].group];
+
+    return (optim_piece){
+        .lr = group->lr,
+        .weight_decay = group->weight_decay,
+        .scale = scale,
+        .step = o->steps[span],
+        .span = span,
+    };
+}
+
 static void run_piece(void *context, int64_t piece)
 {
     const step_args *a = context;
@@ -142,16 +179,10 @@ static void run_piece(void *context, int64_t piece)
 
     if (a->skip && a->skip[b->span])
         return;
-    optim_piece k = {
-        .n = b->count,
-        .p = a->parameters + s->first + b->begin,
-        .g = a->gradient + s->first + b->begin,
-        .lr = a->groups[s->group].lr,
-        .weight_decay = a->groups[s->group].weight_decay,
-        .scale = a->scale,
-        .step = o->steps[b->span],
-        .span = b->span,
-    };
+    optim_piece k = optim_rates(o, b->span, a->groups, a->scale);
+    k.n = b->count;
+    k.p = a->parameters + s->first + b->begin;
+    k.g = a->gradient + s->first + b->begin;
     for (int i = 0; i < o->n_slots; i++)
         k.s[i] = o->slot[i].v + o->slot[i].first[b->span] + (o->slot[i].as_span ? b->begin : 0);
     o->kind->piece(o, &k);
@@ -168,5 +199,13 @@ void optim_step(optim *o, float *parameters, const float *gradient, double scale
             if (o->kind->begin)
                 o->kind->begin(o, i, o->steps[i]);
         }
-    threads_run(o->n_pieces, run_piece, &a);
+    if (!flat_find(gradient))
+        threads_run(o->n_pieces, run_piece, &a);
+    else if (o->kind->kernel)
+        optim_step_there(o, parameters, gradient, a.scale, groups, skip);
+    else {
+        optim_pull_spans(o, parameters, gradient, skip);
+        threads_run(o->n_pieces, run_piece, &a);
+        optim_push_spans(o, parameters, skip);
+    }
 }

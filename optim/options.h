@@ -1,8 +1,9 @@
-/* options: rows of the optimizers' option tables, one line each, and the options that adam and its
- * relatives share. For the files of optimizers only. */
+/* options: rows of the optimizers' option tables, one line each, the options that adam and its
+ * relatives share, and the loop over a piece. For the files of optimizers only. */
 #ifndef OPTIM_OPTIONS_H
 #define OPTIM_OPTIONS_H
 
+#include "core/compiler.h"
 #include "optim/optim.h"
 
 /* clang-format off */
@@ -53,5 +54,19 @@ static inline status moment_setup(optim *o)
 
     return optim_numbers(o->kind, "betas", &a->betas, 2, 0, 1, o->c);
 }
+
+/* Makes name_loop(factors, mode, piece): name_value of optim/<name>_rule.h for every value of a piece.
+ * Called with a constant mode, so that each mode gets a loop of its own. */
+#define OPTIM_LOOP(name)                                                                           \
+    static ALWAYS_INLINE void name##_loop(const name##_factors f, int mode, const optim_piece *k)  \
+    {                                                                                              \
+        float *const       s[] = {k->s[0], k->s[1], k->s[2], k->s[3]};                             \
+        float *const       p = k->p;                                                               \
+        const float *const g = k->g;                                                               \
+        const int64_t      n = k->n;                                                               \
+                                                                                                   \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) name##_value(f, mode, i, p, g, s);     \
+    }                                                                                              \
+    _Static_assert(sizeof(name##_factors) <= OPTIM_FACTORS * sizeof(float), "too many factors")
 
 #endif

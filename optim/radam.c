@@ -7,6 +7,7 @@
  *   r > 5: p -= lr m^ sqrt((r-4)(r-2)R / ((R-4)(R-2)r)) sqrt(1 - b2^n) / (sqrt(v) + eps)
  *   else:  p -= lr m^ */
 #include "optim/options.h"
+#include "optim/radam_rule.h"
 
 #include <math.h>
 
@@ -21,7 +22,7 @@ static const key_table radam_keys = KEY_TABLE("radam", radam_rows, moment_option
 
 static const char *const radam_slot_names[] = {"m", "v"};
 
-static void radam_piece(const optim *o, const optim_piece *k)
+static int radam_prepare(const optim *o, const optim_piece *k, void *out)
 {
     const moment_options *a = o->options;
     const double n = (double)k->step, power2 = pow(o->c[1], n), most = 2 / (1 - o->c[1]) - 1;
@@ -30,21 +31,30 @@ static void radam_piece(const optim *o, const optim_piece *k)
     const double rectified =
         adaptive ? sqrt((r - 4) * (r - 2) * most / ((most - 4) * (most - 2) * r) * (1 - power2))
                  : 1;
-    const float a1 = (float)(1 - o->c[0]), a2 = (float)(1 - o->c[1]), eps = (float)a->eps;
-    const float factor = (float)(rate * rectified), scale = k->scale;
-    const float keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1;
-    const float decay = decoupled ? 0 : (float)k->weight_decay;
-    float *RESTRICT p = k->p, *RESTRICT m = k->s[0], *RESTRICT v = k->s[1];
-    const float *RESTRICT g = k->g;
+    radam_factors *f = out;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i];
-        const float mi = m[i] + a1 * (gi - m[i]), vi = v[i] + a2 * (gi * gi - v[i]);
-        m[i] = mi;
-        v[i] = vi;
-        p[i] = p[i] * keep - factor * mi / (adaptive ? sqrtf(vi) + eps : 1);
-    }
+    *f = (radam_factors){
+        .scale = k->scale,
+        .a1 = (float)(1 - o->c[0]),
+        .a2 = (float)(1 - o->c[1]),
+        .rate = (float)(rate * rectified),
+        .keep = decoupled ? (float)(1 - k->lr * k->weight_decay) : 1,
+        .decay = decoupled ? 0 : (float)k->weight_decay,
+        .eps = (float)a->eps,
+    };
+    return adaptive ? RADAM_ADAPTIVE : 0;
+}
+
+OPTIM_LOOP(radam);
+
+static void radam_piece(const optim *o, const optim_piece *k)
+{
+    radam_factors f;
+
+    if (radam_prepare(o, k, &f) == RADAM_ADAPTIVE)
+        radam_loop(f, RADAM_ADAPTIVE, k);
+    else
+        radam_loop(f, 0, k);
 }
 
 const optimizer optim_radam = {
@@ -54,4 +64,6 @@ const optimizer optim_radam = {
     .slots = moment_slots,
     .setup = moment_setup,
     .piece = radam_piece,
+    .factors = radam_prepare,
+    .kernel = "optim_radam_cuda",
 };

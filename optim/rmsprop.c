@@ -7,8 +7,7 @@
  *   u  = g / (sqrt(v) + eps);  momentum: b = momentum b + u, and b in the place of u
  *   p -= lr u */
 #include "optim/options.h"
-
-#include <math.h>
+#include "optim/rmsprop_rule.h"
 
 typedef struct rmsprop_options {
     optim_common common;
@@ -41,47 +40,41 @@ static int64_t rmsprop_slot_count(const void *options, const optim_span *span, i
     return slot == 1 && !((const rmsprop_options *)options)->centered ? 0 : span->count;
 }
 
-static ALWAYS_INLINE void rmsprop_loop(const optim *o, const optim_piece *k, bool centered,
-                                       bool momentum)
+static int rmsprop_prepare(const optim *o, const optim_piece *k, void *out)
 {
     const rmsprop_options *a = o->options;
-    const float fresh = (float)(1 - a->alpha), eps = (float)a->eps, old = (float)a->momentum;
-    const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT p = k->p, *RESTRICT v = k->s[0], *RESTRICT mean = k->s[1];
-    float *RESTRICT b = k->s[2];
-    const float *RESTRICT g = k->g;
+    rmsprop_factors       *f = out;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i], vi = v[i] + fresh * (gi * gi - v[i]);
-        float square = vi;
-        v[i] = vi;
-        if (centered) {
-            const float ai = mean[i] + fresh * (gi - mean[i]);
-            mean[i] = ai;
-            square = vi > ai * ai ? vi - ai * ai : 0;
-        }
-        float u = gi / (sqrtf(square) + eps);
-        if (momentum) {
-            u = old * b[i] + u;
-            b[i] = u;
-        }
-        p[i] -= lr * u;
-    }
+    *f = (rmsprop_factors){
+        .scale = k->scale,
+        .fresh = (float)(1 - a->alpha),
+        .old = (float)a->momentum,
+        .lr = (float)k->lr,
+        .decay = (float)k->weight_decay,
+        .eps = (float)a->eps,
+    };
+    return (a->centered ? RMSPROP_CENTERED : 0) | (a->momentum > 0 ? RMSPROP_MOMENTUM : 0);
 }
+
+OPTIM_LOOP(rmsprop);
 
 static void rmsprop_piece(const optim *o, const optim_piece *k)
 {
-    const rmsprop_options *a = o->options;
+    rmsprop_factors f;
 
-    if (a->centered && a->momentum > 0)
-        rmsprop_loop(o, k, true, true);
-    else if (a->centered)
-        rmsprop_loop(o, k, true, false);
-    else if (a->momentum > 0)
-        rmsprop_loop(o, k, false, true);
-    else
-        rmsprop_loop(o, k, false, false);
+    switch (rmsprop_prepare(o, k, &f)) {
+    case RMSPROP_CENTERED | RMSPROP_MOMENTUM:
+        rmsprop_loop(f, RMSPROP_CENTERED | RMSPROP_MOMENTUM, k);
+        break;
+    case RMSPROP_CENTERED:
+        rmsprop_loop(f, RMSPROP_CENTERED, k);
+        break;
+    case RMSPROP_MOMENTUM:
+        rmsprop_loop(f, RMSPROP_MOMENTUM, k);
+        break;
+    default:
+        rmsprop_loop(f, 0, k);
+    }
 }
 
 const optimizer optim_rmsprop = {
@@ -91,4 +84,6 @@ const optimizer optim_rmsprop = {
     .slots = rmsprop_slots,
     .slot_count = rmsprop_slot_count,
     .piece = rmsprop_piece,
+    .factors = rmsprop_prepare,
+    .kernel = "optim_rmsprop_cuda",
 };

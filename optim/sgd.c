@@ -5,6 +5,7 @@
  *   p -= lr b            nesterov: p -= lr (g + momentum b)
  * Without momentum there is no state and p -= lr g. */
 #include "optim/options.h"
+#include "optim/sgd_rule.h"
 
 typedef struct sgd_options {
     optim_common common;
@@ -39,38 +40,39 @@ static status sgd_setup(optim *o)
     return STATUS_OK;
 }
 
-static ALWAYS_INLINE void momentum_loop(const optim *o, const optim_piece *k, bool nesterov)
+static int sgd_prepare(const optim *o, const optim_piece *k, void *out)
 {
     const sgd_options *a = o->options;
     const bool first = k->step == 1;
-    const float old = first ? 0 : (float)a->momentum, ahead = (float)a->momentum;
-    const float fresh = first ? 1 : (float)(1 - a->dampening);
-    const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-    float *RESTRICT p = k->p, *RESTRICT b = k->s[0];
-    const float *RESTRICT g = k->g;
+    sgd_factors *f = out;
 
-#pragma omp simd
-    for (int64_t i = 0; i < k->n; i++) {
-        const float gi = scale * g[i] + decay * p[i], bi = old * b[i] + fresh * gi;
-        b[i] = bi;
-        p[i] -= lr * (nesterov ? gi + ahead * bi : bi);
-    }
+    *f = (sgd_factors){
+        .scale = k->scale,
+        .old = first ? 0 : (float)a->momentum,
+        .fresh = first ? 1 : (float)(1 - a->dampening),
+        .ahead = (float)a->momentum,
+        .lr = (float)k->lr,
+        .decay = (float)k->weight_decay,
+    };
+    return o->n_slots == 0 ? SGD_PLAIN : a->nesterov ? SGD_NESTEROV : SGD_MOMENTUM;
 }
+
+OPTIM_LOOP(sgd);
 
 static void sgd_piece(const optim *o, const optim_piece *k)
 {
-    if (o->n_slots == 0) {
-        const float lr = (float)k->lr, decay = (float)k->weight_decay, scale = k->scale;
-        float *RESTRICT p = k->p;
-        const float *RESTRICT g = k->g;
+    sgd_factors f;
 
-#pragma omp simd
-        for (int64_t i = 0; i < k->n; i++)
-            p[i] -= lr * (scale * g[i] + decay * p[i]);
-    } else if (((const sgd_options *)o->options)->nesterov)
-        momentum_loop(o, k, true);
-    else
-        momentum_loop(o, k, false);
+    switch (sgd_prepare(o, k, &f)) {
+    case SGD_PLAIN:
+        sgd_loop(f, SGD_PLAIN, k);
+        break;
+    case SGD_NESTEROV:
+        sgd_loop(f, SGD_NESTEROV, k);
+        break;
+    default:
+        sgd_loop(f, SGD_MOMENTUM, k);
+    }
 }
 
 const optimizer optim_sgd = {
@@ -80,4 +82,6 @@ const optimizer optim_sgd = {
     .slots = sgd_slots,
     .setup = sgd_setup,
     .piece = sgd_piece,
+    .factors = sgd_prepare,
+    .kernel = "optim_sgd_cuda",
 };

@@ -35,6 +35,7 @@ status optim_state_put(const optim *o, h5_file *f)
 {
     char name[64];
 
+    TRY(optim_pull(o));
     for (int i = 0; i < o->n_slots; i++)
         TRY(check_finite(o, &o->slot[i]));
     TRY(h5_put_text(f, "optim.name", o->kind->name));
@@ -69,7 +70,7 @@ status optim_state_get(optim *o, h5_file *f)
         if (s->count)
             TRY(h5_get(f, name, TYPE_F32, shape_1(s->count), s->v));
     }
-    return STATUS_OK;
+    return optim_push(o);
 }
 
 status average_state_put(const average *a, h5_file *f)

@@ -1,7 +1,7 @@
 /* state: an optimizer and an average to and from a checkpoint's state.h5.
  *
  * Arrays `optim.<slot>` f32 [values] and `optim.steps` i64 [tensors], in the order of the spans;
- * attribute `optim.name`. The average: `average` f32 [values], attribute `average.updates`. */
+ * attribute `optim.name`; state that lies on a device is copied from there or to there. The average: `average` f32 [values], attribute `average.updates`. */
 #ifndef OPTIM_STATE_H
 #define OPTIM_STATE_H
 

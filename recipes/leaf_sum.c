@@ -2,6 +2,7 @@
 #include "recipes/leaf_sum.h"
 
 #include "core/threads.h"
+#include "optim/flat_kernels.h"
 
 #include <string.h>
 
@@ -64,6 +65,16 @@ static void run(leaf_sum *s, void (*body)(void *, int64_t), pass p)
     threads_run((s->size + PIECE - 1) / PIECE, body, &p);
 }
 
+static void zero(leaf_sum *s, float *buffer)
+{
+    float *there = flat_find(buffer);
+
+    if (there)
+        device_functions(device_current())->zero(there, (size_t)s->size * sizeof *there);
+    else
+        run(s, zero_piece, (pass){.to = buffer});
+}
+
 float *leaf_sum_begin(leaf_sum *s)
 {
     CHECK(s->current < 0);
@@ -72,16 +83,20 @@ float *leaf_sum_begin(leaf_sum *s)
             s->current = i;
     CHECK(s->current >= 0);
     s->used[s->current] = true;
-    run(s, zero_piece, (pass){.to = s->buffer[s->current]});
+    zero(s, s->buffer[s->current]);
     return s->buffer[s->current];
 }
 
 /* older + newer, into newer's buffer */
 static void join(leaf_sum *s, int older, int newer)
 {
-    float *to = s->buffer[newer];
+    float *to = s->buffer[newer], *to_there = flat_find(to), *older_there = flat_find(s->buffer[older]);
 
-    run(s, add_piece, (pass){.to = to, .a = s->buffer[older], .b = to});
+    CHECK(!to_there == !older_there);
+    if (to_there)
+        flat_functions()->add(to_there, older_there, to_there, s->size);
+    else
+        run(s, add_piece, (pass){.to = to, .a = s->buffer[older], .b = to});
     s->used[older] = false;
 }
 

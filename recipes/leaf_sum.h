@@ -2,7 +2,9 @@
  *
  * Leaf i is one micro-batch. Like a binary counter: two sums of equal height are joined as soon as
  * both are there, older + newer. Whoever computes an aligned subtree gets the same bytes, however
- * many leaves others compute. */
+ * many leaves others compute.
+ *
+ * Buffers that have twins on the current device are zeroed and added there; the host's are not touched. */
 #ifndef RECIPES_LEAF_SUM_H
 #define RECIPES_LEAF_SUM_H
 

@@ -8,7 +8,7 @@ file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/cuda/*.cu ${CM
 file(GLOB CUDA_HOST CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/cuda/*.c)
 list(APPEND CUDA_HOST ${CMAKE_SOURCE_DIR}/core/rng.c)
 # where a * b + c must be two roundings, as on the CPU
-set(CUDA_EXACT ${CMAKE_SOURCE_DIR}/core/cuda/weight.cu)
+file(GLOB CUDA_EXACT CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/cuda/weight.cu ${CMAKE_SOURCE_DIR}/optim/*.cu)
 
 include(CheckLanguage)
 if(CAMBIUM_EMU)
