@@ -74,6 +74,32 @@ static status record_loss(trainer *x)
     return tape_plan(x->t, x->loss, x->o.how);
 }
 
+/* Bytes on the device of the gradients' buffers, and of the optimizer's state. */
+static trainer_bill bytes_there(const trainer *x)
+{
+    const size_t one = device_arena_room((size_t)x->p->size * sizeof(float));
+
+    return (trainer_bill){.gradients = one * (size_t)leaf_sum_buffers(x->o.leaves),
+                          .optimizer = optim_device_bytes(x->o.optimizer, x->o.optimizer_options, x->spans, x->n_spans)};
+}
+
+/* Gradients and optimizer state live on the device, if there is one: of what was taken for them here only the
+ * addresses are used. */
+static status hold(trainer *x)
+{
+    const trainer_bill t = bytes_there(x);
+    device            *d = device_current();
+
+    if (!d)
+        return STATUS_OK;
+    TRY(device_arena_open(d, &x->there, "gradients and optimizer state", t.gradients + t.optimizer));
+    for (int i = 0; i < x->sum.n_buffers; i++) {
+        const tensor buffer = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->sum.buffer[i]};
+        TRY(device_hold(&x->there, &buffer, TYPE_F32));
+    }
+    return optim_hold(&x->opt, &x->there);
+}
+
 status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p,
                     const trainer_options *o, bool only_plan)
 {
@@ -86,6 +112,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
         return STATUS_OK;
     TRY(leaf_sum_open(&x->sum, tuned_memory, p->size, o->leaves));
     TRY(optim_open(&x->opt, tuned_memory, o->optimizer, o->optimizer_options, x->spans, x->n_spans));
+    TRY(hold(x));
     TRY(arena_open(&x->memory, "step", tape_step_bytes(x->t) + 4096));
     return tape_bind(x->t, &x->memory);
 }
@@ -111,11 +138,13 @@ trainer_bill trainer_memory(const trainer *x)
 
 trainer_bill trainer_device_memory(const trainer *x)
 {
-    const size_t flat = (size_t)x->p->size * sizeof(float);
-
     if (!device_current())
         return (trainer_bill){0};
-    return (trainer_bill){.step = tape_device_bytes(x->t), .values = flat, .scratch = tape_device_scratch(x->t)};
+    trainer_bill t = bytes_there(x);
+    t.values = (size_t)x->p->size * sizeof(float);
+    t.step = tape_device_bytes(x->t);
+    t.scratch = tape_device_scratch(x->t);
+    return t;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------ */
@@ -177,7 +206,6 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
     optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
-    TRY(peft_push(x->p));
     threads_scratch_level();
 
     r->loss = loss / (double)plan.n_targets;
