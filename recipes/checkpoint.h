@@ -25,6 +25,7 @@ extern "C" {
 /* What else the manifest says. Texts may be NULL (not known); they may hold 255 bytes. */
 typedef struct checkpoint_facts {
     const char *base, *tokenizer, *data, *recipe; /* fingerprints */
+    const char *device; /* that it was computed on: "cpu avx2" */
     int64_t metrics_bytes, timing_bytes;          /* lengths of the logs at this step */
 } checkpoint_facts;
 

@@ -118,6 +118,7 @@ static status print_manifest(arena *a, FILE *f, const char *folder, int64_t step
     print_text(a, f, "tokenizer", facts->tokenizer);
     print_text(a, f, "data", facts->data);
     print_text(a, f, "recipe", facts->recipe);
+    print_text(a, f, "device", facts->device);
     fprintf(f, "\"metrics_bytes\": %lld,\n\"timing_bytes\": %lld,\n",
             (long long)facts->metrics_bytes, (long long)facts->timing_bytes);
     return print_files(a, f, folder);
@@ -223,6 +224,7 @@ static status check_manifest(arena *a, const char *folder, const cJSON *o, const
     TRY(copy_text(a, o, "tokenizer", &facts->tokenizer, what));
     TRY(copy_text(a, o, "data", &facts->data, what));
     TRY(copy_text(a, o, "recipe", &facts->recipe, what));
+    TRY(copy_text(a, o, "device", &facts->device, what));
     if (!cJSON_IsArray(files))
         return fail(STATUS_FORMAT, "%s: files must be a list", what);
     cJSON_ArrayForEach(item, files) TRY(check_file(folder, item, what));

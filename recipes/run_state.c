@@ -1,6 +1,8 @@
 /* run_state: saving and going on */
 #include "recipes/run_state.h"
 
+#include "core/cpu/matmul.h"
+#include "core/device.h"
 #include "core/file.h"
 #include "core/hdf5_file.h"
 #include "core/log.h"
@@ -29,12 +31,23 @@ static status data_fingerprint(const examples *x, char hex[65])
     return STATUS_OK;
 }
 
+/* What computes: a GPU's name, or the CPU's instruction set. */
+static const char *device_text(void)
+{
+    static char text[160];
+    const device *d = device_current();
+
+    snprintf(text, sizeof text, "%s %s", d ? "cuda" : "cpu", d ? device_about(d)->name : matmul_path());
+    return text;
+}
+
 static status fill_facts(run_state *st, checkpoint_facts *f, char data[65], char recipe_text_[17])
 {
     TRY(session_fingerprint(st->s));
     TRY(data_fingerprint(st->data->x, data));
     snprintf(recipe_text_, 17, "%016llx", (unsigned long long)st->r->fingerprint);
-    *f = (checkpoint_facts){.base = st->s->fingerprint, .data = data, .recipe = recipe_text_};
+    *f = (checkpoint_facts){.base = st->s->fingerprint, .data = data, .recipe = recipe_text_,
+                            .device = device_text()};
     return STATUS_OK;
 }
 
@@ -220,7 +233,11 @@ static status check_facts(run_state *st, const checkpoint_facts *then)
     TRY(same("base", then->base, now.base, "choose another folder with out="));
     TRY(same("recipe", then->recipe, now.recipe,
              "use the recipe.yaml of the run folder, or choose another folder with out="));
-    return same("data", then->data, now.data, "choose another folder with out=");
+    TRY(same("data", then->data, now.data, "choose another folder with out="));
+    if (then->device && strcmp(then->device, now.device) != 0)
+        log_warn("this run was computed on %s and goes on on %s: its bits may differ from those of a run that stays",
+                 then->device, now.device);
+    return STATUS_OK;
 }
 
 /* The checkpoint to go on from, loaded; one without its best step is passed over. */

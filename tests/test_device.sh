@@ -122,6 +122,12 @@ for fault in launch:150 copy:30 wait:4; do
     same_adapter "$fault: resumed" cuda broken
 done
 
+# a run that goes on elsewhere says so
+rm -rf -- "$work/moved"
+train moved device=auto train.steps=4
+CAMBIUM_EMU_FAULT=device:0 train moved device=auto train.steps=4 --resume
+contains 'going on elsewhere' "$err" 'its bits may differ'
+
 # --- doctor ----------------------------------------------------------------------------------------------------
 call doctor
 equal 'doctor: exit' "$code" 0
