@@ -15,13 +15,23 @@ foreach(kind RELEASE DEBUG ASAN TSAN)
 endforeach()
 
 # ---- nvcc: not under the sanitizers, which do not go together with a GPU's driver -------------------------
-find_program(CAMBIUM_NVCC nvcc HINTS ENV CUDACXX PATHS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda
-  PATH_SUFFIXES bin DOC "nvcc, for the CUDA plug-in")
+include(CheckLanguage)
+find_program(CAMBIUM_NVCC nvcc HINTS ENV CUDACXX PATHS ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin
+  DOC "nvcc, for the CUDA plug-in")
 if(CAMBIUM_CUDA AND CAMBIUM_NVCC AND CMAKE_BUILD_TYPE MATCHES "^(Release|Debug)$")
   if(NOT CMAKE_CUDA_COMPILER)
-    set(CMAKE_CUDA_COMPILER ${CAMBIUM_NVCC})
+    unset(CMAKE_CUDA_COMPILER CACHE)
+    set(ENV{CUDACXX} ${CAMBIUM_NVCC})
   endif()
   set(CMAKE_CUDA_ARCHITECTURES 80-real 90)   # 90: also PTX, for GPUs to come
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(STATUS "${CAMBIUM_NVCC} does not work (no g++ that it takes?): no libcambium_cuda.so is built")
+  endif()
+elseif(CAMBIUM_CUDA AND NOT CAMBIUM_NVCC)
+  message(STATUS "nvcc is not there: the CPU part is built, without libcambium_cuda.so")
+endif()
+if(CAMBIUM_CUDA AND CMAKE_CUDA_COMPILER)
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
   set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -lineinfo")
@@ -40,19 +50,16 @@ if(CAMBIUM_CUDA AND CAMBIUM_NVCC AND CMAKE_BUILD_TYPE MATCHES "^(Release|Debug)$
   target_link_libraries(cambium_cuda PRIVATE CUDA::cublasLt m)
   target_link_options(cambium_cuda PRIVATE LINKER:--no-undefined LINKER:--exclude-libs,ALL)
   install(TARGETS cambium_cuda LIBRARY DESTINATION lib/cambium)   # where core/device.c looks
-elseif(CAMBIUM_CUDA AND NOT CAMBIUM_NVCC)
-  message(STATUS "nvcc is not there: the CPU part is built, without libcambium_cuda.so")
 endif()
 
-# ---- g++ against the emulator ------------------------------------------------------------------------------
-if(CAMBIUM_EMU)
+# ---- g++ against the emulator: where there are tests --------------------------------------------------------
+if(CAMBIUM_EMU AND CHECK_LIBRARY)
   if(NOT CMAKE_CXX_COMPILER)
     unset(CMAKE_CXX_COMPILER CACHE)           # it may have been installed since
   endif()
-  include(CheckLanguage)
   check_language(CXX)
 endif()
-if(CAMBIUM_EMU AND CMAKE_CXX_COMPILER)
+if(CAMBIUM_EMU AND CHECK_LIBRARY AND CMAKE_CXX_COMPILER)
   enable_language(CXX)
   add_library(emu_options INTERFACE)
   target_include_directories(emu_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/core/cuda/emu/include)
