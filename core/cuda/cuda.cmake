@@ -39,14 +39,16 @@ if(CAMBIUM_CUDA AND CMAKE_CUDA_COMPILER)
   add_library(cambium_cuda MODULE ${CUDA_HOST} ${CUDA_SHARED_WITH_CPU} ${CUDA_KERNELS})
   set_target_properties(cambium_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
     C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
-    INSTALL_RPATH_USE_LINK_PATH ON)
+    BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}" INSTALL_RPATH "${CUDAToolkit_LIBRARY_DIR}")
   target_include_directories(cambium_cuda PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(cambium_cuda PRIVATE _GNU_SOURCE)
   target_compile_options(cambium_cuda PRIVATE
     $<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda $<$<BOOL:${CAMBIUM_WERROR}>:-Werror=all-warnings>>
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off
       $<$<BOOL:${CAMBIUM_WERROR}>:-Werror>>)
-  set_source_files_properties(${CUDA_EXACT} PROPERTIES COMPILE_OPTIONS "-fmad=false")
+  set_property(SOURCE ${CUDA_EXACT} APPEND PROPERTY COMPILE_OPTIONS -fmad=false)
+  # every quantised type times every type of values: minutes, so that each GPU's code has a thread
+  set_property(SOURCE ${CMAKE_SOURCE_DIR}/core/cuda/weight.cu APPEND PROPERTY COMPILE_OPTIONS --threads=3)
   target_link_libraries(cambium_cuda PRIVATE CUDA::cublasLt m)
   target_link_options(cambium_cuda PRIVATE LINKER:--no-undefined LINKER:--exclude-libs,ALL)
   install(TARGETS cambium_cuda LIBRARY DESTINATION lib/cambium)   # where core/device.c looks
