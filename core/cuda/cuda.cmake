@@ -70,21 +70,23 @@ if(CAMBIUM_EMU AND CHECK_LIBRARY AND CMAKE_CXX_COMPILER)
     $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing> $<$<BOOL:${CAMBIUM_WERROR}>:-Werror>
     $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Asan>>:-fsanitize-sections=emu_shared>)
 
-  # the emulator and the plug-in's host code; tests of the emulator itself take it without the kernels
-  file(GLOB EMU_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/cuda/emu/*.cc)
-  add_library(emu_device OBJECT ${CUDA_HOST} ${EMU_SOURCES})
-  target_link_libraries(emu_device PUBLIC emu_options)
-
   # a .cu file is C++ for g++: it is included by a .cc file, which CMake knows how to compile
-  set(emu_kernels "")
   foreach(file ${CUDA_KERNELS})
     file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${file})
     string(REPLACE "/" "_" name ${name})
     set(wrapper ${CMAKE_BINARY_DIR}/gen/emu/${name}.cc)
     file(GENERATE OUTPUT ${wrapper} CONTENT "#include \"${file}\"\n")
-    list(APPEND emu_kernels ${wrapper})
+    if(name MATCHES "^core_cuda_")
+      list(APPEND emu_device ${wrapper})
+    else()
+      list(APPEND emu_operations ${wrapper})
+    endif()
   endforeach()
-  add_library(cambium_emu MODULE ${CUDA_SHARED_WITH_CPU} ${emu_kernels} $<TARGET_OBJECTS:emu_device>)
+  # the emulator and all of core/cuda: tests of the emulator take it without the operations
+  file(GLOB EMU_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/cuda/emu/*.cc)
+  add_library(emu_device OBJECT ${CUDA_HOST} ${EMU_SOURCES} ${emu_device})
+  target_link_libraries(emu_device PUBLIC emu_options)
+  add_library(cambium_emu MODULE ${CUDA_SHARED_WITH_CPU} ${emu_operations} $<TARGET_OBJECTS:emu_device>)
   target_link_libraries(cambium_emu PRIVATE emu_options m)
   target_link_options(cambium_emu PRIVATE $<$<NOT:$<OR:$<CONFIG:Asan>,$<CONFIG:Tsan>>>:-Wl,--no-undefined>)
   set_target_properties(emu_device cambium_emu PROPERTIES POSITION_INDEPENDENT_CODE ON
