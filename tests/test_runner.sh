@@ -106,6 +106,37 @@ equal 'a build that fails: counts' "${text##*$'\n'}" '0 passed, 1 failed, 0 skip
 BUILD_CODE=2 run
 equal 'packages are missing: exit' "$code" 2
 
+# C++ programs: the emulator's own, under the sanitizers too, never with --device
+rm "$tree/tests/test_heavy.c"
+printf '/* a\n * tests/run: no device */\n' >"$tree/tests/test_cpu.c"
+touch "$tree/tests/test_emu.cc"
+for kind in build build-asan build-tsan; do
+    mkdir -p "$tree/$kind/tests"
+    printf '#!/bin/sh\necho "$CAMBIUM_DEVICE $CAMBIUM_CUDA_PLUGIN"; echo "SKIP ${CAMBIUM_CUDA_PLUGIN-none}"
+        echo "compiled: 2 passed, 0 failed"\n' >"$tree/$kind/tests/test_compiled"
+    printf '#!/bin/sh\necho "emu: 10 passed, 0 failed"\n' >"$tree/$kind/tests/test_emu"
+    printf '#!/bin/sh\necho "cpu: 100 passed, 0 failed"\n' >"$tree/$kind/tests/test_cpu"
+    chmod +x "$tree/$kind/tests/"*
+done
+run
+equal 'programs in C++ run in both builds' "${text##*$'\n'}" '222 passed, 0 failed, 2 skipped'
+contains 'no device without --device' "$text" 'SKIP none'
+run --tsan
+equal 'the emulator is tested under the thread sanitizer' "${text##*$'\n'}" '10 passed, 0 failed, 0 skipped'
+run --device emu
+equal 'a plug-in that was not built: exit' "$code" 2
+contains 'a plug-in that was not built: text' "$text" "$tree/build/libcambium_emu.so is not there"
+touch "$tree/build/libcambium_emu.so" "$tree/build-asan/libcambium_emu.so" "$tree/build/libcambium_cuda.so"
+run --device emu
+equal '--device: release only, C only, not what is for the CPU' "${text##*$'\n'}" '1 passed, 0 failed, 1 skipped'
+contains '--device emu: its plug-in' "$text" "SKIP build/libcambium_emu.so"
+run --device cuda
+contains '--device cuda: its plug-in' "$text" "SKIP build/libcambium_cuda.so"
+run --device emu --asan
+contains '--device under a sanitizer: the plug-in of that build' "$text" "SKIP build-asan/libcambium_emu.so"
+run --device gpu
+equal 'an unknown device: exit' "$code" 2
+
 run --golden "$tree/absent"
 equal 'a golden folder that is not there: exit' "$code" 2
 run --golden "$tree/tests"

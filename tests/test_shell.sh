@@ -9,7 +9,7 @@ if ! type -P shellcheck >/dev/null; then
     exit
 fi
 passed=0 failed=0
-for script in cambium .ci/run tests/run tests/*.sh bench/peers/*.sh; do
+for script in cambium .ci/run tests/run tests/*.sh bench/peers/*.sh bench/bare/*; do
     [[ -e $script ]] || continue
     if shellcheck -x "$script"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done

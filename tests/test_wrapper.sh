@@ -32,13 +32,14 @@ fresh_machine() { # UID
         case " $* " in *" install "*) ;; *) exit 0 ;; esac
         for word; do case $word in -*|install) ;; *) echo >"$PACKAGES/$word" ;; esac; done
         cd "$BIN"
-        for pair in gcc:cc cmake:cmake ninja-build:ninja pkg-config:pkg-config python3-pip:pip3; do
+        for pair in gcc:cc cmake:cmake ninja-build:ninja pkg-config:pkg-config python3-pip:pip3 g++:c++; do
             test -e "$PACKAGES/${pair%:*}" && cp ".${pair#*:}" "${pair#*:}"
         done
         exit "${APT_CODE-0}"'
     stand_in .cc 'exit 1'
     stand_in .ninja 'exit 1'
     stand_in .pip3 'exit 1'
+    stand_in .c++ 'exit 1'
     stand_in .pkg-config 'shift
         for module; do
             case $module in
@@ -62,7 +63,7 @@ from=/
 cambium() {
     code=0
     : >"$log"
-    out=$(cd "$from" && env -i HOME="$work/home" PATH="$bin" LOG="$log" PACKAGES="$work/packages" BIN="$bin" \
+    out=$(cd "$from" && env -i HOME="$work/home" PATH="$bin" CUDA_HOME="$work/cuda" LOG="$log" PACKAGES="$work/packages" BIN="$bin" \
         "${settings[@]}" "${program:-$tree/cambium}" "$@" 2>"$work/err") || code=$?
     err=$(<"$work/err") calls=$(<"$log")
 }
@@ -89,7 +90,7 @@ equal 'sudo is not called' "$calls" ''
 cambium test
 equal 'test without root: exit' "$code" 2
 contains 'test needs Check' "$err" ' check'
-contains 'test uses a C++ compiler' "$err" ' g++'
+contains 'test needs a C++ compiler' "$err" ' g++'
 
 printf 'name: a\nbase: pypi:some-model\n' >"$work/r.yaml"
 printf 'from: r.yaml\n' >"$work/s.yaml"
@@ -191,6 +192,18 @@ unchanged bench
 rm "$tree/build/cambium-bench"
 rebuilt bench
 
+cambium test --build-only
+contains 'test: installs what only it needs' "$calls" ' g++ check'
+contains 'test: configures again, now that it is there' "$calls" ' -S '
+contains 'test: builds all' "$calls" '--target all'
+cambium test --build-only
+equal 'test, then nothing' "$calls" ''
+unchanged 'the program, after test'
+mkdir -p "$work/cuda/bin" && printf '#!/bin/sh\n' >"$work/cuda/bin/nvcc" && chmod +x "$work/cuda/bin/nvcc"
+rebuilt 'the CUDA toolkit was installed' configured
+rm -r "$work/cuda"
+rebuilt 'the CUDA toolkit is gone' configured
+
 settings=(CAMBIUM_WERROR=ON)
 rebuilt 'another option' configured
 contains 'the option is handed on' "$(cambium x; touch "$tree/CMakeLists.txt"; cambium x; echo "$calls")" -DCAMBIUM_WERROR=ON
@@ -237,7 +250,7 @@ ln -sf "$(type -P sleep)" "$bin/sleep"
 : >"$log"
 pids=()
 for i in 1 2 3; do
-    env -i HOME="$work/home" PATH="$bin" LOG="$log" PACKAGES="$work/packages" BIN="$bin" "$tree/cambium" "$i" >"$work/out$i" 2>&1 &
+    env -i HOME="$work/home" PATH="$bin" CUDA_HOME="$work/cuda" LOG="$log" PACKAGES="$work/packages" BIN="$bin" "$tree/cambium" "$i" >"$work/out$i" 2>&1 &
     pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || true; done
@@ -249,7 +262,7 @@ sed 's/echo "apt-get/sleep 0.3; &/' "$bin/.apt-get" >"$bin/apt-get"
 ln -sf "$(type -P sleep)" "$bin/sleep"
 pids=()
 for i in 1 2 3; do
-    env -i HOME="$work/home" PATH="$bin" LOG="$log" PACKAGES="$work/packages" BIN="$bin" "$tree/cambium" "$i" >"$work/out$i" 2>&1 &
+    env -i HOME="$work/home" PATH="$bin" CUDA_HOME="$work/cuda" LOG="$log" PACKAGES="$work/packages" BIN="$bin" "$tree/cambium" "$i" >"$work/out$i" 2>&1 &
     pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || true; done
@@ -258,7 +271,7 @@ for i in 1 2 3; do contains "bare machine, call $i ran" "$(<"$work/out$i")" $'ra
 
 # --- how fast it starts: reported, never judged -------------------------------------------------------------
 start=${EPOCHREALTIME/./}
-for i in {1..20}; do env -i PATH="$bin" "$tree/cambium" x >/dev/null || true; done
+for i in {1..20}; do env -i PATH="$bin" CUDA_HOME="$work/cuda" "$tree/cambium" x >/dev/null || true; done
 printf 'an up-to-date build starts in %d us\n' "$(((${EPOCHREALTIME/./} - start) / 20))"
 
 report wrapper

@@ -17,8 +17,9 @@
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
-/* blocks run one after another, so that a static is as good as a block's own memory */
-#define __shared__ static
+/* blocks run one after another, so that a static is as good as a block's own memory; those of the whole
+ * plug-in lie together, so that fibers.cc can fill them before each block */
+#define __shared__ static __attribute__((section("emu_shared")))
 
 #define threadIdx (emu::at.thread)
 #define blockIdx (emu::at.block)
@@ -118,14 +119,13 @@ namespace emu {
 
 template <class T> T from_lane(unsigned mask, T value, int lane)
 {
-    static_assert(sizeof(T) <= SLOT, "too large for a shuffle");
-    const unsigned char *given = gather(mask, &value, sizeof value);
-    T                    got;
+    static_assert(sizeof(T) <= sizeof(slot), "too large for a shuffle");
+    slot s = {};
 
-    if (!(mask >> lane & 1))
-        die("a shuffle reads a lane that the mask does not name");
-    memcpy(&got, given + lane * SLOT, sizeof got);
-    return got;
+    memcpy(&s, &value, sizeof value);
+    s = exchange(mask, s, lane);
+    memcpy(&value, &s, sizeof value);
+    return value;
 }
 
 } // namespace emu
@@ -156,14 +156,7 @@ template <class T> static inline T __shfl_down_sync(unsigned mask, T value, int 
 
 static inline unsigned __ballot_sync(unsigned mask, int vote)
 {
-    const int            mine = !!vote;
-    const unsigned char *given = emu::gather(mask, &mine, sizeof mine);
-    unsigned             all = 0;
-
-    for (int i = 0; i < 32; i++)
-        if (mask >> i & 1)
-            all |= (unsigned)given[i * emu::SLOT] << i;
-    return all;
+    return emu::ballot(mask, vote != 0);
 }
 
 template <class T> static inline T __ldg(const T *p)

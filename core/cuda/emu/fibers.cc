@@ -26,6 +26,11 @@ void  __tsan_release(void *address);
 
 namespace emu {
 
+/* Where the linker puts all __shared__ variables; nowhere if there is none. */
+extern "C" {
+__attribute__((weak, visibility("hidden"))) extern unsigned char __start_emu_shared[], __stop_emu_shared[];
+}
+
 coordinates    at;
 unsigned char *dynamic_shared;
 
@@ -51,9 +56,9 @@ struct fiber {
 /* Lanes that meet under one mask. Values are kept for two meetings, so that one meeting is enough for an
  * exchange: whoever comes to the next one has read the last. */
 struct meeting {
-    unsigned      mask;
-    int           generation, arrived;
-    unsigned char slots[2][WARP * SLOT];
+    unsigned mask;
+    int      generation, arrived;
+    slot     slots[2][WARP];
 };
 
 struct warp {
@@ -74,6 +79,7 @@ struct scheduler {
     int                          generation, arrived, votes[2]; /* of the block's barrier */
     const char                  *file;
     int                          line;
+    char                         how; /* the first letter of CAMBIUM_EMU_ORDER */
     uint64_t                     dice;
 };
 scheduler S;
@@ -234,15 +240,26 @@ UNCHECKED void open_fiber(fiber &f)
 
 UNCHECKED void choose_order()
 {
-    const char *how = getenv("CAMBIUM_EMU_ORDER");
-    const int   n = S.n_threads;
+    const int n = S.n_threads;
 
     for (int i = 0; i < n; i++)
-        S.order[i] = how && how[0] == 'b' ? n - 1 - i : i;
-    for (int i = n - 1; how && how[0] == 'r' && i > 0; i--) {
+        S.order[i] = S.how == 'b' ? n - 1 - i : i;
+    for (int i = n - 1; S.how == 'r' && i > 0; i--) {
         S.dice = S.dice * 6364136223846793005u + 1442695040888963407u;
         std::swap(S.order[i], S.order[(S.dice >> 33) % (uint64_t)(i + 1)]);
     }
+}
+
+/* What nobody wrote is NaN. Red zones lie between the variables: no memset, which a sanitizer checks. */
+#if defined(__SANITIZE_ADDRESS__)
+__attribute__((noinline, no_sanitize("address"), optimize("no-tree-loop-distribute-patterns")))
+#elif defined(__SANITIZE_THREAD__)
+__attribute__((noinline, no_sanitize("thread"), optimize("no-tree-loop-distribute-patterns")))
+#endif
+void fill_static()
+{
+    for (unsigned char *p = __start_emu_shared; p < __stop_emu_shared; p++)
+        *p = 0xff;
 }
 
 UNCHECKED void open_block(size_t shared)
@@ -259,6 +276,7 @@ UNCHECKED void open_block(size_t shared)
             m.mask = 0, m.generation = m.arrived = 0;
     }
     memset(dynamic_shared, 0xff, shared);
+    fill_static();
 }
 
 UNCHECKED void run_block(size_t shared)
@@ -355,14 +373,30 @@ UNCHECKED void warp_barrier(unsigned mask)
     acquire(&m);
 }
 
-UNCHECKED const unsigned char *gather(unsigned mask, const void *value, size_t bytes)
+UNCHECKED slot exchange(unsigned mask, slot mine, int lane)
 {
-    meeting       &m = meeting_of(mask);
-    unsigned char *slots = m.slots[m.generation & 1];
+    meeting &m = meeting_of(mask);
+    slot    *slots = m.slots[m.generation & 1];
 
-    memcpy(slots + at.number % WARP * SLOT, value, bytes);
+    if (!(mask >> lane & 1))
+        die("a shuffle reads a lane that the mask does not name");
+    slots[at.number % WARP] = mine;
     meet(m);
-    return slots;
+    return slots[lane];
+}
+
+UNCHECKED unsigned ballot(unsigned mask, bool vote)
+{
+    meeting &m = meeting_of(mask);
+    slot    *slots = m.slots[m.generation & 1];
+    unsigned all = 0;
+
+    slots[at.number % WARP].words[0] = vote;
+    meet(m);
+    for (int i = 0; i < WARP; i++)
+        if (mask >> i & 1)
+            all |= (unsigned)slots[i].words[0] << i;
+    return all;
 }
 
 UNCHECKED void run(const char *name, dim3 grid, dim3 block, size_t shared,
@@ -373,6 +407,7 @@ UNCHECKED void run(const char *name, dim3 grid, dim3 block, size_t shared,
     S.name = name;
     S.body = &body;
     S.n_threads = (int)(block.x * block.y * block.z);
+    S.how = getenv("CAMBIUM_EMU_ORDER") ? getenv("CAMBIUM_EMU_ORDER")[0] : 'f';
     at.grid_size = grid;
     at.block_size = block;
     at.block = uint3{0, 0, 0};
@@ -387,17 +422,17 @@ UNCHECKED void run(const char *name, dim3 grid, dim3 block, size_t shared,
     if (!dynamic_shared)
         die("no memory for shared memory");
 #if defined(__SANITIZE_ADDRESS__)
-    ASAN_POISON_MEMORY_REGION(dynamic_shared + (shared + 7) / 8 * 8, room - (shared + 7) / 8 * 8);
+    ASAN_POISON_MEMORY_REGION(dynamic_shared + shared, room - shared);
 #endif
 #if defined(__SANITIZE_THREAD__)
     S.main_tsan = __tsan_get_current_fiber();
 #endif
-    for (unsigned z = 0; z < grid.z; z++)
-        for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) {
-                at.block = uint3{x, y, z};
-                run_block(shared);
-            }
+    const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
+    for (uint64_t i = 0; i < blocks; i++) {
+        const uint64_t n = S.how == 'b' ? blocks - 1 - i : i;
+        at.block = uint3{(unsigned)(n % grid.x), (unsigned)(n / grid.x % grid.y), (unsigned)(n / grid.x / grid.y)};
+        run_block(shared);
+    }
 #if defined(__SANITIZE_ADDRESS__)
     ASAN_UNPOISON_MEMORY_REGION(dynamic_shared, room);
 #endif

@@ -4,13 +4,14 @@
  * barrier or a warp collective gives the CPU to the next one. Blocks run one after another. What a GPU
  * does not promise shows:
  *
- *   CAMBIUM_EMU_ORDER=forward|backward|random   the order in which threads of a block run
+ *   CAMBIUM_EMU_ORDER=forward|backward|random   the order in which threads of a block run; backward: also
+ *                                               that of blocks
  *   shared memory that nobody wrote             NaN
  *   a barrier that some threads do not reach, a collective with lanes missing: the program stops with
  *   the kernel's name, block and thread
  *
  * Under the thread sanitizer every CUDA thread is a fiber that only barriers order against the others: a
- * race in shared or global memory is reported as between threads. Under the address sanitizer shared
+ * race of two threads of a block is reported, in shared or global memory. Under the address sanitizer shared
  * arrays have red zones like all others. */
 #ifndef CORE_CUDA_EMU_FIBERS_H
 #define CORE_CUDA_EMU_FIBERS_H
@@ -31,7 +32,7 @@ struct dim3 {
 
 namespace emu {
 
-enum { WARP = 32, THREADS_MAX = 1024, SLOT = 16 };
+enum { WARP = 32, THREADS_MAX = 1024 };
 
 /* The running thread; set before it gets the CPU. */
 struct coordinates {
@@ -55,9 +56,14 @@ int barrier(int vote, const char *file, int line);
 /* Waits for the lanes of the mask. Orders their memory. */
 void warp_barrier(unsigned mask);
 
-/* Every lane of the mask gives `bytes` <= SLOT bytes; returns what they gave, SLOT bytes a lane. Does not
- * order memory. */
-const unsigned char *gather(unsigned mask, const void *value, size_t bytes);
+/* What a lane gives to the others. */
+struct slot {
+    uint64_t words[2];
+};
+
+/* Every lane of the mask gives a slot, and gets that of a lane. Does not order memory, nor does ballot. */
+slot     exchange(unsigned mask, slot mine, int lane);
+unsigned ballot(unsigned mask, bool vote);
 
 } // namespace emu
 

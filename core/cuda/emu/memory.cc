@@ -16,7 +16,7 @@ constexpr bool APART = false;
 constexpr bool APART = true;
 #endif
 constexpr size_t RESERVED = (size_t)1 << 40, GUARD = 4096;
-/* More than this is left open: closing costs time for every page. Larger allocations are not filled. */
+/* More than this is left open: closing costs time for every page. Up to FILLED_MAX what nobody wrote is NaN. */
 constexpr size_t CLOSED_MAX = 64 << 20, FILLED_MAX = 8 << 20;
 
 std::map<char *, size_t> taken; /* with the guard behind it */
@@ -70,9 +70,11 @@ void *memory_take(size_t bytes)
         return nullptr;
     used += room;
     if (!APART) {
-        void *p = aligned_alloc(256, (bytes + 255) / 256 * 256 + (bytes ? 0 : 256));
-        if (p)
-            taken[(char *)p] = room;
+        void *p = nullptr;
+        if (posix_memalign(&p, 256, bytes) != 0) /* not aligned_alloc: it rounds up, and hides the end */
+            return nullptr;
+        taken[(char *)p] = room;
+        memset(p, 0xff, bytes < FILLED_MAX ? bytes : 0);
         return p;
     }
     if (!base) {
@@ -86,7 +88,7 @@ void *memory_take(size_t bytes)
     if (at + room > top)
         top = at + room;
     memory_open open;
-    memset(at, 0xff, room < FILLED_MAX ? room : 0); /* what nobody wrote is NaN */
+    memset(at, 0xff, room < FILLED_MAX ? room : 0);
     return at;
 }
 
