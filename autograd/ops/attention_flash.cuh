@@ -17,6 +17,9 @@ enum { FLASH_WARPS = 4, FLASH_THREADS = FLASH_WARPS * WARP_LANES, FLASH_KEYS = 6
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.69314718055994531f
 
+/* Kernels are templates over D, the size of a head; M: a warp has 16 M rows; PART: columns of scores that it has in
+ * registers at a time, a part of a tile. */
+
 /* ---- tiles ------------------------------------------------------------------------------------------------ */
 
 /* Rows first .. last of sequence s, counted in the sequence, of n rows; row: of the first one in memory. */
@@ -187,7 +190,7 @@ static __device__ __forceinline__ void store_outputs(const attention_view &w, co
 
 /* A block for a tile of 16 M FLASH_WARPS queries and a head, late tiles first: under a causal mask they have most
  * to do. A warp has 16 M of the queries. */
-template <int D, int M>
+template <int D, int M, int PART>
 static __global__ void __launch_bounds__(FLASH_THREADS)
     flash_forward(attention_view w, const bf16 *q, const bf16 *k, const bf16 *v, bf16 *y, float *lse)
 {
@@ -225,15 +228,18 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         __syncthreads(); /* the tile is there, and nobody reads the one before */
         if (key + FLASH_KEYS <= block.hi)
             copy_keys(key + FLASH_KEYS);
-        if (!mine.some(key, key + FLASH_KEYS - 1))
-            continue;
-        float s[M][FLASH_KEYS / 8][4];
-        clear_product(s);
-        multiply_rows<D>(s, sq + row * tile_row(D), sk + stage);
-        if (!mine.all(key, key + FLASH_KEYS - 1))
-            hide_keys(w, s, w.position(t.s, t.first + row), key, keys);
-        soften(s, (float)w.scale * LOG2_E, m, sum, o);
-        multiply_weights(o, s, sv + stage);
+#pragma unroll 1
+        for (int j = 0; j < FLASH_KEYS; j += PART) {
+            float s[M][PART / 8][4];
+            if (!mine.some(key + j, key + j + PART - 1))
+                continue;
+            clear_product(s);
+            multiply_rows<D>(s, sq + row * tile_row(D), sk + stage + j * tile_row(D));
+            if (!mine.all(key + j, key + j + PART - 1))
+                hide_keys(w, s, w.position(t.s, t.first + row), key + j, keys);
+            soften(s, (float)w.scale * LOG2_E, m, sum, o);
+            multiply_weights(o, s, sv + stage + j * tile_row(D));
+        }
     }
     store_outputs<D>(w, t, h, row, m, sum, o, y, lse);
 }
@@ -269,7 +275,7 @@ static __device__ __forceinline__ void add_rows(bf16 *dx, int64_t stride, int ro
         }
 }
 
-template <int D, int M>
+template <int D, int M, int PART>
 static __global__ void __launch_bounds__(FLASH_THREADS)
     flash_backward_q(attention_view w, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dy,
                      const float *lse, const float *shift, bf16 *dq)
@@ -314,17 +320,20 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         __syncthreads(); /* the tile is there, and nobody reads the one before */
         if (key + FLASH_KEYS <= block.hi)
             copy_keys(key + FLASH_KEYS);
-        if (!mine.some(key, key + FLASH_KEYS - 1))
-            continue;
-        float s[M][FLASH_KEYS / 8][4], dp[M][FLASH_KEYS / 8][4];
-        clear_product(s);
-        clear_product(dp);
-        multiply_rows<D>(s, sq + row * tile_row(D), sk + stage);
-        multiply_rows<D>(dp, sy + row * tile_row(D), sv + stage);
-        if (!mine.all(key, key + FLASH_KEYS - 1))
-            hide_keys(w, s, w.position(t.s, t.first + row), key, keys);
-        score_gradients(s, dp, (float)w.scale * LOG2_E, lses, shifts);
-        multiply_weights(sums, s, sk + stage);
+#pragma unroll 1
+        for (int j = 0; j < FLASH_KEYS; j += PART) {
+            float s[M][PART / 8][4], dp[M][PART / 8][4];
+            if (!mine.some(key + j, key + j + PART - 1))
+                continue;
+            clear_product(s);
+            clear_product(dp);
+            multiply_rows<D>(s, sq + row * tile_row(D), sk + stage + j * tile_row(D));
+            multiply_rows<D>(dp, sy + row * tile_row(D), sv + stage + j * tile_row(D));
+            if (!mine.all(key + j, key + j + PART - 1))
+                hide_keys(w, s, w.position(t.s, t.first + row), key + j, keys);
+            score_gradients(s, dp, (float)w.scale * LOG2_E, lses, shifts);
+            multiply_weights(sums, s, sk + stage + j * tile_row(D));
+        }
     }
     add_rows<D>(dq + (first + (int64_t)row * w.H) * D, w.H * D, t.n - t.first - row, sums, (float)w.scale);
 }
@@ -337,29 +346,37 @@ template <int D> struct flash_queries {
     float lse[FLASH_QUERIES], shift[FLASH_QUERIES];
 };
 
-/* Turned scores s [keys, queries] become p, dp becomes ds / scale. position: of the first query; key: of the warp's
- * first, `keys` of them in the sequence. Queries past the sequence have zeros for all values, and add nothing. */
-template <int D, int N>
-static __device__ __forceinline__ void turned_gradients(const attention_view &w, float (&s)[1][N][4],
-                                                        float (&dp)[1][N][4], const flash_queries<D> *x,
-                                                        bool all, int position, int key, int keys)
+/* Turned scores s [keys, queries] become p, dp becomes ds / scale; lse and shift: of the queries. Those past the
+ * sequence have zeros for all values, and add nothing. */
+template <int M, int N>
+static __device__ __forceinline__ void turned_gradients(float (&s)[M][N][4], float (&dp)[M][N][4], float c,
+                                                        const float *lse, const float *shift)
 {
-    const float c = (float)w.scale * LOG2_E;
-
-    each_of<1, N>([&](int, int r, int n, int e) {
-        const int   i = 8 * n + lane_column() + e % 2, j = key + 8 * r + lane_row();
-        const float p = power_of_2(c * s[0][n][e] - LOG2_E * x->lse[i]);
-        int         lo = j, hi = j;
-        if (!all)
-            w.range(position + i, keys, &lo, &hi);
-        const bool seen = lo <= j && j <= hi;
-        dp[0][n][e] = seen ? p * (dp[0][n][e] - x->shift[i]) : 0;
-        s[0][n][e] = seen ? p : 0;
+    each_of<M, N>([&](int i, int, int n, int e) {
+        const int   query = 8 * n + lane_column() + e % 2;
+        const float p = power_of_2(c * s[i][n][e] - LOG2_E * lse[query]);
+        dp[i][n][e] = s[i][n][e] == -INFINITY ? 0 : p * (dp[i][n][e] - shift[query]);
+        s[i][n][e] = s[i][n][e] == -INFINITY ? 0 : p;
     });
 }
 
-/* A block for a tile of 16 FLASH_WARPS keys and a key head: a warp has 16 of the keys. */
-template <int D>
+/* hide_keys for turned scores */
+template <int M, int N>
+static __device__ __forceinline__ void hide_keys_turned(const attention_view &w, float (&s)[M][N][4], int position,
+                                                        int key, int keys)
+{
+    each_of<M, N>([&](int i, int r, int n, int e) {
+        const int j = key + 16 * i + 8 * r + lane_row();
+        int       lo, hi;
+        w.range(position + 8 * n + lane_column() + e % 2, keys, &lo, &hi);
+        if (j < lo || j > hi)
+            s[i][n][e] = -INFINITY;
+    });
+}
+
+/* A block for a tile of 16 FLASH_WARPS keys and a key head: a warp has 16 of the keys, as many as its registers hold
+ * two sums of. */
+template <int D, int PART>
 static __global__ void __launch_bounds__(FLASH_THREADS)
     flash_backward_kv(attention_view w, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dy,
                       const float *lse, const float *shift, bf16 *dk, bf16 *dv)
@@ -409,18 +426,23 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         __syncthreads(); /* the tile is there, and nobody reads the one before */
         if (step + 1 < steps)
             copy_queries(step + 1);
-        const int         end = i + FLASH_QUERIES < queries ? i + FLASH_QUERIES : queries;
-        const flash_sight sight = sight_of(w, start + i, start + end - 1, t.n);
-        if (key > t.last || !sight.some(key, key + 15))
-            continue;
-        float s[1][FLASH_QUERIES / 8][4], dp[1][FLASH_QUERIES / 8][4];
-        clear_product(s);
-        clear_product(dp);
-        multiply_rows<D>(s, sk + row * tile_row(D), x->q);
-        multiply_rows<D>(dp, sv + row * tile_row(D), x->dy);
-        turned_gradients<D>(w, s, dp, x, sight.all(key, key + 15), start + i, key, t.n);
-        multiply_weights(sums_v, s, x->dy);
-        multiply_weights(sums_k, dp, x->q);
+#pragma unroll 1
+        for (int part = i; part < i + FLASH_QUERIES && part < queries && key <= t.last; part += PART) {
+            const int         end = part + PART < queries ? part + PART : queries, at = part - i;
+            const flash_sight sight = sight_of(w, start + part, start + end - 1, t.n);
+            float             s[1][PART / 8][4], dp[1][PART / 8][4];
+            if (!sight.some(key, key + 15))
+                continue;
+            clear_product(s);
+            clear_product(dp);
+            multiply_rows<D>(s, sk + row * tile_row(D), x->q + at * tile_row(D));
+            multiply_rows<D>(dp, sv + row * tile_row(D), x->dy + at * tile_row(D));
+            if (!sight.all(key, key + 15))
+                hide_keys_turned(w, s, start + part, key, t.n);
+            turned_gradients(s, dp, (float)w.scale * LOG2_E, x->lse + at, x->shift + at);
+            multiply_weights(sums_v, s, x->dy + at * tile_row(D));
+            multiply_weights(sums_k, dp, x->q + at * tile_row(D));
+        }
     }
     const int64_t at = (first + (int64_t)row * w.Hk) * D;
     if (dk)
@@ -431,7 +453,7 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
 
-template <int D, int M> static void flash_forward_launch(const op_args *a, const attention_view &w)
+template <int D, int M, int PART> static void flash_forward_launch(const op_args *a, const attention_view &w)
 {
     constexpr int    ROWS = 16 * M * FLASH_WARPS;
     const size_t     shared = (size_t)(ROWS + 4 * FLASH_KEYS) * tile_row(D) * sizeof(bf16);
@@ -439,31 +461,31 @@ template <int D, int M> static void flash_forward_launch(const op_args *a, const
     const unsigned   blocks = flash_tiles(w, N, ROWS) * (unsigned)w.H;
 
     if (N > 0 && blocks > 0)
-        LAUNCH((flash_forward<D, M>), blocks, FLASH_THREADS, shared, w, op_values<bf16>(a->in[0]),
+        LAUNCH((flash_forward<D, M, PART>), blocks, FLASH_THREADS, shared, w, op_values<bf16>(a->in[0]),
                op_values<bf16>(a->in[1]), op_values<bf16>(a->in[2]), op_values<bf16>(a->out[0]),
                op_values<float>(a->out[1]));
 }
 
 template <int D, int M> static void flash_backward_launch(const op_args *a, const attention_view &w)
 {
-    constexpr int  ROWS = 16 * M * FLASH_WARPS;
+    constexpr int  ROWS = 16 * M * FLASH_WARPS, KEYS = 16 * FLASH_WARPS;
     const int64_t  N = op_rows(a->in[0]), keys = op_rows(a->in[1]);
     const bf16    *q = op_values<bf16>(a->in[0]), *k = op_values<bf16>(a->in[1]), *v = op_values<bf16>(a->in[2]);
     const bf16    *dy = op_values<bf16>(a->gout[0]);
     const float   *lse = op_values<float>(a->out[1]);
     const unsigned for_q = flash_tiles(w, N, ROWS) * (unsigned)w.H;
-    const unsigned for_k = flash_tiles(w, keys, 16 * FLASH_WARPS) * (unsigned)w.Hk;
+    const unsigned for_k = flash_tiles(w, keys, KEYS) * (unsigned)w.Hk;
     const size_t   shared_q = (size_t)(2 * ROWS + 4 * FLASH_KEYS) * tile_row(D) * sizeof(bf16);
-    const size_t   shared_kv = (size_t)(2 * 16 * FLASH_WARPS) * tile_row(D) * sizeof(bf16) + 2 * sizeof(flash_queries<D>);
+    const size_t   shared_kv = (size_t)(2 * KEYS) * tile_row(D) * sizeof(bf16) + 2 * sizeof(flash_queries<D>);
 
     if (N == 0 || keys == 0 || for_q == 0)
         return;
     float *shift = plain_shifts<bf16>(a, w);
     if (a->gin[0])
-        LAUNCH((flash_backward_q<D, M>), for_q, FLASH_THREADS, shared_q, w, q, k, v, dy, lse, shift,
+        LAUNCH((flash_backward_q<D, M, 32>), for_q, FLASH_THREADS, shared_q, w, q, k, v, dy, lse, shift,
                op_values<bf16>(a->gin[0]));
     if (a->gin[1] || a->gin[2])
-        LAUNCH((flash_backward_kv<D>), for_k, FLASH_THREADS, shared_kv, w, q, k, v, dy, lse, shift,
+        LAUNCH((flash_backward_kv<D, 32>), for_k, FLASH_THREADS, shared_kv, w, q, k, v, dy, lse, shift,
                op_values<bf16>(a->gin[1]), op_values<bf16>(a->gin[2]));
 }
 
@@ -473,9 +495,9 @@ static bool attention_flash_forward(const op_args *a, const attention_view &w)
     if (w.blocks || w.cap > 0 || !(w.scale > 0))
         return false;
     switch (w.D) {
-    case 64: flash_forward_launch<64, 2>(a, w); return true;
-    case 96: flash_forward_launch<96, 2>(a, w); return true;
-    case 128: flash_forward_launch<128, 2>(a, w); return true;
+    case 64: flash_forward_launch<64, 2, 64>(a, w); return true;
+    case 96: flash_forward_launch<96, 2, 32>(a, w); return true;
+    case 128: flash_forward_launch<128, 2, 32>(a, w); return true;
     default: return false;
     }
 }

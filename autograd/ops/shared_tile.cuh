@@ -22,6 +22,7 @@ template <int ROWS, int W, int THREADS>
 static __device__ __forceinline__ void copy_tile(bf16 *to, const bf16 *from, int64_t stride, int rows,
                                                  int columns = W)
 {
+#pragma unroll 1
     for (int i = threadIdx.x; i < ROWS * (W / 8); i += THREADS) {
         const int row = i / (W / 8), column = i % (W / 8) * 8;
         copy_async_16(to + row * tile_row(W) + column, from + row * stride + column, row < rows && column < columns);
