@@ -1,10 +1,11 @@
-/* attention_flash: attention in bf16 on tensor cores, for packed sequences and heads of 64, 96 and 128; what it
- * does not do (pages, caps) is attention_plain.cuh's.
+/* attention_flash: attention in bf16 on tensor cores, for packed sequences and heads of 64, 96 and 128; what
+ * it does not do (pages, caps) is attention_plain.cuh's.
  *
- * FlashAttention-2 (Dao 2023): a block has a tile of one sequence's queries and one head, and walks over tiles of
- * keys with an online softmax; backward makes scores again from the log-sum-exp. dq has a block for a tile of
- * queries; dk and dv have one for a tile of keys, which walks over the queries of all heads that read it: each sum
- * is made by one warp in order, no atomics. Tiles are copied while the one before is computed.
+ * FlashAttention-2 (Dao 2023): a block has a tile of one sequence's queries and one head, and walks over
+ * tiles of keys with an online softmax; backward makes scores again from the log-sum-exp. dq has a block for
+ * a tile of queries; dk and dv have one for a tile of keys, which walks over the queries of all heads that
+ * read it: each sum is made by one warp in order, no atomics. Tiles are copied while the one before is
+ * computed.
  *
  * Exponents are of 2: with c = scale log2(e), p = 2^(c q.k - lse log2(e)). */
 #ifndef AUTOGRAD_OPS_ATTENTION_FLASH_CUH
@@ -17,20 +18,20 @@ enum { FLASH_WARPS = 4, FLASH_THREADS = FLASH_WARPS * WARP_LANES, FLASH_KEYS = 6
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.69314718055994531f
 
-/* Kernels are templates over D, the size of a head; M: a warp has 16 M rows; PART: columns of scores that it has in
- * registers at a time, a part of a tile. */
+/* Kernels are templates over D, the size of a head; M: a warp has 16 M rows; PART: columns of scores that it
+ * has in registers at a time, a part of a tile. */
 
-/* ---- tiles ------------------------------------------------------------------------------------------------ */
+/* ---- tiles -------------------------------------------------------------------------------------------- */
 
 /* Rows first .. last of sequence s, counted in the sequence, of n rows; row: of the first one in memory. */
 struct flash_tile {
     int s, first, last, n, row;
 };
 
-/* The tile-th tile of `size` rows, when sequence s has the numbers from offsets[s] / size + s on: enough for its
- * rows, and found without a list. There are flash_tiles() of them; false: this one is empty. */
-static __device__ __forceinline__ bool find_tile(const attention_view &w, const int32_t *offsets, int tile, int size,
-                                                 flash_tile *t)
+/* The tile-th tile of `size` rows, when sequence s has the numbers from offsets[s] / size + s on: enough for
+ * its rows, and found without a list. There are flash_tiles() of them; false: this one is empty. */
+static __device__ __forceinline__ bool find_tile(const attention_view &w, const int32_t *offsets, int tile,
+                                                 int size, flash_tile *t)
 {
     int lo = 0, hi = w.sequences();
 
@@ -57,8 +58,8 @@ static inline unsigned flash_tiles(const attention_view &w, int64_t rows, int si
     return (unsigned)(rows / size + w.capacity - 1);
 }
 
-/* What queries at positions from .. to, to >= from, see of n keys: some of them keys lo .. hi, all of them keys
- * all_lo .. all_hi. */
+/* What queries at positions from .. to, to >= from, see of n keys: some of them keys lo .. hi, all of them
+ * keys all_lo .. all_hi. */
 struct flash_sight {
     int lo, hi, all_lo, all_hi;
 
@@ -82,8 +83,8 @@ static __device__ __forceinline__ flash_sight sight_of(const attention_view &w, 
 }
 
 /* The same for the rows of a tile from its row `row` on, `rows` at most; no rows see nothing. */
-static __device__ __forceinline__ flash_sight sight_of_rows(const attention_view &w, const flash_tile &t, int row,
-                                                            int rows, int n)
+static __device__ __forceinline__ flash_sight sight_of_rows(const attention_view &w, const flash_tile &t,
+                                                            int row, int rows, int n)
 {
     const int first = t.first + row, last = first + rows - 1 < t.last ? first + rows - 1 : t.last;
 
@@ -92,7 +93,7 @@ static __device__ __forceinline__ flash_sight sight_of_rows(const attention_view
     return sight_of(w, w.position(t.s, first), w.position(t.s, last), n);
 }
 
-/* Where this thread's values of a product lie: rows row() and row() + 8, columns column() and column() + 1. */
+/* This thread's values of a product: rows lane_row() and 8 on, columns lane_column() and the next. */
 static __device__ __forceinline__ int lane_row()
 {
     return threadIdx.x % WARP_LANES / 4;
@@ -115,11 +116,10 @@ template <int M, int N, class F> static __device__ __forceinline__ void each_of(
                 f(i, e / 2, n, e);
 }
 
-/* Scores of keys that a query does not see become -infinity: position: of the warp's first query; key: of the
- * tile's first. */
+/* Scores of keys that a query does not see become -infinity: position: of the first query; key: the first. */
 template <int M, int N>
-static __device__ __forceinline__ void hide_keys(const attention_view &w, float (&s)[M][N][4], int position, int key,
-                                                 int keys)
+static __device__ __forceinline__ void hide_keys(const attention_view &w, float (&s)[M][N][4], int position,
+                                                 int key, int keys)
 {
     each_of<M, N>([&](int i, int r, int n, int e) {
         const int j = key + 8 * n + lane_column() + e % 2;
@@ -130,12 +130,12 @@ static __device__ __forceinline__ void hide_keys(const attention_view &w, float 
     });
 }
 
-/* ---- forward ----------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------ */
 
 /* s becomes p = 2^(c s - m), with m the largest c s so far; sums of the p and o follow. */
 template <int M, int N, int O>
-static __device__ __forceinline__ void soften(float (&s)[M][N][4], float c, float (&m)[M][2], float (&sum)[M][2],
-                                              float (&o)[M][O][4])
+static __device__ __forceinline__ void soften(float (&s)[M][N][4], float c, float (&m)[M][2],
+                                              float (&sum)[M][2], float (&o)[M][O][4])
 {
     float base[M][2];
 
@@ -166,8 +166,9 @@ static __device__ __forceinline__ void soften(float (&s)[M][N][4], float c, floa
 
 /* y = o / sum, lse = ln sum + m */
 template <int D, int M>
-static __device__ __forceinline__ void store_outputs(const attention_view &w, const flash_tile &t, int h, int row,
-                                                     const float (&m)[M][2], const float (&sums)[M][2],
+static __device__ __forceinline__ void store_outputs(const attention_view &w, const flash_tile &t, int h,
+                                                     int row, const float (&m)[M][2],
+                                                     const float (&sums)[M][2],
                                                      const float (&o)[M][D / 8][4], bf16 *y, float *lse)
 {
 #pragma unroll
@@ -188,8 +189,8 @@ static __device__ __forceinline__ void store_outputs(const attention_view &w, co
         }
 }
 
-/* A block for a tile of 16 M FLASH_WARPS queries and a head, late tiles first: under a causal mask they have most
- * to do. A warp has 16 M of the queries. */
+/* A block for a tile of 16 M FLASH_WARPS queries and a head, late tiles first: under a causal mask they have
+ * most to do. A warp has 16 M of the queries. */
 template <int D, int M, int PART>
 static __global__ void __launch_bounds__(FLASH_THREADS)
     flash_forward(attention_view w, const bf16 *q, const bf16 *k, const bf16 *v, bf16 *y, float *lse)
@@ -205,7 +206,9 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         return;
     const int         keys = w.keys(t.s), stride = w.Hk * D;
     const int64_t     head = (int64_t)w.k_offsets[t.s] * stride + h / w.G * D;
-    const flash_sight block = sight_of_rows(w, t, 0, ROWS, keys), mine = sight_of_rows(w, t, row, 16 * M, keys);
+    const int64_t     first = (int64_t)t.row * w.H + h;
+    const flash_sight block = sight_of_rows(w, t, 0, ROWS, keys);
+    const flash_sight mine = sight_of_rows(w, t, row, 16 * M, keys);
     const int         from = block.lo / FLASH_KEYS * FLASH_KEYS;
 
     clear_product(o);
@@ -219,7 +222,7 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         copy_async_commit();
     };
     if (from <= block.hi) {
-        copy_tile<ROWS, D, FLASH_THREADS>(sq, q + ((int64_t)t.row * w.H + h) * D, w.H * D, t.n - t.first);
+        copy_tile<ROWS, D, FLASH_THREADS>(sq, q + first * D, w.H * D, t.n - t.first);
         copy_keys(from);
     }
     for (int key = from; key <= block.hi; key += FLASH_KEYS) {
@@ -244,12 +247,13 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
     store_outputs<D>(w, t, h, row, m, sum, o, y, lse);
 }
 
-/* ---- backward: dq ------------------------------------------------------------------------------------------ */
+/* ---- backward: dq ------------------------------------------------------------------------------------- */
 
 /* s becomes ds / scale = p (dp - shift), with p = 2^(c s - lse) and 0 where s is -infinity */
 template <int M, int N>
-static __device__ __forceinline__ void score_gradients(float (&s)[M][N][4], const float (&dp)[M][N][4], float c,
-                                                       const float (&lse)[M][2], const float (&shift)[M][2])
+static __device__ __forceinline__ void score_gradients(float (&s)[M][N][4], const float (&dp)[M][N][4],
+                                                       float c, const float (&lse)[M][2],
+                                                       const float (&shift)[M][2])
 {
     each_of<M, N>([&](int i, int r, int n, int e) {
         const float p = power_of_2(c * s[i][n][e] - lse[i][r]);
@@ -257,10 +261,10 @@ static __device__ __forceinline__ void score_gradients(float (&s)[M][N][4], cons
     });
 }
 
-/* dx of rows of a tile += scale c, dx with `stride` values from row to row; rows: how many there are from `row` on */
+/* dx += scale c, dx with `stride` values from row to row and `rows` rows */
 template <int D, int M>
-static __device__ __forceinline__ void add_rows(bf16 *dx, int64_t stride, int rows, const float (&c)[M][D / 8][4],
-                                                float scale)
+static __device__ __forceinline__ void add_rows(bf16 *dx, int64_t stride, int rows,
+                                                const float (&c)[M][D / 8][4], float scale)
 {
 #pragma unroll
     for (int i = 0; i < M; i++)
@@ -290,8 +294,10 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
     if (!find_tile(w, w.q_offsets, (int)((gridDim.x - 1 - blockIdx.x) / w.H), ROWS, &t))
         return;
     const int         keys = w.keys(t.s), stride = w.Hk * D;
-    const int64_t     head = (int64_t)w.k_offsets[t.s] * stride + h / w.G * D, first = (int64_t)t.row * w.H + h;
-    const flash_sight block = sight_of_rows(w, t, 0, ROWS, keys), mine = sight_of_rows(w, t, row, 16 * M, keys);
+    const int64_t     head = (int64_t)w.k_offsets[t.s] * stride + h / w.G * D;
+    const int64_t     first = (int64_t)t.row * w.H + h;
+    const flash_sight block = sight_of_rows(w, t, 0, ROWS, keys);
+    const flash_sight mine = sight_of_rows(w, t, row, 16 * M, keys);
     const int         from = block.lo / FLASH_KEYS * FLASH_KEYS;
     const auto        copy_keys = [&](int key) {
         const int     stage = key / FLASH_KEYS % 2 * STAGE;
@@ -338,7 +344,7 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
     add_rows<D>(dq + (first + (int64_t)row * w.H) * D, w.H * D, t.n - t.first - row, sums, (float)w.scale);
 }
 
-/* ---- backward: dk and dv ------------------------------------------------------------------------------------ */
+/* ---- backward: dk and dv ------------------------------------------------------------------------------ */
 
 /* A tile of queries in shared memory. */
 template <int D> struct flash_queries {
@@ -346,8 +352,8 @@ template <int D> struct flash_queries {
     float lse[FLASH_QUERIES], shift[FLASH_QUERIES];
 };
 
-/* Turned scores s [keys, queries] become p, dp becomes ds / scale; lse and shift: of the queries. Those past the
- * sequence have zeros for all values, and add nothing. */
+/* Turned scores s [keys, queries] become p, dp becomes ds / scale; lse and shift: of the queries. Those past
+ * the sequence have zeros for all values, and add nothing. */
 template <int M, int N>
 static __device__ __forceinline__ void turned_gradients(float (&s)[M][N][4], float (&dp)[M][N][4], float c,
                                                         const float *lse, const float *shift)
@@ -362,8 +368,8 @@ static __device__ __forceinline__ void turned_gradients(float (&s)[M][N][4], flo
 
 /* hide_keys for turned scores */
 template <int M, int N>
-static __device__ __forceinline__ void hide_keys_turned(const attention_view &w, float (&s)[M][N][4], int position,
-                                                        int key, int keys)
+static __device__ __forceinline__ void hide_keys_turned(const attention_view &w, float (&s)[M][N][4],
+                                                        int position, int key, int keys)
 {
     each_of<M, N>([&](int i, int r, int n, int e) {
         const int j = key + 16 * i + 8 * r + lane_row();
@@ -374,8 +380,8 @@ static __device__ __forceinline__ void hide_keys_turned(const attention_view &w,
     });
 }
 
-/* A block for a tile of 16 FLASH_WARPS keys and a key head: a warp has 16 of the keys, as many as its registers hold
- * two sums of. */
+/* A block for a tile of 16 FLASH_WARPS keys and a key head: a warp has 16 of the keys, as many as its
+ * registers hold two sums of. */
 template <int D, int PART>
 static __global__ void __launch_bounds__(FLASH_THREADS)
     flash_backward_kv(attention_view w, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *dy,
@@ -451,13 +457,13 @@ static __global__ void __launch_bounds__(FLASH_THREADS)
         add_rows<D>(dv + at, w.Hk * D, t.n - t.first - row, sums_v, 1); /* may be dk */
 }
 
-/* ---- launches ------------------------------------------------------------------------------------------------ */
+/* ---- launches ----------------------------------------------------------------------------------------- */
 
 template <int D, int M, int PART> static void flash_forward_launch(const op_args *a, const attention_view &w)
 {
     constexpr int    ROWS = 16 * M * FLASH_WARPS;
     const size_t     shared = (size_t)(ROWS + 4 * FLASH_KEYS) * tile_row(D) * sizeof(bf16);
-    const int64_t    N = op_rows(a->in[0]);
+    const int64_t    N = op_bound(a->in[0]);
     const unsigned   blocks = flash_tiles(w, N, ROWS) * (unsigned)w.H;
 
     if (N > 0 && blocks > 0)
@@ -469,14 +475,15 @@ template <int D, int M, int PART> static void flash_forward_launch(const op_args
 template <int D, int M> static void flash_backward_launch(const op_args *a, const attention_view &w)
 {
     constexpr int  ROWS = 16 * M * FLASH_WARPS, KEYS = 16 * FLASH_WARPS;
-    const int64_t  N = op_rows(a->in[0]), keys = op_rows(a->in[1]);
-    const bf16    *q = op_values<bf16>(a->in[0]), *k = op_values<bf16>(a->in[1]), *v = op_values<bf16>(a->in[2]);
+    const int64_t  N = op_bound(a->in[0]), keys = op_bound(a->in[1]);
+    const bf16    *q = op_values<bf16>(a->in[0]), *k = op_values<bf16>(a->in[1]);
+    const bf16    *v = op_values<bf16>(a->in[2]);
     const bf16    *dy = op_values<bf16>(a->gout[0]);
     const float   *lse = op_values<float>(a->out[1]);
     const unsigned for_q = flash_tiles(w, N, ROWS) * (unsigned)w.H;
     const unsigned for_k = flash_tiles(w, keys, KEYS) * (unsigned)w.Hk;
     const size_t   shared_q = (size_t)(2 * ROWS + 4 * FLASH_KEYS) * tile_row(D) * sizeof(bf16);
-    const size_t   shared_kv = (size_t)(2 * KEYS) * tile_row(D) * sizeof(bf16) + 2 * sizeof(flash_queries<D>);
+    const size_t   shared_k = (size_t)(2 * KEYS) * tile_row(D) * sizeof(bf16) + 2 * sizeof(flash_queries<D>);
 
     if (N == 0 || keys == 0 || for_q == 0)
         return;
@@ -485,7 +492,7 @@ template <int D, int M> static void flash_backward_launch(const op_args *a, cons
         LAUNCH((flash_backward_q<D, M, 32>), for_q, FLASH_THREADS, shared_q, w, q, k, v, dy, lse, shift,
                op_values<bf16>(a->gin[0]));
     if (a->gin[1] || a->gin[2])
-        LAUNCH((flash_backward_kv<D, 32>), for_k, FLASH_THREADS, shared_kv, w, q, k, v, dy, lse, shift,
+        LAUNCH((flash_backward_kv<D, 32>), for_k, FLASH_THREADS, shared_k, w, q, k, v, dy, lse, shift,
                op_values<bf16>(a->gin[1]), op_values<bf16>(a->gin[2]));
 }
 

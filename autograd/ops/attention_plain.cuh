@@ -250,7 +250,7 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
 /* shift [N, H], in scratch */
 template <class T> static wide<T> *plain_shifts(const op_args *a, const attention_view &w)
 {
-    const int64_t N = op_rows(a->in[0]);
+    const int64_t N = op_bound(a->in[0]);
     wide<T>      *shift = static_cast<wide<T> *>(
         cuda_scratch(SCRATCH_OWN, (size_t)(a->in[0]->s.d[0] * w.H) * sizeof(wide<T>)));
 

@@ -1,10 +1,10 @@
-/* shared_tile: matrices of bf16 in shared memory, filled by asynchronous copies, multiplied on tensor cores.
+/* shared_tile: matrices of bf16 in shared memory, filled by asynchronous copies, multiplied on tensor cores
  *
  * A row of W values, W a multiple of 16, takes tile_row(W) values: 16 bytes more, so that the eight rows of a
  * matrix load lie in different banks.
  *
- * A warp holds a product [16 M, 8 N] as float c[M][N][4]: c[i][n] is the d of core/cuda/mma.h for rows 16 i and
- * columns 8 n on. Functions whose sizes are template arguments unroll whole, so that c stays in registers. */
+ * A warp holds a product [16 M, 8 N] as float c[M][N][4]: c[i][n] is the d of core/cuda/mma.h for rows 16 i
+ * and columns 8 n on. Sizes are template arguments: all loops unroll, so that c stays in registers. */
 #ifndef AUTOGRAD_OPS_SHARED_TILE_CUH
 #define AUTOGRAD_OPS_SHARED_TILE_CUH
 
@@ -16,8 +16,8 @@ static constexpr __host__ __device__ int tile_row(int W)
     return W + 8;
 }
 
-/* Begins to copy a tile [ROWS, W]: of `from` with `stride` values from row to row, zeros where row >= rows or
- * column >= columns (a multiple of 8). By all THREADS of the block. */
+/* Begins to copy a tile [ROWS, W]: of `from` with `stride` values from row to row, zeros where row >= rows
+ * or column >= columns (a multiple of 8). By all THREADS of the block. */
 template <int ROWS, int W, int THREADS>
 static __device__ __forceinline__ void copy_tile(bf16 *to, const bf16 *from, int64_t stride, int rows,
                                                  int columns = W)
@@ -25,11 +25,12 @@ static __device__ __forceinline__ void copy_tile(bf16 *to, const bf16 *from, int
 #pragma unroll 1
     for (int i = threadIdx.x; i < ROWS * (W / 8); i += THREADS) {
         const int row = i / (W / 8), column = i % (W / 8) * 8;
-        copy_async_16(to + row * tile_row(W) + column, from + row * stride + column, row < rows && column < columns);
+        copy_async_16(to + row * tile_row(W) + column, from + row * stride + column,
+                      row < rows && column < columns);
     }
 }
 
-/* ---- fragments: x is the first value; ld: from row to row ------------------------------------------------- */
+/* ---- fragments: x is the first value; ld: from row to row --------------------------------------------- */
 
 /* a of x [16, 16] */
 static __device__ __forceinline__ void load_a(unsigned *a, const bf16 *x, int ld)
@@ -63,7 +64,7 @@ static __device__ __forceinline__ void load_b(unsigned *b, const bf16 *x, int ld
     ldmatrix_x4_turned(b, x + lane % 16 * ld + lane / 16 * 8);
 }
 
-/* ---- products --------------------------------------------------------------------------------------------- */
+/* ---- products ----------------------------------------------------------------------------------------- */
 
 /* c[16 M, 8 N] += x[16 M, K] y[8 N, K]^T, both tiles of rows of K values */
 template <int K, int M, int N>
@@ -90,7 +91,8 @@ static __device__ __forceinline__ void multiply_rows(float (&c)[M][N][4], const 
 
 /* c[16 M, 8 N] += w[16 M, 8 K] y[8 K, 8 N]: w from registers, rounded; y a tile of rows of 8 N values */
 template <int M, int N, int K>
-static __device__ __forceinline__ void multiply_weights(float (&c)[M][N][4], const float (&w)[M][K][4], const bf16 *y)
+static __device__ __forceinline__ void multiply_weights(float (&c)[M][N][4], const float (&w)[M][K][4],
+                                                        const bf16 *y)
 {
     static_assert(N % 2 == 0 && K % 2 == 0, "16 values at a time");
 #pragma unroll
@@ -117,8 +119,8 @@ static __device__ __forceinline__ void multiply_weights(float (&c)[M][N][4], con
 
 /* c[16 M, 8 N] += x[K, 16 M]^T y[K, 8 N], parts of tiles with ldx and ldy values from row to row */
 template <int K, int M, int N>
-static __device__ __forceinline__ void multiply_turned(float (&c)[M][N][4], const bf16 *x, int ldx, const bf16 *y,
-                                                       int ldy)
+static __device__ __forceinline__ void multiply_turned(float (&c)[M][N][4], const bf16 *x, int ldx,
+                                                       const bf16 *y, int ldy)
 {
     static_assert(N % 2 == 0 && K % 16 == 0, "16 values at a time");
 #pragma unroll
@@ -163,7 +165,7 @@ static __device__ __forceinline__ float row_max(float x)
     return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
 }
 
-/* ---- pairs in global memory, at 4-byte boundaries ---------------------------------------------------------- */
+/* ---- pairs in global memory, at 4-byte boundaries ----------------------------------------------------- */
 
 static __device__ __forceinline__ void store_pair(bf16 *p, float x, float y)
 {

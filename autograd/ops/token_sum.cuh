@@ -2,8 +2,8 @@
  *
  * Only the rows in use enter the sum, whose number stands on the device. A block makes a tile of dw; where
  * there are few tiles the rows are cut into shares, whose sums are joined in their order. bf16 goes through
- * tensor cores where sizes allow 16-byte copies; a tile is then as wide as the smaller of P and Q, if that is a
- * rank, so that the larger operand is read once. */
+ * tensor cores where sizes allow 16-byte copies; a tile is then as wide as the smaller of P and Q, if that is
+ * a rank, so that the larger operand is read once. */
 #ifndef AUTOGRAD_OPS_TOKEN_SUM_CUH
 #define AUTOGRAD_OPS_TOKEN_SUM_CUH
 
@@ -45,7 +45,7 @@ static __global__ void token_sum_tiles(row_count rows, const T *x, int64_t P, in
         }
 }
 
-/* ---- on tensor cores ---------------------------------------------------------------------------------------- */
+/* ---- on tensor cores ---------------------------------------------------------------------------------- */
 
 /* Rows at a time, and how many such steps are under way at once. */
 enum { TOKEN_ROWS = 32, TOKEN_STAGES = 4, TOKEN_WARPS = 4, TOKEN_LANES = TOKEN_WARPS * WARP_LANES };
@@ -53,8 +53,8 @@ enum { TOKEN_ROWS = 32, TOKEN_STAGES = 4, TOKEN_WARPS = 4, TOKEN_LANES = TOKEN_W
 /* A tile [TP, TQ] by WP x WQ warps. */
 template <int TP, int TQ, int WP, int WQ>
 static __global__ void __launch_bounds__(TOKEN_LANES)
-    token_sum_mma(row_count rows, const bf16 *x, int64_t P, int64_t ldx, const bf16 *y, int64_t Q, int shares,
-                  float *parts)
+    token_sum_mma(row_count rows, const bf16 *x, int64_t P, int64_t ldx, const bf16 *y, int64_t Q,
+                  int shares, float *parts)
 {
     constexpr int M = TP / WP / 16, N = TQ / WQ / 8, STAGE = TOKEN_ROWS * (tile_row(TP) + tile_row(TQ));
     DYNAMIC_SHARED(bf16, shared);
@@ -70,9 +70,9 @@ static __global__ void __launch_bounds__(TOKEN_LANES)
         const int64_t row = from + (int64_t)step * TOKEN_ROWS;
         const int     there = (int)(to - row);
         if (step < steps) {
-            copy_tile<TOKEN_ROWS, TP, TOKEN_LANES>(sx, x + row * ldx + p0, ldx, there, (int)(P - p0 < TP ? P - p0 : TP));
+            copy_tile<TOKEN_ROWS, TP, TOKEN_LANES>(sx, x + row * ldx + p0, ldx, there, (int)(P - p0));
             copy_tile<TOKEN_ROWS, TQ, TOKEN_LANES>(sx + TOKEN_ROWS * tile_row(TP), y + row * Q + q0, Q, there,
-                                                   (int)(Q - q0 < TQ ? Q - q0 : TQ));
+                                                   (int)(Q - q0));
         }
         copy_async_commit(); /* of nothing past the last step: groups are counted */
     };
@@ -99,7 +99,7 @@ static __global__ void __launch_bounds__(TOKEN_LANES)
         }
 }
 
-/* ---- launches ------------------------------------------------------------------------------------------------ */
+/* ---- launches ----------------------------------------------------------------------------------------- */
 
 template <class W>
 static __global__ void token_sum_join(const W *parts, int shares, int64_t values, W alpha, W *dw)
@@ -133,7 +133,8 @@ template <class T> struct token_sums {
 };
 
 /* parts [shares, P, Q]; then dw += alpha times their sum */
-template <class T, class F> static void token_sum_shares(const token_sums<T> &t, int64_t tp, int64_t tq, F launch)
+template <class T, class F>
+static void token_sum_shares(const token_sums<T> &t, int64_t tp, int64_t tq, F launch)
 {
     const unsigned np = blocks_for(t.P, tp), nq = blocks_for(t.Q, tq);
     const int      shares = token_shares((int64_t)np * nq, t.rows.capacity);
@@ -182,7 +183,8 @@ static inline bool token_sum_on_tensor_cores(const token_sums<bf16> &t)
     return true;
 }
 
-/* x and y begin at the first of the rows, at a 16-byte boundary; ldx: from a row of x to the next, 0 for P. */
+/* x and y begin at the first of the rows, which is where memory was taken or a whole number of rows from
+ * there; ldx: from a row of x to the next, 0 for P. */
 template <class T>
 static void token_sum(row_count rows, const T *x, int64_t P, const T *y, int64_t Q, wide<T> *dw,
                       double alpha, int64_t ldx = 0)

@@ -27,13 +27,14 @@ static __device__ __forceinline__ unsigned shared_address(const void *p)
 /* d += a b */
 static __device__ __forceinline__ void mma_bf16(float *d, const unsigned *a, const unsigned *b)
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four matrices of 8 x 8 from shared memory: lane 8 i + r says where row r of matrix i begins (16 bytes); r[i]
- * is the pair (g, 2t) of matrix i. */
+/* Four matrices of 8 x 8 from shared memory: lane 8 i + r says where row r of matrix i begins (16 bytes);
+ * r[i] is the pair (g, 2t) of matrix i. */
 static __device__ __forceinline__ void ldmatrix_x4(unsigned *r, const bf16 *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
