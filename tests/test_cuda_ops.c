@@ -164,8 +164,8 @@ static int check_cases(device *d, dtype type)
 
 static int check_no_keys(device *d, dtype type)
 {
-    static const grad_case cases[] = {NO_KEYS(6, 0), NO_KEYS(6, 9), NO_KEYS(64, 0), NO_KEYS(64, 9)};
-    int                    failed = 0;
+    const grad_case cases[] = {NO_KEYS(6, 0), NO_KEYS(6, 9), NO_KEYS(64, 0), NO_KEYS(64, 9)};
+    int             failed = 0;
 
     for (size_t i = 0; i < COUNT_OF(cases); i++)
         failed += !check_case(d, &cases[i], type, 7, 3, false);
