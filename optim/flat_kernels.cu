@@ -1,5 +1,5 @@
 /* flat_kernels: sums, cuts and norms of flat buffers on the device */
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include "optim/flat_kernels.h"
 #include "optim/flat_rule.h"

@@ -3,7 +3,7 @@
 #ifndef OPTIM_STEP_CUH
 #define OPTIM_STEP_CUH
 
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include "optim/flat_kernels.h"
 

@@ -156,6 +156,29 @@ static int check_cases(device *d, dtype type)
     return failed;
 }
 
+/* Attention where some queries see no key: y is 0, the log-sum-exp -infinity, which finite differences cannot
+ * have. Sequences: no keys; a start before the first key; a window past the last one; all keys. */
+#define NO_KEYS(D, window_)                                                                        \
+    {.name = "attention: no keys, heads of " #D, .op = OP_attention,                               \
+     .attr = {.attention = {.heads = 2, .kv_heads = 1, .causal = true, .window = window_, .scale = 0.125}}, \
+     .in = {{.kind = GRAD_REAL, .s = {2, {12, 2 * D}}, .used = 11},                                \
+            {.kind = GRAD_REAL, .s = {2, {90, D}}, .used = -1},                                    \
+            {.kind = GRAD_REAL, .s = {2, {90, D}}, .used = -1},                                    \
+            {.kind = GRAD_INTS, .s = {1, {6}}, .used = 5, .ints = (const int32_t[]){0, 2, 6, 8, 11}}, \
+            {.kind = GRAD_INTS, .s = {1, {6}}, .used = 5, .ints = (const int32_t[]){0, 0, 70, 75, 90}}, \
+            {.kind = GRAD_INTS, .s = {1, {5}}, .used = 4, .ints = (const int32_t[]){0, -2, 40, 12}}, \
+            {.kind = GRAD_ABSENT}}}
+
+static int check_no_keys(device *d, dtype type)
+{
+    const grad_case cases[] = {NO_KEYS(6, 0), NO_KEYS(6, 9), NO_KEYS(64, 0), NO_KEYS(64, 9)};
+    int             failed = 0;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        failed += !check_case(d, &cases[i], type, 7, 3, false);
+    return failed;
+}
+
 static void check_type(dtype type)
 {
     device *d = test_device(TYPE_F32);
@@ -170,9 +193,9 @@ static void check_type(dtype type)
     }
     n_orders = ORDERS;
     device_functions(d)->rows_step(DEVICE_ROWS_STEP);
-    const int rounded = check_cases(d, type);
+    const int rounded = check_cases(d, type), none = check_no_keys(d, type);
     device_close(d);
-    ck_assert_int_eq(exact + rounded, 0);
+    ck_assert_int_eq(exact + rounded + none, 0);
 }
 
 START_TEST(operations_in_f32)

@@ -6,7 +6,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 hdf5=hdf5
 if pkg-config --exists hdf5-serial; then hdf5="hdf5-serial"; fi
 read -ra flags <<<"$(pkg-config --cflags yaml-0.1 libcjson libpcre2-8 libutf8proc libcrypto libcurl "$hdf5" check)"
-flags+=(-I. -D_GNU_SOURCE -DSOURCE_FOLDER='"."' -DBUILD_FOLDER='"."' -fopenmp -Wall -Wextra
+# the stand-ins of NVIDIA's headers: there may be no toolkit, or another one
+flags+=(-I. -Icore/cuda/emu/include -D_GNU_SOURCE -DSOURCE_FOLDER='"."' -DBUILD_FOLDER='"."' -fopenmp -Wall -Wextra
     -Wno-unknown-pragmas -Werror -fsyntax-only)
 
 # "#include" from standard input: given directly, a header would be told that its pragma is misplaced

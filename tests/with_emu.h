@@ -9,7 +9,7 @@
 
 #ifdef __cplusplus
 
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include <algorithm>
 #include <csignal>

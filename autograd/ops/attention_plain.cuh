@@ -247,6 +247,18 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
                op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
 }
 
+/* shift [N, H], in scratch */
+template <class T> static wide<T> *plain_shifts(const op_args *a, const attention_view &w)
+{
+    const int64_t N = op_bound(a->in[0]);
+    wide<T>      *shift = static_cast<wide<T> *>(
+        cuda_scratch(SCRATCH_OWN, (size_t)(a->in[0]->s.d[0] * w.H) * sizeof(wide<T>)));
+
+    LAUNCH(plain_shift<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES, 0, w, (int)N,
+           op_values<T>(a->out[0]), op_values<T>(a->gout[0]), op_values<wide<T>>(a->gout[1]), shift);
+    return shift;
+}
+
 template <class T> static void attention_plain_backward(const op_args *a, const attention_view &w)
 {
     const int64_t  N = op_bound(a->in[0]), keys = op_bound(a->in[1]);
@@ -257,9 +269,7 @@ template <class T> static void attention_plain_backward(const op_args *a, const 
 
     if (N == 0 || keys == 0)
         return;
-    wide<T> *shift = static_cast<wide<T> *>(cuda_scratch(SCRATCH_OWN, (size_t)(a->in[0]->s.d[0] * w.H) * sizeof(wide<T>)));
-    LAUNCH(plain_shift<T>, blocks_for(N * w.H, ATTENTION_WARPS), threads, 0, w, (int)N, op_values<T>(a->out[0]), dy,
-           op_values<wide<T>>(a->gout[1]), shift);
+    const wide<T> *shift = plain_shifts<T>(a, w);
     if (a->gin[0])
         LAUNCH(plain_backward_q<T>, blocks_for(N * w.H, ATTENTION_WARPS), threads, warp_bytes<T>(w, 3), w, (int)N, q,
                k, v, dy, lse, shift, op_values<T>(a->gin[0]));

@@ -18,7 +18,7 @@
 #ifndef AUTOGRAD_OPS_KERNEL_CUH
 #define AUTOGRAD_OPS_KERNEL_CUH
 
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include "autograd/op_table.h"
 #include "core/cuda/product.h"

@@ -1,6 +1,6 @@
 /* noise: normal numbers on the device, by Box and Muller from Philox; for measurements only: not the bits of
  * rng_fill_normal */
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include "core/cuda/state.h"
 #include "core/rng.h"

@@ -1,5 +1,5 @@
 /* weight: a thread expands a block; compiled without contraction, so that the values are the format's */
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 
 #include "core/cuda/weight.h"
 #include "core/quant_blocks.h"

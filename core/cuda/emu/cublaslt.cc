@@ -1,5 +1,5 @@
 /* cublaslt: a stand-in for the products of cuBLASLt: d = alpha op(a) op(b) + beta c + bias, column-major */
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 #include "core/cuda/emu/stream.h"
 
 #include <cublasLt.h>

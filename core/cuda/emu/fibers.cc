@@ -1,6 +1,8 @@
 /* fibers: the scheduler. A switch saves the callee's registers on the stack and changes the stack. */
 #include "core/cuda/emu/fibers.h"
 
+#include "core/cuda/emu/copies.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -186,6 +188,7 @@ UNCHECKED void run_threads()
         set_thread(number);
         acquire(&S.name);
         (*S.body)();
+        copies_end();
         S.alive--;
         S.warps[number / WARP].alive &= ~(1u << number % WARP);
         if (S.arrived && S.arrived == S.alive) /* threads that ended are not waited for */

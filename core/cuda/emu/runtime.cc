@@ -1,5 +1,5 @@
 /* runtime: a stand-in for the CUDA runtime's host calls */
-#include "core/cuda/dialect.h"
+#include "core/cuda/dialect.cuh"
 #include "core/cuda/emu/memory.h"
 #include "core/cuda/emu/stream.h"
 

@@ -3,10 +3,10 @@
  *     LAUNCH(kernel, grid, block, shared_bytes, arguments ...)   on the stream of the program
  *     DYNAMIC_SHARED(float, tile);                               the block's `shared_bytes`
  *
- * PTX goes through functions of core/cuda/mma.h, which have an emulated twin. A kernel never allocates,
+ * PTX goes through functions of core/cuda/mma.cuh, which have an emulated twin. A kernel never allocates,
  * never prints and adds in a fixed order: no floating-point atomics. */
-#ifndef CORE_CUDA_DIALECT_H
-#define CORE_CUDA_DIALECT_H
+#ifndef CORE_CUDA_DIALECT_CUH
+#define CORE_CUDA_DIALECT_CUH
 
 #include "core/cuda/runtime.h"
 
