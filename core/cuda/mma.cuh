@@ -111,14 +111,13 @@ static inline float pair_half(unsigned pair, int high)
 /* Rows that the lanes name, as the instruction deals them out. */
 static inline void deal_matrices(unsigned *r, const bf16 *row, bool turned)
 {
-    const int            g = at.number % WARP / 4, t = at.number % WARP % 4;
-    const unsigned char *given = gather(~0u, &row, sizeof row);
+    const int   g = at.number % WARP / 4, t = at.number % WARP % 4;
+    const slot *given = gather(~0u, slot{{(uint64_t)(uintptr_t)row, 0}});
 
     for (int i = 0; i < 4; i++) {
         bf16 pair[2];
         for (int half = 0; half < 2; half++) {
-            const bf16 *there;
-            memcpy(&there, given + (8 * i + (turned ? 2 * t + half : g)) * SLOT, sizeof there);
+            const bf16 *there = (const bf16 *)(uintptr_t)given[8 * i + (turned ? 2 * t + half : g)].words[0];
             if ((uintptr_t)there % 16)
                 die("a row of a matrix load is not at a 16-byte boundary");
             pair[half] = there[turned ? g : 2 * t + half];
@@ -131,15 +130,19 @@ static inline void deal_matrices(unsigned *r, const bf16 *row, bool turned)
 
 static inline void mma_bf16(float *d, const unsigned *a, const unsigned *b)
 {
-    const int            g = emu::at.number % 32 / 4, t = emu::at.number % 32 % 4;
-    unsigned             as[4][4], bs[2][4][2]; /* of rows g and g + 8; of columns 2t and 2t + 1 */
-    const unsigned char *given = emu::gather(~0u, a, 4 * sizeof *a);
+    const int        g = emu::at.number % 32 / 4, t = emu::at.number % 32 % 4;
+    unsigned         as[4][4], bs[2][4][2]; /* of rows g and g + 8; of columns 2t and 2t + 1 */
+    emu::slot        mine = {};
+    const emu::slot *given;
 
-    memcpy(as, given + 4 * g * emu::SLOT, sizeof as);
-    given = emu::gather(~0u, b, 2 * sizeof *b);
+    memcpy(&mine, a, 4 * sizeof *a);
+    given = emu::gather(~0u, mine);
+    memcpy(as, given + 4 * g, sizeof as);
+    memcpy(&mine, b, 2 * sizeof *b);
+    given = emu::gather(~0u, mine);
     for (int column = 0; column < 2; column++)
         for (int i = 0; i < 4; i++)
-            memcpy(bs[column][i], given + (4 * (2 * t + column) + i) * emu::SLOT, sizeof bs[column][i]);
+            memcpy(bs[column][i], given + 4 * (2 * t + column) + i, sizeof bs[column][i]);
     for (int i = 0; i < 4; i++) {
         float sum = 0;
         for (int k = 0; k < 16; k++)

@@ -376,16 +376,21 @@ UNCHECKED void warp_barrier(unsigned mask)
     acquire(&m);
 }
 
-UNCHECKED slot exchange(unsigned mask, slot mine, int lane)
+UNCHECKED const slot *gather(unsigned mask, slot mine)
 {
     meeting &m = meeting_of(mask);
     slot    *slots = m.slots[m.generation & 1];
 
-    if (!(mask >> lane & 1))
-        die("a shuffle reads a lane that the mask does not name");
     slots[at.number % WARP] = mine;
     meet(m);
-    return slots[lane];
+    return slots;
+}
+
+UNCHECKED slot exchange(unsigned mask, slot mine, int lane)
+{
+    if (!(mask >> lane & 1))
+        die("a shuffle reads a lane that the mask does not name");
+    return gather(mask, mine)[lane];
 }
 
 UNCHECKED unsigned ballot(unsigned mask, bool vote)

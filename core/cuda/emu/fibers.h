@@ -63,6 +63,8 @@ struct slot {
 
 /* Every lane of the mask gives a slot, and gets that of a lane. Does not order memory, nor does ballot. */
 slot     exchange(unsigned mask, slot mine, int lane);
+/* The same with all of them: WARP slots, until the lanes' next meeting but one. */
+const slot *gather(unsigned mask, slot mine);
 unsigned ballot(unsigned mask, bool vote);
 
 } // namespace emu
