@@ -112,7 +112,8 @@ static void print_rows(const bill_row *rows, size_t n, FILE *out)
 static void print_free(const char *name, size_t have, size_t total, FILE *out)
 {
     if (have > 0)
-        fprintf(out, "  %-28s %10.1f MB%s\n", name, mb(have), total > have ? "   TOO LITTLE: train would refuse" : "");
+        fprintf(out, "  %-28s %10.1f MB%s\n", name, mb(have),
+                total > have ? "   TOO LITTLE: train would refuse" : "");
 }
 
 void bill_print(const bill *b, FILE *out)

@@ -22,8 +22,9 @@ status choose_device(const char *name, const char *precision)
             return s;
     }
     if (!wide)
-        return fail(STATUS_UNSUPPORTED, "precision is %s; the CPU of this version computes in f32, bf16 needs device: "
-                    "cuda%s%s", precision, cpu ? "" : "\n", cpu ? "" : status_text());
+        return fail(STATUS_UNSUPPORTED,
+                    "precision is %s; the CPU of this version computes in f32, bf16 needs device: cuda%s%s",
+                    precision, cpu ? "" : "\n", cpu ? "" : status_text());
     if (!cpu) {
         const char *why = strstr(status_text(), ": ");
         if (device_has_plugin())

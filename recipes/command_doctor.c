@@ -153,11 +153,12 @@ static void print_json(const findings *f, FILE *out)
             f->cpu, f->threads, (long long)f->memory, matmul_path(), f->fma, f->bf16, f->bandwidth,
             f->matmul, f->error, f->cache, f->cache_ok ? "true" : "false");
     if (f->gpu)
-        fprintf(out, ", \"gpu\": {\"name\": \"%s\", \"memory\": %zu, \"free\": %zu, \"capability\": %d, \"driver\": %d, "
-                "\"runtime\": %d, \"cublaslt\": %d, \"tflops_bf16\": %.4g, \"tflops_f32\": %.4g, "
+        fprintf(out, ", \"gpu\": {\"name\": \"%s\", \"memory\": %zu, \"free\": %zu, \"capability\": %d, "
+                "\"driver\": %d, \"runtime\": %d, \"cublaslt\": %d, \"tflops_bf16\": %.4g, \"tflops_f32\": %.4g, "
                 "\"gb_per_second\": %.4g, \"error\": %.3g}",
                 f->gpu->name, f->gpu->memory, f->gpu->free, f->gpu->capability, f->gpu->driver, f->gpu->runtime,
-                f->gpu->products, f->there.bf16 / 1e12, f->there.f32 / 1e12, f->there.bandwidth / 1e9, f->there.error);
+                f->gpu->products, f->there.bf16 / 1e12, f->there.f32 / 1e12, f->there.bandwidth / 1e9,
+                f->there.error);
     fprintf(out, "}\n");
 }
 

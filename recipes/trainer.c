@@ -80,7 +80,8 @@ static trainer_bill bytes_there(const trainer *x)
     const size_t one = device_arena_room((size_t)x->p->size * sizeof(float));
 
     return (trainer_bill){.gradients = one * (size_t)leaf_sum_buffers(x->o.leaves),
-                          .optimizer = optim_device_bytes(x->o.optimizer, x->o.optimizer_options, x->spans, x->n_spans)};
+                          .optimizer = optim_device_bytes(x->o.optimizer, x->o.optimizer_options, x->spans,
+                                                          x->n_spans)};
 }
 
 /* Gradients and optimizer state live on the device, if there is one: of what was taken for them here only the

@@ -75,7 +75,7 @@ static void check_product(dtype type, dtype type_c, bool a_turned, bool b_turned
     p.b = b.bytes.there, p.ldb = ldb, p.b_turned = b_turned;
     p.c = c.bytes.there, p.type_c = type_c, p.ldc = ldc;
     p.alpha = 0.5, p.accumulate = accumulate;
-    p.bias = with_bias ? bias.bytes.there : nullptr, p.type_bias = type_c;
+    p.bias = with_bias ? bias.bytes.there : nullptr;
     cuda_multiply(&p);
 
     const std::vector<double> got = c.back();

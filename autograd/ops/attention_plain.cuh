@@ -10,8 +10,7 @@
 
 enum { ATTENTION_WARPS = 4 };
 
-template <class T>
-static __device__ __forceinline__ wide<T> row_dot(const wide<T> *x, const T *y, int D)
+template <class T> static __device__ __forceinline__ wide<T> row_dot(const wide<T> *x, const T *y, int D)
 {
     wide<T> sum = 0;
 
@@ -42,7 +41,8 @@ template <class W> static __device__ __forceinline__ W *warp_rows(W *shared, int
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
 template <class T>
-static __global__ void plain_forward(attention_view w, int N, const T *q, const T *k, const T *v, T *y, wide<T> *lse)
+static __global__ void plain_forward(attention_view w, int N, const T *q, const T *k, const T *v, T *y,
+                                     wide<T> *lse)
 {
     typedef wide<T> W;
     DYNAMIC_SHARED(W, shared);
@@ -65,10 +65,12 @@ static __global__ void plain_forward(attention_view w, int N, const T *q, const 
     for (int j0 = lo; j0 <= hi; j0 += WARP_LANES) {
         const int  j = j0 + lane;
         const bool there = j <= hi;
-        const W    score = there ? cap_score(w, row_dot<T>(row, k + (w.key_row(s, j) * w.Hk + h / w.G) * D, D), &slope)
-                                 : (W)-INFINITY;
-        const W    top = warp_max(score), now = top > m ? top : m, shrink = m == (W)-INFINITY ? 0 : exp_of(m - now);
-        const W    p = there ? exp_of(score - now) : W(0);
+        const W    score =
+            there ? cap_score(w, row_dot<T>(row, k + (w.key_row(s, j) * w.Hk + h / w.G) * D, D), &slope)
+                     : (W)-INFINITY;
+        const W top = warp_max(score), now = top > m ? top : m,
+                shrink = m == (W)-INFINITY ? 0 : exp_of(m - now);
+        const W p = there ? exp_of(score - now) : W(0);
         m = now;
         total = total * shrink + warp_sum(p);
         for (int d = lane; d < D; d += WARP_LANES)
@@ -107,8 +109,8 @@ static __global__ void plain_shift(attention_view w, int N, const T *y, const T 
 }
 
 template <class T>
-static __global__ void plain_backward_q(attention_view w, int N, const T *q, const T *k, const T *v, const T *dy,
-                                        const wide<T> *lse, const wide<T> *shift, T *dq)
+static __global__ void plain_backward_q(attention_view w, int N, const T *q, const T *k, const T *v,
+                                        const T *dy, const wide<T> *lse, const wide<T> *shift, T *dq)
 {
     typedef wide<T> W;
     DYNAMIC_SHARED(W, shared);
@@ -158,8 +160,9 @@ static __device__ void add_queries(const attention_view &w, int s, int j, int hk
     typedef wide<T> W;
     const int lane = threadIdx.x % WARP_LANES, D = w.D, first = w.q_offsets[s], start = w.position(s, 0);
     const int n = w.q_offsets[s + 1] - first, keys = w.keys(s);
-    const int from = (w.causal || w.window) && j - start > 0 ? j - start : 0; /* earlier ones do not see key j */
-    W         slope = 0;
+    const int from =
+        (w.causal || w.window) && j - start > 0 ? j - start : 0; /* earlier ones do not see key j */
+    W slope = 0;
 
     for (int64_t i0 = (int64_t)from * w.G; i0 < (int64_t)n * w.G; i0 += WARP_LANES) {
         const int64_t i = i0 + lane;
@@ -243,16 +246,16 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
 
     if (N > 0)
         LAUNCH(plain_forward<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES,
-               warp_bytes<T>(w, 2), w, (int)N, op_values<T>(a->in[0]), op_values<T>(a->in[1]), op_values<T>(a->in[2]),
-               op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
+               warp_bytes<T>(w, 2), w, (int)N, op_values<T>(a->in[0]), op_values<T>(a->in[1]),
+               op_values<T>(a->in[2]), op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
 }
 
 /* shift [N, H], in scratch */
 template <class T> static wide<T> *plain_shifts(const op_args *a, const attention_view &w)
 {
     const int64_t N = op_bound(a->in[0]);
-    wide<T>      *shift = static_cast<wide<T> *>(
-        cuda_scratch(SCRATCH_OWN, (size_t)(a->in[0]->s.d[0] * w.H) * sizeof(wide<T>)));
+    wide<T>      *shift =
+        static_cast<wide<T> *>(cuda_scratch(SCRATCH_OWN, (size_t)(a->in[0]->s.d[0] * w.H) * sizeof(wide<T>)));
 
     LAUNCH(plain_shift<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES, 0, w, (int)N,
            op_values<T>(a->out[0]), op_values<T>(a->gout[0]), op_values<wide<T>>(a->gout[1]), shift);
@@ -271,11 +274,11 @@ template <class T> static void attention_plain_backward(const op_args *a, const 
         return;
     const wide<T> *shift = plain_shifts<T>(a, w);
     if (a->gin[0])
-        LAUNCH(plain_backward_q<T>, blocks_for(N * w.H, ATTENTION_WARPS), threads, warp_bytes<T>(w, 3), w, (int)N, q,
-               k, v, dy, lse, shift, op_values<T>(a->gin[0]));
+        LAUNCH(plain_backward_q<T>, blocks_for(N * w.H, ATTENTION_WARPS), threads, warp_bytes<T>(w, 3), w,
+               (int)N, q, k, v, dy, lse, shift, op_values<T>(a->gin[0]));
     if (a->gin[1] || a->gin[2])
-        LAUNCH(plain_backward_kv<T>, blocks_for(keys * w.Hk, ATTENTION_WARPS), threads, warp_bytes<T>(w, 4), w, keys,
-               q, k, v, dy, lse, shift, op_values<T>(a->gin[1]), op_values<T>(a->gin[2]));
+        LAUNCH(plain_backward_kv<T>, blocks_for(keys * w.Hk, ATTENTION_WARPS), threads, warp_bytes<T>(w, 4),
+               w, keys, q, k, v, dy, lse, shift, op_values<T>(a->gin[1]), op_values<T>(a->gin[2]));
 }
 
 #endif

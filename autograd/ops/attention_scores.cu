@@ -2,8 +2,7 @@
  * each row of a gradient. */
 #include "autograd/ops/attention.cuh"
 
-template <class T>
-static __device__ __forceinline__ wide<T> dot(const T *x, const T *y, int D)
+template <class T> static __device__ __forceinline__ wide<T> dot(const T *x, const T *y, int D)
 {
     wide<T> sum = 0;
 
@@ -60,8 +59,8 @@ template <class T> static void backward_q(const op_args *a, const attention_view
 {
     const attention_view w = view;
     const int64_t        Nk = a->in[1]->s.d[0];
-    const T             *q = op_values<T>(a->in[0]), *k = op_values<T>(a->in[1]), *ds = op_values<T>(a->gout[0]);
-    T                   *dq = op_values<T>(a->gin[0]);
+    const T *q = op_values<T>(a->in[0]), *k = op_values<T>(a->in[1]), *ds = op_values<T>(a->gout[0]);
+    T       *dq = op_values<T>(a->gin[0]);
 
     over_values(a, a->in[0], [=] __device__(int64_t i) {
         const int64_t at = i / w.D, h = at % w.H;
@@ -81,8 +80,8 @@ template <class T> static void backward_k(const op_args *a, const attention_view
     const attention_view w = view;
     const int64_t        Nk = a->in[1]->s.d[0];
     const row_count      rows = op_count(a, a->in[0]);
-    const T             *q = op_values<T>(a->in[0]), *k = op_values<T>(a->in[1]), *ds = op_values<T>(a->gout[0]);
-    T                   *dk = op_values<T>(a->gin[1]);
+    const T *q = op_values<T>(a->in[0]), *k = op_values<T>(a->in[1]), *ds = op_values<T>(a->gout[0]);
+    T       *dk = op_values<T>(a->gin[1]);
 
     over_values(a, a->in[1], [=] __device__(int64_t i) {
         const int64_t row = i / w.D / w.Hk, hk = i / w.D % w.Hk;

@@ -2,8 +2,8 @@
 #include "autograd/ops/cross_entropy.cuh"
 
 template <class T>
-static __global__ void forward_rows(row_count rows, int64_t V, const T *x, const int32_t *targets, wide<T> *each,
-                                    wide<T> *aux)
+static __global__ void forward_rows(row_count rows, int64_t V, const T *x, const int32_t *targets,
+                                    wide<T> *each, wide<T> *aux)
 {
     __shared__ double shared[WARP_LANES];
     const int64_t     t = blockIdx.x;
@@ -36,10 +36,10 @@ static __global__ void backward_rows(row_count rows, int64_t V, const T *x, cons
 
 template <class T> static void forward(const op_args *a)
 {
-    const tensor    *x = a->in[0];
-    const row_count  count = loss_count_of(a, x, a->in[1]);
-    wide<T>         *each = op_values<wide<T>>(a->out[1]);
-    const int64_t    rows = loss_rows(x, a->in[1]);
+    const tensor   *x = a->in[0];
+    const row_count count = loss_count_of(a, x, a->in[1]);
+    wide<T>        *each = op_values<wide<T>>(a->out[1]);
+    const int64_t   rows = loss_rows(x, a->in[1]);
 
     if (rows > 0)
         LAUNCH(forward_rows<T>, (unsigned)rows, threads_for(x->s.d[1]), 0, count, x->s.d[1], op_values<T>(x),
@@ -53,9 +53,9 @@ template <class T> static void backward(const op_args *a)
     const int64_t rows = loss_rows(x, a->in[1]);
 
     if (a->gin[0] && rows > 0)
-        LAUNCH(backward_rows<T>, (unsigned)rows, threads_for(x->s.d[1]), 0, loss_count_of(a, x, a->in[1]), x->s.d[1], op_values<T>(x),
-               op_values_of<int32_t>(a->in[1]), op_aux<T>(a), op_values<wide<T>>(a->gout[0]),
-               op_values<wide<T>>(a->gout[1]), op_values<T>(a->gin[0]));
+        LAUNCH(backward_rows<T>, (unsigned)rows, threads_for(x->s.d[1]), 0, loss_count_of(a, x, a->in[1]),
+               x->s.d[1], op_values<T>(x), op_values_of<int32_t>(a->in[1]), op_aux<T>(a),
+               op_values<wide<T>>(a->gout[0]), op_values<wide<T>>(a->gout[1]), op_values<T>(a->gin[0]));
 }
 
 OP_CUDA(cross_entropy, 0)

@@ -21,8 +21,8 @@ static inline int64_t loss_rows(const tensor *x, const tensor *targets)
 /* The loss of the block's row, from its V logits; *m: the largest, *s: log of the sum of exp(x - m), *rest: the
  * share of the words beside the target. All threads get them. Sums are in f64. */
 template <class T>
-static __device__ double row_loss(const T *x, int64_t V, int64_t target, wide<T> *m, wide<T> *s, wide<T> *rest,
-                                  double *shared)
+static __device__ double row_loss(const T *x, int64_t V, int64_t target, wide<T> *m, wide<T> *s,
+                                  wide<T> *rest, double *shared)
 {
     double top = -INFINITY, others = 0;
 

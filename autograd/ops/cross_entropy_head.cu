@@ -15,8 +15,8 @@ template <class T> struct chunk {
     const op_args *a;
     const T       *x, *w;
     wide<T>       *logits;
-    row_count      rows;  /* of the chunk, in use */
-    int64_t        n;     /* rows that are computed */
+    row_count      rows; /* of the chunk, in use */
+    int64_t        n;    /* rows that are computed */
     int64_t        C, V, most;
 };
 
@@ -27,9 +27,15 @@ template <class T> static chunk<T> open_chunks(const op_args *a)
 
     most = most < CHUNK_ROWS ? CHUNK_ROWS : most;
     most = most < capacity ? most : capacity;
-    return chunk<T>{a, op_values<T>(a->in[0]), static_cast<const T *>(cuda_weight(a->in[1], dtype_of<T>::value)),
+    return chunk<T>{a,
+                    op_values<T>(a->in[0]),
+                    static_cast<const T *>(cuda_weight(a->in[1], dtype_of<T>::value)),
                     static_cast<wide<T> *>(cuda_scratch(SCRATCH_LOW, (size_t)(most * V) * sizeof(wide<T>))),
-                    loss_count_of(a, a->in[0], a->in[3]), 0, C, V, most};
+                    loss_count_of(a, a->in[0], a->in[3]),
+                    0,
+                    C,
+                    V,
+                    most};
 }
 
 /* logits[n, V] = x w^T */
@@ -129,7 +135,8 @@ static __global__ void head_forward(row_count rows, int64_t V, wide<T> *logits, 
         }
     }
     if (gradient)
-        replace_row<T>(x, V, [=](int64_t v, W value) { return v == target ? -rest : exp_of((value - m) - s); });
+        replace_row<T>(x, V,
+                       [=](int64_t v, W value) { return v == target ? -rest : exp_of((value - m) - s); });
 }
 
 template <class T>
@@ -138,8 +145,8 @@ static __global__ void head_backward(row_count rows, int64_t V, wide<T> *logits,
                                      const wide<T> *deach)
 {
     typedef wide<T> W;
-    const int64_t t = rows.first + blockIdx.x;
-    W            *x = logits + (int64_t)blockIdx.x * V;
+    const int64_t   t = rows.first + blockIdx.x;
+    W              *x = logits + (int64_t)blockIdx.x * V;
 
     if ((int64_t)blockIdx.x >= rows.used())
         return;
@@ -156,14 +163,14 @@ static __global__ void head_backward(row_count rows, int64_t V, wide<T> *logits,
 
 template <class T> static void forward(const op_args *a)
 {
-    const bool       weights = a->wanted[1] || a->wanted[2], on_the_way = a->wanted[0] && !weights;
-    const int32_t   *targets = op_values_of<int32_t>(a->in[3]);
-    const wide<T>   *bias = op_values<wide<T>>(a->in[2]);
-    wide<T>         *each = op_values<wide<T>>(a->out[1]), *aux = op_aux<T>(a);
+    const bool     weights = a->wanted[1] || a->wanted[2], on_the_way = a->wanted[0] && !weights;
+    const int32_t *targets = op_values_of<int32_t>(a->in[3]);
+    const wide<T> *bias = op_values<wide<T>>(a->in[2]);
+    wide<T>       *each = op_values<wide<T>>(a->out[1]), *aux = op_aux<T>(a);
 
     over_chunks<T>(a, [&](const chunk<T> &c) {
-        LAUNCH(head_forward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, bias, targets, each,
-               weights ? aux : (wide<T> *)NULL, on_the_way);
+        LAUNCH(head_forward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, bias, targets,
+               each, weights ? aux : (wide<T> *)NULL, on_the_way);
         if (on_the_way)
             chunk_times_words<T>(c, aux + c.rows.first * c.C, false);
     });
@@ -174,11 +181,11 @@ template <class T> static void forward(const op_args *a)
 /* What forward made, times the upstream factors of the rows. */
 template <class T> static void spread(const op_args *a)
 {
-    const int64_t  C = shape_last_of(a->gin[0]);
-    const wide<T> *dsum = op_values<wide<T>>(a->gout[0]), *deach = op_values<wide<T>>(a->gout[1]);
-    const wide<T> *aux = op_aux<T>(a);
+    const int64_t   C = shape_last_of(a->gin[0]);
+    const wide<T>  *dsum = op_values<wide<T>>(a->gout[0]), *deach = op_values<wide<T>>(a->gout[1]);
+    const wide<T>  *aux = op_aux<T>(a);
     const row_count rows = loss_count_of(a, a->gin[0], a->in[3]);
-    T             *dx = op_values<T>(a->gin[0]);
+    T              *dx = op_values<T>(a->gin[0]);
 
     over_values(a, a->gin[0], [=] __device__(int64_t i) {
         const int64_t t = i / C;
@@ -194,7 +201,8 @@ template <class T> static void add_words(const chunk<T> &c)
     const T      *g = reinterpret_cast<const T *>(c.logits);
 
     if (c.a->gin[1])
-        token_sum<T>(c.rows, g, c.V, c.x + c.rows.first * c.C, c.C, op_values<wide<T>>(c.a->gin[1]), 1, stride);
+        token_sum<T>(c.rows, g, c.V, c.x + c.rows.first * c.C, c.C, op_values<wide<T>>(c.a->gin[1]), 1,
+                     stride);
     if (c.a->gin[2])
         add_columns<wide<T>>(c.rows, c.V, op_values<wide<T>>(c.a->gin[2]),
                              [=] __device__(int64_t n, int64_t v) { return load(g + n * stride + v); });
@@ -209,9 +217,9 @@ template <class T> static void backward(const op_args *a)
     }
     T *dx = op_values<T>(a->gin[0]);
     over_chunks<T>(a, [&](const chunk<T> &c) {
-        LAUNCH(head_backward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, op_values<wide<T>>(a->in[2]),
-               op_values_of<int32_t>(a->in[3]), op_aux<T>(a), op_values<wide<T>>(a->gout[0]),
-               op_values<wide<T>>(a->gout[1]));
+        LAUNCH(head_backward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits,
+               op_values<wide<T>>(a->in[2]), op_values_of<int32_t>(a->in[3]), op_aux<T>(a),
+               op_values<wide<T>>(a->gout[0]), op_values<wide<T>>(a->gout[1]));
         if (dx)
             chunk_times_words<T>(c, dx + c.rows.first * c.C, true);
         add_words(c);

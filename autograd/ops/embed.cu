@@ -3,8 +3,8 @@
 
 template <class T> static void forward(const op_args *a)
 {
-    cuda_weight_rows(a->in[0], op_values_of<int32_t>(a->in[1]), op_count_there(a, a->in[1]), op_bound(a->in[1]),
-                     a->out[0]->v, dtype_of<T>::value);
+    cuda_weight_rows(a->in[0], op_values_of<int32_t>(a->in[1]), op_count_there(a, a->in[1]),
+                     op_bound(a->in[1]), a->out[0]->v, dtype_of<T>::value);
 }
 
 template <class T> static void backward(const op_args *a)

@@ -117,7 +117,7 @@ static inline int64_t shape_last_of(const tensor *t)
 
 /* Rows in use, for kernels: how many stands on the device. */
 struct row_count {
-    const int32_t *count, *other; /* the smaller of the two; NULL: all of the capacity */
+    const int32_t *count, *other;   /* the smaller of the two; NULL: all of the capacity */
     int64_t        first, capacity; /* of a stretch of rows: those from `first` on, at most `capacity` */
 
     __device__ __forceinline__ int64_t used() const
@@ -139,7 +139,8 @@ static inline int64_t op_capacity(const tensor *t)
 
 static inline const int32_t *op_count_there(const op_args *a, const tensor *t)
 {
-    return t->rows ? reinterpret_cast<const int32_t *>(reinterpret_cast<const char *>(t->rows) + a->there) : NULL;
+    return t->rows ? reinterpret_cast<const int32_t *>(reinterpret_cast<const char *>(t->rows) + a->there)
+                   : NULL;
 }
 
 static inline row_count op_count(const op_args *a, const tensor *t)
@@ -181,8 +182,9 @@ static inline int64_t op_row_values(const tensor *t)
 /* Threads of a block that goes along a row of C values: whole warps. */
 static inline unsigned threads_for(int64_t C)
 {
-    return C >= BLOCK ? (unsigned)BLOCK : C <= WARP_LANES ? (unsigned)WARP_LANES
-                                                         : (unsigned)((C + WARP_LANES - 1) / WARP_LANES * WARP_LANES);
+    return C >= BLOCK        ? (unsigned)BLOCK
+           : C <= WARP_LANES ? (unsigned)WARP_LANES
+                             : (unsigned)((C + WARP_LANES - 1) / WARP_LANES * WARP_LANES);
 }
 
 static inline unsigned blocks_for(int64_t n, int64_t block)
@@ -193,8 +195,7 @@ static inline unsigned blocks_for(int64_t n, int64_t block)
 /* ---- by element --------------------------------------------------------------------------------------- */
 
 /* f(i) for all values in use of a tensor with `row` values a row */
-template <class F>
-static __global__ void each_value(row_count rows, int64_t row, F f)
+template <class F> static __global__ void each_value(row_count rows, int64_t row, F f)
 {
     const int64_t n = rows.used() * row, step = (int64_t)gridDim.x * blockDim.x;
 
@@ -307,24 +308,24 @@ template <class W> static __device__ __forceinline__ W sigmoid(W x)
 
 /* ---- the table -------------------------------------------------------------------------------------------- */
 
-#define OP_CUDA_TYPE(name, suffix, T)                                                              \
-    void op_##name##_fwd_cuda_##suffix(const op_args *a)                                           \
-    {                                                                                              \
-        cuda_begin_operation(#name " forward");                                                    \
-        forward<T>(a);                                                                             \
-    }                                                                                              \
-    void op_##name##_bwd_cuda_##suffix(const op_args *a)                                           \
-    {                                                                                              \
-        cuda_begin_operation(#name " backward");                                                   \
-        backward<T>(a);                                                                            \
+#define OP_CUDA_TYPE(name, suffix, T)                                                                        \
+    void op_##name##_fwd_cuda_##suffix(const op_args *a)                                                     \
+    {                                                                                                        \
+        cuda_begin_operation(#name " forward");                                                              \
+        forward<T>(a);                                                                                       \
+    }                                                                                                        \
+    void op_##name##_bwd_cuda_##suffix(const op_args *a)                                                     \
+    {                                                                                                        \
+        cuda_begin_operation(#name " backward");                                                             \
+        backward<T>(a);                                                                                      \
     }
-#define OP_CUDA(name, assigns)                                                                     \
-    extern "C" {                                                                                   \
-    extern const uint32_t op_##name##_assigns_cuda;                                                \
-    const uint32_t        op_##name##_assigns_cuda = (assigns);                                    \
-    OP_CUDA_TYPE(name, f32, float)                                                                 \
-    OP_CUDA_TYPE(name, f64, double)                                                                \
-    OP_CUDA_TYPE(name, bf16, bf16)                                                                 \
+#define OP_CUDA(name, assigns)                                                                               \
+    extern "C" {                                                                                             \
+    extern const uint32_t op_##name##_assigns_cuda;                                                          \
+    const uint32_t        op_##name##_assigns_cuda = (assigns);                                              \
+    OP_CUDA_TYPE(name, f32, float)                                                                           \
+    OP_CUDA_TYPE(name, f64, double)                                                                          \
+    OP_CUDA_TYPE(name, bf16, bf16)                                                                           \
     }
 
 #endif

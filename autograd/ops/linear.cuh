@@ -5,10 +5,10 @@
 #include "autograd/ops/columns.cuh"
 #include "autograd/ops/token_sum.cuh"
 
-/* y[N, M] = alpha x[N, K] w[M, K]^T (+ y) */
+/* y[N, M] = alpha x[N, K] w[M, K]^T (+ y) (+ bias[M]) */
 template <class T>
 static void product_turned(const T *x, const T *w, int64_t N, int64_t M, int64_t K, T *y, double alpha,
-                           bool accumulate)
+                           bool accumulate, const T *bias = NULL)
 {
     cuda_product p = {};
 
@@ -19,6 +19,7 @@ static void product_turned(const T *x, const T *w, int64_t N, int64_t M, int64_t
     p.type = p.type_c = dtype_of<T>::value;
     p.alpha = alpha;
     p.accumulate = accumulate;
+    p.bias = bias;
     cuda_multiply(&p);
 }
 
@@ -48,16 +49,23 @@ template <class T> static void spread_bias(const op_args *a, const wide<T> *b, c
     over_values(a, y, [=] __device__(int64_t i) { store(v + i, b[i % M]); });
 }
 
+/* A bias that the product adds: one of its own type. An f32 bias of a bf16 product is spread before it. */
+template <class T> static const T *product_bias(const tensor *b)
+{
+    return b && op_is<T>(b) ? op_values<T>(b) : NULL;
+}
+
 /* y = x w^T + b, added to y if it is begun already: inputs x [N,K], w [M,K], b [M] or NULL */
 template <class T> static void linear_forward(const op_args *a, bool begun)
 {
-    const tensor *x = a->in[0], *w = a->in[1];
+    const tensor *x = a->in[0], *w = a->in[1], *b = a->in[2];
     const T      *v = static_cast<const T *>(cuda_weight(w, dtype_of<T>::value));
+    const bool    spread = b && !begun && !product_bias<T>(b);
 
-    if (a->in[2] && !begun)
-        spread_bias<T>(a, op_values<wide<T>>(a->in[2]), a->out[0]);
+    if (spread)
+        spread_bias<T>(a, op_values<wide<T>>(b), a->out[0]);
     product_turned<T>(op_values<T>(x), v, op_bound(x), w->s.d[0], w->s.d[1], op_values<T>(a->out[0]), 1,
-                      begun || a->in[2]);
+                      begun || spread, product_bias<T>(b));
 }
 
 /* begun: dx holds something already */
@@ -110,10 +118,10 @@ template <class T> struct factors {
 template <class T> static factors<T> low_rank_open(const low_rank<T> &l)
 {
     const int64_t R = l.R(), N = l.x->s.d[0], na = R * l.K(), nb = R * l.M();
-    T            *at = static_cast<T *>(cuda_scratch(SCRATCH_LOW, (size_t)(na + nb + N * R + 512) * sizeof(T)));
-    factors<T>    f = {op_is<T>(l.a) ? static_cast<const T *>(l.a->v) : at,
-                       op_is<T>(l.b) ? static_cast<const T *>(l.b->v) : at + (na + 127) / 128 * 128,
-                       at + (na + 127) / 128 * 128 + (nb + 127) / 128 * 128};
+    T         *at = static_cast<T *>(cuda_scratch(SCRATCH_LOW, (size_t)(na + nb + N * R + 512) * sizeof(T)));
+    factors<T> f = {op_is<T>(l.a) ? static_cast<const T *>(l.a->v) : at,
+                    op_is<T>(l.b) ? static_cast<const T *>(l.b->v) : at + (na + 127) / 128 * 128,
+                    at + (na + 127) / 128 * 128 + (nb + 127) / 128 * 128};
 
     if (f.a == at && l.a->v) /* backward has only what it declared to read */
         cuda_weight_rows(l.a, NULL, NULL, R, at, dtype_of<T>::value);
@@ -145,7 +153,8 @@ template <class T> static void low_rank_backward(const low_rank<T> &l, const ten
         return;
     product_plain<T>(d, f.b, N, l.M(), l.R(), f.dh, l.factor, false);
     if (l.da)
-        token_sum<T>(op_count(l.args, dy), f.dh, l.R(), op_values<T>(l.x), l.K(), op_values<wide<T>>(l.da), 1);
+        token_sum<T>(op_count(l.args, dy), f.dh, l.R(), op_values<T>(l.x), l.K(), op_values<wide<T>>(l.da),
+                     1);
     if (dx)
         product_plain<T>(f.dh, f.a, N, l.R(), l.K(), dx, 1, !fresh);
 }

@@ -10,9 +10,11 @@ template <class T> static low_rank<T> low_rank_of(const op_args *a)
 
 template <class T> static void forward(const op_args *a)
 {
-    if (a->in[2])
+    const bool spread = a->in[2] && !product_bias<T>(a->in[2]);
+
+    if (spread)
         spread_bias<T>(a, op_values<wide<T>>(a->in[2]), a->out[0]);
-    low_rank_forward(low_rank_of<T>(a), op_values<T>(a->out[0]), a->in[2] != NULL);
+    low_rank_forward(low_rank_of<T>(a), op_values<T>(a->out[0]), spread);
     linear_forward<T>(a, true);
 }
 

@@ -7,8 +7,8 @@ template <class T> static void forward(const op_args *a)
 
     if (op_bound(x) > 0)
         LAUNCH(norm_forward<T>, (unsigned)op_bound(x), threads_for(x->s.d[1]), 0, op_count(a, x), x->s.d[1],
-               a->attr->rmsnorm.eps, op_values<T>(x), (const T *)NULL, op_values<wide<T>>(a->in[1]), (T *)NULL,
-               op_values<T>(a->out[0]), op_aux<T>(a));
+               a->attr->rmsnorm.eps, op_values<T>(x), (const T *)NULL, op_values<wide<T>>(a->in[1]),
+               (T *)NULL, op_values<T>(a->out[0]), op_aux<T>(a));
 }
 
 template <class T> static void backward(const op_args *a)

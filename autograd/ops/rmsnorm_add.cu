@@ -18,7 +18,8 @@ template <class T> static void backward(const op_args *a)
     if ((a->gin[0] || a->gin[1]) && op_bound(s) > 0)
         LAUNCH(norm_backward<T>, (unsigned)op_bound(s), threads_for(s->s.d[1]), 0, op_count(a, s), s->s.d[1],
                op_values<T>(s), op_values<wide<T>>(a->in[2]), op_aux<T>(a), op_values<T>(a->gout[0]),
-               op_values<T>(a->gout[1]), op_values<T>(a->gin[0]), op_values<T>(a->gin[1]), a->fresh[0], a->fresh[1]);
+               op_values<T>(a->gout[1]), op_values<T>(a->gin[0]), op_values<T>(a->gin[1]), a->fresh[0],
+               a->fresh[1]);
     if (a->gin[2] && a->gout[1])
         norm_weight_backward<T>(a, s, a->gout[1], a->gin[2]);
 }

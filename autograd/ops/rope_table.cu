@@ -6,7 +6,8 @@ template <class T, class F> static void fill(const op_args *a, const F *f)
     const int64_t  half = a->in[1]->s.d[0];
     const int32_t *positions = op_values_of<int32_t>(a->in[0]);
     wide<T>       *y = op_values<wide<T>>(a->out[0]);
-    const tensor   rows = {.s = {2, {a->in[0]->s.d[0], half}}, .type = TYPE_I32, .v = NULL, .rows = a->in[0]->rows};
+    const tensor   rows = {
+          .s = {2, {a->in[0]->s.d[0], half}}, .type = TYPE_I32, .v = NULL, .rows = a->in[0]->rows};
 
     over_values(a, &rows, [=] __device__(int64_t i) {
         const int64_t n = i / half, c = i % half;

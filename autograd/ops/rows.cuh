@@ -7,8 +7,7 @@
 /* The first row of dy that goes to a place adds all of them there, in their order; the others do nothing. A
  * block for each row. */
 template <class T, class W>
-static __global__ void add_rows_kernel(const int32_t *places, row_count rows, int64_t C,
-                                       const T *dy, W *dx)
+static __global__ void add_rows_kernel(const int32_t *places, row_count rows, int64_t C, const T *dy, W *dx)
 {
     const int64_t n = rows.used(), row = blockIdx.x;
     const int32_t place = row < n ? places[row] : -1;
@@ -28,13 +27,14 @@ static __global__ void add_rows_kernel(const int32_t *places, row_count rows, in
 }
 
 /* dx[places[t]] += dy[t] */
-template <class T, class W> static void add_rows(const op_args *a, const tensor *places, const tensor *dy, W *dx)
+template <class T, class W>
+static void add_rows(const op_args *a, const tensor *places, const tensor *dy, W *dx)
 {
     const int64_t rows = op_bound(places);
 
     if (rows > 0)
-        LAUNCH((add_rows_kernel<T, W>), (unsigned)rows, threads_for(shape_last_of(dy)), 0, op_values_of<int32_t>(places), op_count(a, places),
-               shape_last_of(dy), op_values<T>(dy), dx);
+        LAUNCH((add_rows_kernel<T, W>), (unsigned)rows, threads_for(shape_last_of(dy)), 0,
+               op_values_of<int32_t>(places), op_count(a, places), shape_last_of(dy), op_values<T>(dy), dx);
 }
 
 #endif

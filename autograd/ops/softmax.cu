@@ -2,13 +2,12 @@
 #include "autograd/ops/kernel.cuh"
 
 template <class T>
-static __global__ void softmax_forward(row_count rows, int64_t each, int64_t C, const T *x,
-                                       T *y)
+static __global__ void softmax_forward(row_count rows, int64_t each, int64_t C, const T *x, T *y)
 {
     typedef wide<T> W;
-    __shared__ W  shared[WARP_LANES];
-    const int64_t row = blockIdx.x;
-    W             m = -INFINITY, sum = 0;
+    __shared__ W    shared[WARP_LANES];
+    const int64_t   row = blockIdx.x;
+    W               m = -INFINITY, sum = 0;
 
     if (row >= rows.used() * each)
         return;
@@ -25,13 +24,13 @@ static __global__ void softmax_forward(row_count rows, int64_t each, int64_t C, 
 }
 
 template <class T>
-static __global__ void softmax_backward(row_count rows, int64_t each, int64_t C, const T *y,
-                                        const T *dy, T *dx)
+static __global__ void softmax_backward(row_count rows, int64_t each, int64_t C, const T *y, const T *dy,
+                                        T *dx)
 {
     typedef wide<T> W;
-    __shared__ W  shared[WARP_LANES];
-    const int64_t row = blockIdx.x;
-    W             mean = 0;
+    __shared__ W    shared[WARP_LANES];
+    const int64_t   row = blockIdx.x;
+    W               mean = 0;
 
     if (row >= rows.used() * each)
         return;
@@ -56,8 +55,8 @@ template <class T> static void forward(const op_args *a)
     const int64_t each = vectors_a_row(x);
 
     if (op_bound(x) * each > 0)
-        LAUNCH(softmax_forward<T>, (unsigned)(op_bound(x) * each), threads_for(shape_last_of(x)), 0, op_count(a, x), each,
-               shape_last_of(x), op_values<T>(x), op_values<T>(a->out[0]));
+        LAUNCH(softmax_forward<T>, (unsigned)(op_bound(x) * each), threads_for(shape_last_of(x)), 0,
+               op_count(a, x), each, shape_last_of(x), op_values<T>(x), op_values<T>(a->out[0]));
 }
 
 template <class T> static void backward(const op_args *a)
@@ -66,8 +65,9 @@ template <class T> static void backward(const op_args *a)
     const int64_t each = vectors_a_row(dy);
 
     if (a->gin[0] && op_bound(dy) * each > 0)
-        LAUNCH(softmax_backward<T>, (unsigned)(op_bound(dy) * each), threads_for(shape_last_of(dy)), 0, op_count(a, dy), each,
-               shape_last_of(dy), op_values<T>(a->out[0]), op_values<T>(dy), op_values<T>(a->gin[0]));
+        LAUNCH(softmax_backward<T>, (unsigned)(op_bound(dy) * each), threads_for(shape_last_of(dy)), 0,
+               op_count(a, dy), each, shape_last_of(dy), op_values<T>(a->out[0]), op_values<T>(dy),
+               op_values<T>(a->gin[0]));
 }
 
 OP_CUDA(softmax, 0)

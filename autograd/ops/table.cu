@@ -2,10 +2,11 @@
  * its kernels does not link */
 #include "autograd/op_table.h"
 
-#define OP_TYPE(name, type)                                                                        \
-    void op_##name##_fwd_cuda_##type(const op_args *a);                                            \
+#define OP_TYPE(name, type)                                                                                  \
+    void op_##name##_fwd_cuda_##type(const op_args *a);                                                      \
     void op_##name##_bwd_cuda_##type(const op_args *a);
-#define ENTRY(name, type) {op_##name##_fwd_cuda_##type, op_##name##_bwd_cuda_##type, &op_##name##_assigns_cuda},
+#define ENTRY(name, type)                                                                                    \
+    {op_##name##_fwd_cuda_##type, op_##name##_bwd_cuda_##type, &op_##name##_assigns_cuda},
 
 extern "C" {
 
@@ -17,9 +18,9 @@ extern "C" {
 #include "autograd/ops.def"
 #undef OP
 
-#define TABLE(type)                                                                                \
-    __attribute__((visibility("default"))) extern const op_kernels cambium_ops_##type[OP_COUNT];   \
-    const op_kernels cambium_ops_##type[OP_COUNT]
+#define TABLE(type)                                                                                          \
+    __attribute__((visibility("default"))) extern const op_kernels cambium_ops_##type[OP_COUNT];             \
+    const op_kernels                                               cambium_ops_##type[OP_COUNT]
 
 TABLE(f32) = {
 #define OP(name, inputs, outputs, rows, flags, ...) ENTRY(name, f32)

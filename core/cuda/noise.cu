@@ -25,7 +25,8 @@ template <class T> static __global__ void fill_normal(T *p, int64_t n, rng_key k
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i * 4 < n; i += step) {
         const rng_block b = rng_philox(key, (uint32_t)i, (uint32_t)(i >> 32), 0, 0);
         for (int k = 0; k < 4 && i * 4 + k < n; k++) {
-            const float radius = sqrtf(-2 * logf(1 - rng_unit(b.r[k & 2]))), angle = 6.2831853f * rng_unit(b.r[k | 1]);
+            const float radius = sqrtf(-2 * logf(1 - rng_unit(b.r[k & 2]))),
+                        angle = 6.2831853f * rng_unit(b.r[k | 1]);
             put(p + i * 4 + k, deviation * radius * (k & 1 ? sinf(angle) : cosf(angle)));
         }
     }

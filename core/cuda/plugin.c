@@ -190,7 +190,7 @@ static void graph_close(void *graph)
         cudaGraphExecDestroy((cudaGraphExec_t)graph);
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------- */
 
 static void measure(bool on)
 {

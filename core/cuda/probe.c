@@ -40,7 +40,8 @@ static double time_of(const work *w, double budget)
     cudaEvent_t from = NULL, to = NULL;
     double      best = INFINITY, spent = 0;
 
-    if (!cuda_check(cudaEventCreate(&from), "cudaEventCreate") || !cuda_check(cudaEventCreate(&to), "cudaEventCreate"))
+    if (!cuda_check(cudaEventCreate(&from), "cudaEventCreate") ||
+        !cuda_check(cudaEventCreate(&to), "cudaEventCreate"))
         return INFINITY;
     run(w);
     for (int i = 0; i < REPEAT_MAX && spent < budget && !cuda_failure()[0]; i++) {

@@ -15,7 +15,7 @@ enum { WORKSPACE = 32 << 20, PLANS = 1024 };
 /* What decides the algorithm; compared as bytes, so it is zeroed before it is filled. */
 typedef struct shape_key {
     int64_t m, n, k, lda, ldb, ldc;
-    int32_t type, type_c, type_bias;
+    int32_t type, type_c, has_bias;
     int32_t a_turned, b_turned, accumulate;
     uint32_t align_a, align_b, align_c; /* in bytes */
 } shape_key;
@@ -102,7 +102,7 @@ static shape_key key_of(const cuda_product *p)
     k.m = p->m, k.n = p->n, k.k = p->k, k.lda = p->lda, k.ldb = p->ldb, k.ldc = p->ldc;
     k.type = (int32_t)p->type;
     k.type_c = (int32_t)p->type_c;
-    k.type_bias = p->bias ? (int32_t)p->type_bias : -1;
+    k.has_bias = p->bias != NULL;
     k.a_turned = p->a_turned, k.b_turned = p->b_turned, k.accumulate = p->accumulate;
     k.align_a = alignment(p->a), k.align_b = alignment(p->b), k.align_c = alignment(p->c);
     return k;
@@ -136,7 +136,7 @@ static bool describe(plan *p, const cuda_product *x)
     const cublasOperation_t   first = x->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t   second = x->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasLtEpilogue_t  epilogue = CUBLASLT_EPILOGUE_BIAS;
-    const cudaDataType_t      bias = data_type(x->type_bias);
+    const cudaDataType_t      bias = data_type(x->type_c);
     const cublasComputeType_t compute = wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
 
     return check(cublasLtMatmulDescCreate(&p->how, compute, wide ? CUDA_R_64F : CUDA_R_32F), "cublasLtMatmulDesc") &&

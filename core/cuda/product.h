@@ -27,8 +27,7 @@ typedef struct cuda_product {
     int64_t     ldc;
     double      alpha;
     bool        accumulate;
-    const void *bias; /* [n] of type_bias, or NULL */
-    dtype       type_bias;
+    const void *bias; /* [n] of `type_c`, or NULL */
 } cuda_product;
 
 void cuda_multiply(const cuda_product *p);

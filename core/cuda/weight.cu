@@ -30,14 +30,14 @@ static __device__ __forceinline__ void put(bf16 *p, double x)
 
 /* One of the storage types: its block, and the function that expands it. */
 template <dtype type> struct format;
-#define FORMAT(NAME, name)                                                                         \
-    template <> struct format<TYPE_##NAME> {                                                       \
-        typedef float value;                                                                       \
-        enum { values = VALUES_##NAME, bytes = BYTES_##NAME };                                     \
-        static __device__ __forceinline__ void expand(const uint8_t *b, float *out)                \
-        {                                                                                          \
-            block_##name(b, out);                                                                  \
-        }                                                                                          \
+#define FORMAT(NAME, name)                                                                                   \
+    template <> struct format<TYPE_##NAME> {                                                                 \
+        typedef float value;                                                                                 \
+        enum { values = VALUES_##NAME, bytes = BYTES_##NAME };                                               \
+        static __device__ __forceinline__ void expand(const uint8_t *b, float *out)                          \
+        {                                                                                                    \
+            block_##name(b, out);                                                                            \
+        }                                                                                                    \
     };
 REAL_TYPES_BELOW_F64(FORMAT)
 template <> struct format<TYPE_F64> {
@@ -58,7 +58,7 @@ static __global__ void expand_rows(const uint8_t *w, int64_t most, int64_t block
     const int64_t used = count ? *count : rows, step = (int64_t)gridDim.x * blockDim.x;
 
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < used * blocks; i += step) {
-        const int64_t n = i / blocks, row = ids ? ids[n] : n;
+        const int64_t                n = i / blocks, row = ids ? ids[n] : n;
         typename format<type>::value v[values];
         if (row >= 0 && row < most)
             format<type>::expand(w + (row * blocks + i % blocks) * format<type>::bytes, v);
@@ -75,11 +75,13 @@ static void run(const tensor *w, const int32_t *ids, const int32_t *count, int64
 
     if (work > 0)
         LAUNCH((expand_rows<type, T>), (unsigned)(work < most ? work : most), THREADS, 0,
-               static_cast<const uint8_t *>(w->v), w->s.d[0], blocks, ids, count, rows, static_cast<T *>(out));
+               static_cast<const uint8_t *>(w->v), w->s.d[0], blocks, ids, count, rows,
+               static_cast<T *>(out));
 }
 
 template <dtype type>
-static void run_as(const tensor *w, const int32_t *ids, const int32_t *count, int64_t rows, void *out, dtype wanted)
+static void run_as(const tensor *w, const int32_t *ids, const int32_t *count, int64_t rows, void *out,
+                   dtype wanted)
 {
     if (wanted == TYPE_F64)
         run<type, double>(w, ids, count, rows, out);
@@ -89,13 +91,17 @@ static void run_as(const tensor *w, const int32_t *ids, const int32_t *count, in
         run<type, float>(w, ids, count, rows, out);
 }
 
-void cuda_weight_rows(const tensor *w, const int32_t *ids, const int32_t *count, int64_t rows, void *out, dtype wanted)
+void cuda_weight_rows(const tensor *w, const int32_t *ids, const int32_t *count, int64_t rows, void *out,
+                      dtype wanted)
 {
     switch (w->type) {
-#define CASE(NAME, name)                                                                           \
-    case TYPE_##NAME: run_as<TYPE_##NAME>(w, ids, count, rows, out, wanted); break;
+#define CASE(NAME, name)                                                                                     \
+    case TYPE_##NAME:                                                                                        \
+        run_as<TYPE_##NAME>(w, ids, count, rows, out, wanted);                                               \
+        break;
         REAL_TYPES(CASE)
-    default: cuda_fail("expanding a weight: type %d holds no real numbers", (int)w->type);
+    default:
+        cuda_fail("expanding a weight: type %d holds no real numbers", (int)w->type);
     }
 }
 
