@@ -1,5 +1,5 @@
 /* allocations: after the first step a run takes no memory: not from malloc, not from the system
- * tests/run: no asan */
+ * tests/run: no asan, no device */
 #include "tests/helpers.h"
 #include "tests/with_adamw.h"
 #include "tests/with_trunk.h"

@@ -1,4 +1,5 @@
-/* dropout: what lora's dropout does to a training step, and that its gradients are those of what it did */
+/* dropout: what lora's dropout does to a training step, and that its gradients are those of what it did
+ * tests/run: no device */
 #include "tests/helpers.h"
 #include "tests/with_adamw.h"
 #include "tests/with_trunk.h"

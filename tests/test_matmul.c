@@ -1,5 +1,6 @@
 /* test_matmul: the packed product on every instruction set that runs here, against its definition in
- * double; expansion on every set; rows that do not depend on their neighbours. */
+ * double; expansion on every set; rows that do not depend on their neighbours.
+ * tests/run: no device */
 #include "core/cpu/matmul.h"
 
 #include "core/cpu/matmul_tiles.h"

@@ -1,5 +1,5 @@
 /* memory: what `plan` says is what a run takes
- * tests/run: alone, no asan */
+ * tests/run: alone, no asan, no device */
 #include "tests/helpers.h"
 
 #include "core/log.h"

@@ -1,5 +1,6 @@
 /* test_ops: operations against compositions of others that must give the same: values and gradients,
- * in f64 (where they differ by roundings only) and in f32 on the instruction set in use. */
+ * in f64 (where they differ by roundings only) and in f32 on the instruction set in use.
+ * tests/run: no device */
 #include "autograd/ops.h"
 
 #include "core/rng.h"

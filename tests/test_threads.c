@@ -1,4 +1,5 @@
-/* test_threads: every piece of a job is done once, whoever does it, also while workers fall asleep */
+/* test_threads: every piece of a job is done once, whoever does it, also while workers fall asleep
+ * tests/run: no device */
 #include "core/threads.h"
 
 #include "tests/check.h"
