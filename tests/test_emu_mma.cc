@@ -1,38 +1,27 @@
 /* emu_mma: tensor-core products, matrix loads and asynchronous copies on the emulated device, against plain
  * C; numbers are small and whole, so that every sum is exact; and the mistakes that the emulator must find */
-#include "tests/check.h"
+#include "tests/with_emu.h"
 
 #include "autograd/ops/shared_tile.cuh"
 
 #include <functional>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static const char *const orders[] = {"forward", "backward", "random"};
 
 static void on_a_block(int threads, size_t shared, const std::function<void()> &kernel)
 {
-    for (const char *order : orders) {
+    for (const char *order : emu_orders) {
         setenv("CAMBIUM_EMU_ORDER", order, 1);
         emu::run("test", dim3(1), dim3((unsigned)threads), shared, kernel);
     }
     unsetenv("CAMBIUM_EMU_ORDER");
 }
 
-/* The kernel must stop the program. */
-static bool stops(int threads, const std::function<void()> &kernel)
+/* A warp must stop the program with this text. */
+static void stops(const char *why, const std::function<void()> &kernel)
 {
-    int         code = 0;
-    const pid_t child = fork();
+    const emu_end e = emu_child([&] { emu::run("test", dim3(1), dim3(32), 0, kernel); });
 
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        ck_assert(freopen("/dev/null", "w", stderr) != NULL);
-        emu::run("test", dim3(1), dim3((unsigned)threads), 4096, kernel);
-        _exit(0);
-    }
-    ck_assert(waitpid(child, &code, 0) == child);
-    return WIFSIGNALED(code) && WTERMSIG(code) == SIGABRT;
+    ck_assert_int_eq(e.signal, SIGABRT);
+    ck_assert_msg(e.text.find(why) != std::string::npos, "%s", e.text.c_str());
 }
 
 static float whole(int i)
@@ -199,20 +188,20 @@ START_TEST(mistakes_stop_the_program)
         copy_async_commit();
         copy_async_wait<0>();
     };
-    ck_assert(!stops(32, [&] { copy(to, from); }));
-    ck_assert(stops(32, [&] { copy(to + 1, from); }));
-    ck_assert(stops(32, [&] { copy(to, from + 1); }));
-    ck_assert(stops(32, [] { copy_async_16(to, from, true); })); /* without a wait */
+    on_a_block(32, 0, [&] { copy(to, from); });
+    stops("not at a boundary of its size", [&] { copy(to + 1, from); });
+    stops("not at a boundary of its size", [&] { copy(to, from + 1); });
+    stops("that it never waited for", [] { copy_async_16(to, from, true); });
     const auto load = [](int ld) {
         unsigned r[4];
         ldmatrix_x4(r, tile + (int)threadIdx.x % 8 * ld);
     };
-    ck_assert(!stops(32, [&] { load(16); }));
-    ck_assert(stops(32, [&] { load(12); }));
-    ck_assert(stops(32, [&] { /* a lane stays away */
+    on_a_block(32, 0, [&] { load(16); });
+    stops("not at a 16-byte boundary", [&] { load(12); });
+    stops("a lane that has ended", [&] {
         if (threadIdx.x != 5)
             load(16);
-    }));
+    });
 }
 END_TEST
 
