@@ -201,6 +201,7 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     float       *g = leaf_sum_total(&x->sum, &loss);
     const double factor = clip_gradient(&x->o.clip, g, x->p->size, 1.0 / (double)plan.n_targets,
                                         &r->grad_norm);
+    TRY(tape_check(x->t)); /* a device that has failed gives any norm */
     if (!isfinite(r->grad_norm))
         return fail(STATUS_NUMERIC, "step %lld: the gradient's norm is %g", (long long)step + 1,
                     r->grad_norm);
