@@ -47,8 +47,6 @@ if(CAMBIUM_CUDA AND CMAKE_CUDA_COMPILER)
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off
       $<$<BOOL:${CAMBIUM_WERROR}>:-Werror>>)
   set_property(SOURCE ${CUDA_EXACT} APPEND PROPERTY COMPILE_OPTIONS -fmad=false)
-  # every quantised type times every type of values: minutes, so that each GPU's code has a thread
-  set_property(SOURCE ${CMAKE_SOURCE_DIR}/core/cuda/weight.cu APPEND PROPERTY COMPILE_OPTIONS --threads=3)
   target_link_libraries(cambium_cuda PRIVATE CUDA::cublasLt m)
   target_link_options(cambium_cuda PRIVATE LINKER:--no-undefined LINKER:--exclude-libs,ALL)
   install(TARGETS cambium_cuda LIBRARY DESTINATION lib/cambium)   # where core/device.c looks
