@@ -1,4 +1,5 @@
-/* graph: what a tape is made of. Private to autograd/tape.c, plan.c, place.c and run.c. */
+/* graph: what a tape is made of (CUDA graphs: on_device.c). Private to the .c files of autograd; tests/test_tape.c
+ * looks inside. */
 #ifndef AUTOGRAD_GRAPH_H
 #define AUTOGRAD_GRAPH_H
 

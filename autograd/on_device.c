@@ -5,8 +5,11 @@
  * twin there (core/device.h). After it the kept values come back into host memory, so that whoever recorded
  * the tape reads them as ever.
  *
- * The calls of a phase are captured as a CUDA graph when the same addresses and the same bounds of rows come
- * for the second time, and replayed from then on: the same calls with the same arguments, so the same bits. */
+ * The calls of a phase are captured as a CUDA graph when the same key (key_of) comes for the second time, and
+ * replayed from then on: the same calls with the same arguments, so the same bits. At most GRAPHS are kept a
+ * phase, the oldest goes; an observer switches them off.
+ *
+ * far_...: of a tape on a device; there: an address on it. */
 #include "autograd/graph.h"
 
 #include "core/quant.h"
@@ -441,7 +444,8 @@ static void run_calls(tape *t, bool backward)
         run_call(t->far, &t->entries[i]);
 }
 
-/* Names what a captured graph has in it: addresses, bounds of rows, kind of run. */
+/* Names what a captured graph has in it: addresses of external values, bounds of rows, where scratch lies, and the
+ * settings that launchers read on the host (seed, training, decoding). The step is read on the device. */
 static uint64_t key_of(const tape *t, bool backward)
 {
     const on_device *x = t->far;

@@ -51,7 +51,8 @@ typedef struct device_plugin {
     void (*copy)(void *to, const void *from, size_t bytes);
     void (*wait)(void);
 
-    /* What is launched between begin and end is kept, not done. NULL from end: it could not be captured. */
+    /* What is launched between begin and end is kept, not done. NULL from end: it
+     * failed, and failure() says why. */
     void (*graph_begin)(void);
     void *(*graph_end)(void);
     void (*graph_run)(void *graph);
@@ -62,7 +63,8 @@ typedef struct device_plugin {
     size_t (*scratch_bytes)(void);
     uint64_t (*scratch_generation)(void);
     void (*measure)(bool on);
-    /* Bounds of rows in use are rounded up to a multiple of n, so that few graphs serve all runs; 1: exact. */
+    /* Bounds of rows in use are rounded up to a multiple of n, so that few graphs serve all runs; 1: exact, for
+     * tests that run kernels without a tape, whose graphs are made for DEVICE_ROWS_STEP. */
     void (*rows_step)(int n);
 
     /* p[n] = normal numbers with this deviation, f32 or bf16: weights to measure with. */

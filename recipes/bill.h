@@ -21,7 +21,7 @@ typedef struct bill {
     } device;          /* total 0: the run is on the CPU */
 } bill;
 
-/* x: opened with only_plan, and not asked before. */
+/* Once for a trainer that was opened with only_plan: the scratch of a device is found by walking its tape. */
 bill bill_of(const session *s, const trainer *x);
 
 /* Says what a run takes, or refuses one that does not fit into the memory that is free now, before anything is

@@ -142,7 +142,6 @@ trainer_bill trainer_device_memory(const trainer *x)
     if (!device_current())
         return (trainer_bill){0};
     trainer_bill t = bytes_there(x);
-    t.values = (size_t)x->p->size * sizeof(float);
     t.step = tape_device_bytes(x->t);
     t.scratch = tape_device_scratch(x->t);
     return t;

@@ -77,7 +77,8 @@ typedef struct trainer_bill {
     size_t step, gradients, values, optimizer, scratch;
 } trainer_bill;
 trainer_bill trainer_memory(const trainer *x);
-/* The same on the device; all 0 without one. x must have been opened with only_plan. */
+/* The same on the device, but for the tuned values, which session_hold brings there; all 0 without one. x must have
+ * been opened with only_plan. */
 trainer_bill trainer_device_memory(const trainer *x);
 
 #endif

@@ -95,7 +95,7 @@ template <class T> static inline T *op_values(const tensor *t)
     if (!t)
         return NULL;
     if (t->type != dtype_of<T>::value)
-        cuda_fail("kernel: a tensor is %d, must be %d", (int)t->type, (int)dtype_of<T>::value);
+        cuda_fail_type(t->type, dtype_of<T>::value);
     return static_cast<T *>(t->v);
 }
 

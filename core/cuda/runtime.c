@@ -44,6 +44,18 @@ void cuda_begin_operation(const char *name)
     cuda.operation = name;
 }
 
+void cuda_fail_type(int is, int must)
+{
+    static const char *const names[] = {
+#define TYPE(name, block, bytes, text) text,
+#include "core/types.def"
+#undef TYPE
+    };
+
+    cuda_fail("%s: a tensor is %s, must be %s (which inputs stay f32 in bf16: tests/with_device.c)",
+              cuda.operation ? cuda.operation : "a kernel", names[is], names[must]);
+}
+
 bool cuda_begin_launch(const char *kernel)
 {
     snprintf(cuda.kernel, sizeof cuda.kernel, "%s%s%s", cuda.operation ? cuda.operation : "",

@@ -26,6 +26,8 @@ void cuda_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Names what is launched from here on, for messages: "swiglu forward". */
 void cuda_begin_operation(const char *name);
+/* Notes that a tensor of the operation has the wrong type (core/tensor.h's number). */
+void cuda_fail_type(int is, int must);
 /* For LAUNCH: false when nothing is to be launched; notes what the launch said. */
 bool cuda_begin_launch(const char *kernel);
 void cuda_end_launch(void);
