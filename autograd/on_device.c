@@ -34,6 +34,7 @@ typedef struct copied {
     slot         *s;
     void         *host, *there; /* in the image; gradients have no host */
     dtype         as;
+    bool          again; /* an earlier one is the same gradient */
 } copied;
 
 typedef struct captured {
@@ -194,6 +195,15 @@ static uint8_t *take_there(on_device *x, size_t bytes)
     return p;
 }
 
+/* A parameter that was recorded twice has one gradient. */
+static const copied *same_gradient(const on_device *x, const tensor *gradient)
+{
+    for (int i = 0; i < x->n_gradients; i++)
+        if (x->gradients[i].gradient->v == gradient->v)
+            return &x->gradients[i];
+    return NULL;
+}
+
 /* Lists what is copied, and gives it places behind the image's head. */
 static status bind_copies(tape *t, arena *a)
 {
@@ -215,9 +225,12 @@ static status bind_copies(tape *t, arena *a)
                                                 .there = (uint8_t *)x->image_there + at, .as = far_type(t, s)};
             at += item(tensor_bytes(s->seed));
         }
-        if (s->external_grad && !has_twin(t, s->external_grad))
-            x->gradients[x->n_gradients++] = (copied){.gradient = s->external_grad, .s = s, .as = t->real,
-                                                      .there = take_there(x, tensor_bytes(s->external_grad))};
+        if (s->external_grad && !has_twin(t, s->external_grad)) {
+            const copied *same = same_gradient(x, s->external_grad);
+            x->gradients[x->n_gradients++] = (copied){
+                .gradient = s->external_grad, .s = s, .as = t->real, .again = same != NULL,
+                .there = same ? same->there : take_there(x, tensor_bytes(s->external_grad))};
+        }
     }
     return STATUS_OK;
 }
@@ -516,7 +529,8 @@ void far_backward(tape *t)
 
     find_twins(t);
     for (int i = 0; i < x->n_gradients; i++)
-        x->f->upload(x->gradients[i].there, x->gradients[i].gradient->v, tensor_bytes(x->gradients[i].gradient));
+        if (!x->gradients[i].again)
+            x->f->upload(x->gradients[i].there, x->gradients[i].gradient->v, tensor_bytes(x->gradients[i].gradient));
     if (t->observer) {
         start_gradients(t);
         for (int i = t->n_forward; i < t->n_entries; i++)
@@ -524,7 +538,8 @@ void far_backward(tape *t)
     } else
         run_phase(t, true);
     for (int i = 0; i < x->n_gradients; i++)
-        x->f->download(x->gradients[i].gradient->v, x->gradients[i].there, tensor_bytes(x->gradients[i].gradient));
+        if (!x->gradients[i].again)
+            x->f->download(x->gradients[i].gradient->v, x->gradients[i].there, tensor_bytes(x->gradients[i].gradient));
     fetch_kept(t, true);
 }
 

@@ -89,11 +89,19 @@ static trainer_bill bytes_there(const trainer *x)
 static status hold(trainer *x)
 {
     const trainer_bill t = bytes_there(x);
+    const tensor       values = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->p->values};
     device            *d = device_current();
+    dtype              type;
 
     if (!d)
         return STATUS_OK;
-    TRY(device_arena_open(d, &x->there, "gradients and optimizer state", t.gradients + t.optimizer));
+    x->values = !device_find(d, values.v, &type); /* session_hold was not called */
+    TRY(device_arena_open(d, &x->there, "gradients and optimizer state",
+                          t.gradients + t.optimizer + (x->values ? device_arena_room(tensor_bytes(&values)) : 0)));
+    if (x->values) {
+        TRY(device_hold(&x->there, &values, TYPE_F32));
+        device_push(d, &values);
+    }
     for (int i = 0; i < x->sum.n_buffers; i++) {
         const tensor buffer = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->sum.buffer[i]};
         TRY(device_hold(&x->there, &buffer, TYPE_F32));
@@ -121,6 +129,8 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
 void trainer_close(trainer *x)
 {
     tape_close(x->t);
+    if (x->values && x->there.base)
+        (void)peft_pull(x->p); /* a device that fails has been named */
     device_arena_close(&x->there);
     arena_close(&x->memory);
 }

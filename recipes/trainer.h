@@ -47,7 +47,8 @@ typedef struct trainer {
     schedule        rate;
     double         *peaks; /* [n_groups + 1], the last is everybody's */
     optim_group    *groups;
-    device_arena    there; /* gradients and optimizer state, on a device */
+    device_arena    there;  /* gradients and optimizer state, on a device */
+    bool            values; /* there too: they come back with trainer_close */
 } trainer;
 
 typedef struct step_report {

@@ -1,6 +1,7 @@
 /* golden: runs every case found below the folders given (default: ../shared/golden). A line a case
  * with its largest error and the bound; last line the counts, skipped ones among the passed as
- * tests/run wants it. */
+ * tests/run wants it.
+ * tests/run: timeout 1500 (whole models take minutes on the emulated device) */
 #include "tests/check.h"
 #include "tests/with_golden.h"
 
@@ -60,13 +61,29 @@ static void walk(golden *g, const char *folder)
     arena_rewind(g->a, mark);
 }
 
+/* CAMBIUM_DEVICE=cuda: all that is computed on tapes is computed there; says where. */
+static bool open_golden_device(void)
+{
+    const char *name = getenv("CAMBIUM_DEVICE");
+    device     *d;
+
+    if (!name)
+        return true;
+    if (device_open(name, TYPE_F32, &d) != STATUS_OK) {
+        fprintf(stderr, "golden: %s\n", status_text());
+        return false;
+    }
+    printf("golden: on %s\n", device_about(d)->name);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     const char *usual = golden_folder();
     arena a;
     golden g = {.a = &a};
 
-    if (arena_open(&a, "golden", (size_t)8 << 30) != STATUS_OK)
+    if (arena_open(&a, "golden", (size_t)8 << 30) != STATUS_OK || !open_golden_device())
         return 1;
     if (argc < 2 && !usual) {
         printf("SKIP golden: no golden folder; set CAMBIUM_GOLDEN\n");
@@ -81,6 +98,7 @@ int main(int argc, char **argv)
     }
     if (argc < 2 && usual)
         walk(&g, usual);
+    device_close(device_current());
     printf("golden: %d passed, %d failed\n", g.passed + g.skipped, g.failed);
     return g.failed != 0;
 }

@@ -59,17 +59,22 @@ std::vector<S> rows_of(const void *p, const emu_lt_layout &l, bool along, int64_
     return out;
 }
 
+/* In lanes that are joined as a tree: a sum of K products has the rounding of K / LANES + log2(LANES). */
 template <class S> S dot(const S *a, const S *b, int64_t k)
 {
-    S       sum[8] = {0}, rest = 0;
-    int64_t i = 0;
+    constexpr int LANES = 64;
+    S             sum[LANES] = {0};
+    int64_t       i = 0;
 
-    for (; i + 8 <= k; i += 8)
-        for (int l = 0; l < 8; l++)
+    for (; i + LANES <= k; i += LANES)
+        for (int l = 0; l < LANES; l++)
             sum[l] += a[i + l] * b[i + l];
-    for (; i < k; i++)
-        rest += a[i] * b[i];
-    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7])) + rest;
+    for (int l = 0; i < k; i++, l++)
+        sum[l] += a[i] * b[i];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            sum[l] += sum[l + half];
+    return sum[0];
 }
 
 template <class S>
