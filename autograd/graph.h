@@ -91,13 +91,11 @@ struct tape {
     struct on_device   *far; /* NULL: the CPU */
 };
 
-/* Bytes of n values of a slot in the tape's memory. */
-size_t slot_bytes(const tape *t, const slot *s, int64_t n);
-/* The leading rows in use, in bytes. */
+/* run.c: where store `at` lies in memory that begins at base, NULL for none; the leading rows in use, in bytes;
+ * one call, which the observer is told of. */
+void  *store_memory(const tape *t, uint8_t *base, int at);
 size_t bytes_in_use(const tensor *x);
-
-/* run.c: one call, which the observer is told of. */
-void run_entry(tape *t, const entry *e);
+void   run_entry(tape *t, const entry *e);
 
 /* on_device.c: the tape's life on a device. */
 status far_open(tape *t, device *d);

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHS = 32, COUNTS_MAX = 64, ITEM = 256 };
+enum { GRAPHS = 32, COUNTS_MAX = 64 };
 
 /* What stands at the image's beginning. */
 typedef struct image_head {
@@ -112,11 +112,6 @@ static bool has_twin(const tape *t, const tensor *x)
     return device_find(t->far->d, x->v, &type) != NULL;
 }
 
-static size_t item(size_t bytes)
-{
-    return (bytes + ITEM - 1) / ITEM * ITEM;
-}
-
 static bool is_input(const tape *t, const slot *s)
 {
     return s->external && !has_twin(t, s->external);
@@ -124,14 +119,14 @@ static bool is_input(const tape *t, const slot *s)
 
 static size_t image_bytes(const tape *t)
 {
-    size_t bytes = item(sizeof(image_head));
+    size_t bytes = device_arena_room(sizeof(image_head));
 
     for (int i = 0; i < t->n_slots; i++) {
         const slot *s = &t->slots[i];
         if (is_input(t, s))
-            bytes += item(tensor_bytes(s->external));
+            bytes += device_arena_room(tensor_bytes(s->external));
         if (s->seed)
-            bytes += item(tensor_bytes(s->seed));
+            bytes += device_arena_room(tensor_bytes(s->seed));
     }
     return bytes;
 }
@@ -144,7 +139,7 @@ static size_t gradient_bytes(const tape *t)
     for (int i = 0; i < t->n_slots; i++) {
         const slot *s = &t->slots[i];
         if (s->external_grad && !has_twin(t, s->external_grad))
-            bytes += item(tensor_bytes(s->external_grad));
+            bytes += device_arena_room(tensor_bytes(s->external_grad));
     }
     return bytes;
 }
@@ -156,11 +151,11 @@ static bool is_fetched(const slot *s)
 
 size_t far_host_bytes(const tape *t)
 {
-    size_t bytes = image_bytes(t) + ITEM;
+    size_t bytes = image_bytes(t) + device_arena_room(1);
 
     for (int i = 0; i < t->n_slots; i++) {
         const slot  *s = &t->slots[i];
-        const size_t own = item(tensor_bytes(&s->v.t));
+        const size_t own = device_arena_room(tensor_bytes(&s->v.t));
         bytes += is_fetched(s) ? own : 0;
         bytes += s->grad_out && !s->external_grad ? own : 0;
     }
@@ -169,7 +164,7 @@ size_t far_host_bytes(const tape *t)
 
 size_t far_bytes(const tape *t)
 {
-    return t->step_bytes + image_bytes(t) + gradient_bytes(t) + 4 * ITEM;
+    return t->step_bytes + image_bytes(t) + gradient_bytes(t) + 4 * device_arena_room(1);
 }
 
 /* ---- binding ------------------------------------------------------------------------------------------- */
@@ -208,7 +203,7 @@ static const copied *same_gradient(const on_device *x, const tensor *gradient)
 static status bind_copies(tape *t, arena *a)
 {
     on_device *x = t->far;
-    size_t     at = item(sizeof(image_head));
+    size_t     at = device_arena_room(sizeof(image_head));
 
     TRY_TAKE(x->inputs, a, t->n_slots + 1);
     TRY_TAKE(x->gradients, a, t->n_slots + 1);
@@ -218,12 +213,12 @@ static status bind_copies(tape *t, arena *a)
         if (is_input(t, s)) {
             x->inputs[x->n_inputs++] = (copied){.from = s->external, .s = s, .host = (uint8_t *)x->image + at,
                                                 .there = (uint8_t *)x->image_there + at, .as = s->v.t.type};
-            at += item(tensor_bytes(s->external));
+            at += device_arena_room(tensor_bytes(s->external));
         }
         if (s->seed) {
             x->inputs[x->n_inputs++] = (copied){.from = s->seed, .host = (uint8_t *)x->image + at,
                                                 .there = (uint8_t *)x->image_there + at, .as = far_type(t, s)};
-            at += item(tensor_bytes(s->seed));
+            at += device_arena_room(tensor_bytes(s->seed));
         }
         if (s->external_grad && !has_twin(t, s->external_grad)) {
             const copied *same = same_gradient(x, s->external_grad);
@@ -233,15 +228,6 @@ static status bind_copies(tape *t, arena *a)
         }
     }
     return STATUS_OK;
-}
-
-static void *store_there(const tape *t, uint8_t *base, int at)
-{
-    if (at < 0)
-        return NULL;
-    while (t->stores[at].root != at)
-        at = t->stores[at].root;
-    return base + t->stores[at].offset;
 }
 
 /* Shapes, types and numbers of rows of a slot's tensors there; no addresses. */
@@ -258,9 +244,9 @@ static void describe_slot(const tape *t, slot *s)
 static status bind_slot(tape *t, slot *s, uint8_t *base, arena *a)
 {
     describe_slot(t, s);
-    s->there[THERE_VALUE].v = s->external ? NULL : store_there(t, base, s->store[0]);
-    s->there[THERE_AGAIN].v = store_there(t, base, s->store[1]);
-    s->there[THERE_GRADIENT].v = store_there(t, base, s->grad_store);
+    s->there[THERE_VALUE].v = s->external ? NULL : store_memory(t, base, s->store[0]);
+    s->there[THERE_AGAIN].v = store_memory(t, base, s->store[1]);
+    s->there[THERE_GRADIENT].v = store_memory(t, base, s->grad_store);
     if (is_fetched(s)) {
         s->v.t.v = arena_take(a, tensor_bytes(&s->v.t), 1);
         if (!s->v.t.v)
@@ -318,7 +304,7 @@ status far_bind(tape *t, arena *step)
         x->gradients[i].s->there[THERE_GRADIENT].v = x->gradients[i].there;
     for (int i = 0; i < t->n_entries; i++) {
         op_args *a = &t->entries[i].args;
-        a->aux = store_there(t, base, t->entries[i].aux_store);
+        a->aux = store_memory(t, base, t->entries[i].aux_store);
         a->run = &x->image->run;
         a->there = (const char *)x->image_there - (const char *)x->image;
         assign_fresh(x, &t->entries[i]);

@@ -164,7 +164,8 @@ static size_t real_bytes(const tape *t, int64_t count)
     return (size_t)count * (t->real == TYPE_F64 ? 8 : 4);
 }
 
-size_t slot_bytes(const tape *t, const slot *s, int64_t n)
+/* Bytes of n values of a slot in the tape's memory. */
+static size_t slot_bytes(const tape *t, const slot *s, int64_t n)
 {
     return t->far ? (size_t)n * (size_t)dtype_block_bytes(far_type(t, s)) : real_bytes(t, n);
 }

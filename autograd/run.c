@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-static void *store_memory(const tape *t, uint8_t *base, int at)
+void *store_memory(const tape *t, uint8_t *base, int at)
 {
     if (at < 0)
         return NULL;

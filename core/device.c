@@ -31,7 +31,6 @@ struct device {
 };
 
 static device *current;
-static bool    paused;
 
 /* ---- the plug-in ---------------------------------------------------------------------------------- */
 
@@ -155,17 +154,11 @@ void device_close(device *d)
     free(d->chunk);
     free(d);
     current = NULL;
-    paused = false;
 }
 
 device *device_current(void)
 {
-    return paused ? NULL : current;
-}
-
-void device_pause(bool on)
-{
-    paused = on;
+    return current;
 }
 
 const device_info *device_about(const device *d)

@@ -28,10 +28,8 @@ void   device_close(device *d);
 /* True when there is a plug-in file to open. */
 bool device_has_plugin(void);
 
-/* The open device, or NULL: the CPU. device_pause(true) makes it NULL until device_pause(false): what is
- * computed in between runs on the CPU. */
+/* The open device, or NULL: the CPU. */
 device *device_current(void);
-void    device_pause(bool on);
 
 const device_info   *device_about(const device *d);
 const device_plugin *device_functions(const device *d);

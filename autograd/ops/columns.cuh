@@ -4,7 +4,7 @@
 #ifndef AUTOGRAD_OPS_COLUMNS_CUH
 #define AUTOGRAD_OPS_COLUMNS_CUH
 
-#include "autograd/ops/kernel.cuh"
+#include "autograd/ops/shares.cuh"
 
 enum { COLUMN_BLOCK = 128, SHARES = 32 };
 
@@ -24,18 +24,6 @@ static __global__ void column_parts(row_count rows, int64_t C, W *parts, F f)
     parts[blockIdx.y * C + c] = sum;
 }
 
-template <class W> static __global__ void join_columns(int64_t C, const W *parts, W *sum)
-{
-    const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    W             all = 0;
-
-    if (c >= C)
-        return;
-    for (int s = 0; s < SHARES; s++)
-        all += parts[s * C + c];
-    sum[c] += all;
-}
-
 /* sum[c] += sum over the rows in use of f(row, c), c < C */
 template <class W, class F> static void add_columns(row_count rows, int64_t C, W *sum, F f)
 {
@@ -43,7 +31,7 @@ template <class W, class F> static void add_columns(row_count rows, int64_t C, W
     const unsigned blocks = blocks_for(C, COLUMN_BLOCK);
 
     LAUNCH((column_parts<W, F>), dim3(blocks, SHARES), COLUMN_BLOCK, 0, rows, C, parts, f);
-    LAUNCH(join_columns<W>, blocks, COLUMN_BLOCK, 0, C, parts, sum);
+    LAUNCH(join_shares<W>, blocks, COLUMN_BLOCK, 0, parts, (int)SHARES, C, W(1), sum);
 }
 
 #endif

@@ -45,36 +45,6 @@ template <> struct dtype_of<bf16> {
     static const dtype value = TYPE_BF16;
 };
 
-static __device__ __forceinline__ float load(const float *p)
-{
-    return *p;
-}
-
-static __device__ __forceinline__ double load(const double *p)
-{
-    return *p;
-}
-
-static __device__ __forceinline__ float load(const bf16 *p)
-{
-    return __bfloat162float(*p);
-}
-
-static __device__ __forceinline__ void store(float *p, float x)
-{
-    *p = x;
-}
-
-static __device__ __forceinline__ void store(double *p, double x)
-{
-    *p = x;
-}
-
-static __device__ __forceinline__ void store(bf16 *p, float x)
-{
-    *p = __float2bfloat16(x);
-}
-
 /* *p += x, or *p = x where nothing is there yet */
 template <class T, class W> static __device__ __forceinline__ void give(T *p, W x, bool fresh)
 {

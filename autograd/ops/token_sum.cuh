@@ -8,6 +8,7 @@
 #define AUTOGRAD_OPS_TOKEN_SUM_CUH
 
 #include "autograd/ops/shared_tile.cuh"
+#include "autograd/ops/shares.cuh"
 
 /* A block of 16 x 16 threads, each with 4 x 4 values of a tile of 64 x 64, 16 rows at a time. */
 enum { TOKEN_TILE = 64, TOKEN_STEP = 16, TOKEN_THREADS = 256, TOKEN_SHARES = 64 };
@@ -101,19 +102,6 @@ static __global__ void __launch_bounds__(TOKEN_LANES)
 
 /* ---- launches ----------------------------------------------------------------------------------------- */
 
-template <class W>
-static __global__ void token_sum_join(const W *parts, int shares, int64_t values, W alpha, W *dw)
-{
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    W             sum = 0;
-
-    if (i >= values)
-        return;
-    for (int s = 0; s < shares; s++)
-        sum += parts[s * values + i];
-    dw[i] += alpha * sum;
-}
-
 /* Shares that fill the device; a function of the sizes only. */
 static inline int token_shares(int64_t tiles, int64_t rows)
 {
@@ -142,7 +130,7 @@ static void token_sum_shares(const token_sums<T> &t, int64_t tp, int64_t tq, F l
         cuda_scratch(SCRATCH_OWN, (size_t)(shares * t.P * t.Q) * sizeof(wide<T>)));
 
     launch(dim3(nq, np, (unsigned)shares), shares, parts);
-    LAUNCH(token_sum_join<wide<T>>, blocks_for(t.P * t.Q, BLOCK), BLOCK, 0, parts, shares, t.P * t.Q,
+    LAUNCH(join_shares<wide<T>>, blocks_for(t.P * t.Q, BLOCK), BLOCK, 0, parts, shares, t.P * t.Q,
            (wide<T>)t.alpha, t.dw);
 }
 

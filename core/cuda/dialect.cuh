@@ -12,7 +12,6 @@
 
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 #define DYNAMIC_SHARED(type, name)                                                                 \
     extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];                         \
@@ -23,7 +22,7 @@
             if ((shared) > 48 << 10)                                                               \
                 cuda_allow_shared((const void *)(kernel), (shared));                               \
             (kernel)<<<(grid), (block), (shared), cuda_stream()>>>(__VA_ARGS__);                   \
-            cuda_end_launch();                                                              \
+            cuda_end_launch();                                                                     \
         }                                                                                          \
     } while (0)
 #else
@@ -34,7 +33,7 @@
     do {                                                                                           \
         if (cuda_begin_launch(#kernel)) {                                                          \
             emu::launch(#kernel, (grid), (block), (shared), kernel, __VA_ARGS__);                  \
-            cuda_end_launch();                                                              \
+            cuda_end_launch();                                                                     \
         }                                                                                          \
     } while (0)
 
@@ -53,5 +52,37 @@ void launch(const char *name, dim3 grid, dim3 block, size_t shared, void (*kerne
 typedef __nv_bfloat16 bf16;
 
 enum { WARP_LANES = 32 };
+
+/* ---- values in memory, computed with as float or double ------------------------------------------------ */
+
+static __device__ __forceinline__ float load(const float *p)
+{
+    return *p;
+}
+
+static __device__ __forceinline__ double load(const double *p)
+{
+    return *p;
+}
+
+static __device__ __forceinline__ float load(const bf16 *p)
+{
+    return __bfloat162float(*p);
+}
+
+static __device__ __forceinline__ void store(float *p, float x)
+{
+    *p = x;
+}
+
+static __device__ __forceinline__ void store(double *p, double x)
+{
+    *p = x;
+}
+
+static __device__ __forceinline__ void store(bf16 *p, float x)
+{
+    *p = __float2bfloat16(x);
+}
 
 #endif

@@ -7,16 +7,6 @@
 
 #include <cmath>
 
-static __device__ __forceinline__ void put(float *p, float x)
-{
-    *p = x;
-}
-
-static __device__ __forceinline__ void put(bf16 *p, float x)
-{
-    *p = __float2bfloat16(x);
-}
-
 /* A thread makes four at a time. */
 template <class T> static __global__ void fill_normal(T *p, int64_t n, rng_key key, float deviation)
 {
@@ -27,7 +17,7 @@ template <class T> static __global__ void fill_normal(T *p, int64_t n, rng_key k
         for (int k = 0; k < 4 && i * 4 + k < n; k++) {
             const float radius = sqrtf(-2 * logf(1 - rng_unit(b.r[k & 2]))),
                         angle = 6.2831853f * rng_unit(b.r[k | 1]);
-            put(p + i * 4 + k, deviation * radius * (k & 1 ? sinf(angle) : cosf(angle)));
+            store(p + i * 4 + k, deviation * radius * (k & 1 ? sinf(angle) : cosf(angle)));
         }
     }
 }

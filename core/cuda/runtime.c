@@ -82,11 +82,6 @@ int cuda_rows_step(void)
     return cuda.rows_step;
 }
 
-bool cuda_measuring(void)
-{
-    return cuda.measuring;
-}
-
 int cuda_processors(void)
 {
     return cuda.processors > 0 ? cuda.processors : 1;

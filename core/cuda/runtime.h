@@ -48,8 +48,6 @@ void    *cuda_scratch(enum cuda_slot slot, size_t bytes);
 uint64_t cuda_scratch_generation(void);
 size_t   cuda_scratch_bytes(void);
 
-bool cuda_measuring(void);
-
 #ifdef __cplusplus
 }
 #endif

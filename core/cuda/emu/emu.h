@@ -31,12 +31,6 @@
 struct alignas(8) float2 {
     float x, y;
 };
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
-struct alignas(8) uint2 {
-    unsigned x, y;
-};
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
@@ -46,22 +40,9 @@ static inline float2 make_float2(float x, float y)
     return float2{x, y};
 }
 
-static inline float4 make_float4(float x, float y, float z, float w)
-{
-    return float4{x, y, z, w};
-}
-
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
-{
-    return uint4{x, y, z, w};
-}
-
-/* ---- bf16, f16 ----------------------------------------------------------------------------------- */
+/* ---- bf16 ---------------------------------------------------------------------------------------- */
 
 struct __nv_bfloat16 {
-    uint16_t bits;
-};
-struct __half {
     uint16_t bits;
 };
 
@@ -95,16 +76,6 @@ static inline __nv_bfloat16 __float2bfloat16(float x)
     return __nv_bfloat16{(uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16)};
 }
 
-static inline float __half2float(__half x)
-{
-    const unsigned sign = (unsigned)(x.bits & 0x8000u) << 16, m = x.bits & 0x7fffu;
-
-    if (m >= 0x7c00u)
-        return __uint_as_float(sign | m << 13 | 0x7f800000u);
-    return m < 0x400u ? __uint_as_float(sign | __float_as_uint((float)m * 0x1p-24f))
-                      : __uint_as_float(sign | ((m << 13) + 0x38000000u));
-}
-
 /* ---- functions ------------------------------------------------------------------------------------ */
 
 #define __syncthreads() ((void)emu::barrier(0, __FILE__, __LINE__))
@@ -114,10 +85,6 @@ static inline float __half2float(__half x)
 static inline void __syncwarp(unsigned mask = ~0u)
 {
     emu::warp_barrier(mask);
-}
-
-static inline void __threadfence()
-{
 }
 
 namespace emu {
@@ -162,27 +129,6 @@ template <class T> static inline T __shfl_down_sync(unsigned mask, T value, int 
 static inline unsigned __ballot_sync(unsigned mask, int vote)
 {
     return emu::ballot(mask, vote != 0);
-}
-
-template <class T> static inline T __ldg(const T *p)
-{
-    return *p;
-}
-
-static inline float rsqrtf(float x)
-{
-    return 1.0f / sqrtf(x);
-}
-
-
-static inline int __popc(unsigned x)
-{
-    return __builtin_popcount(x);
-}
-
-static inline unsigned __umulhi(unsigned a, unsigned b)
-{
-    return (unsigned)((uint64_t)a * b >> 32);
 }
 
 #endif
