@@ -23,12 +23,13 @@ double bench_now(void)
 
 static double device_ceiling(ceiling_kind c, const device *d)
 {
-    device_probe p;
+    const unsigned what = c == CEILING_BANDWIDTH                  ? PROBE_BANDWIDTH
+                          : device_activations(d) == TYPE_BF16 ? PROBE_BF16
+                                                               : PROBE_F32;
+    device_probe   p;
 
-    device_functions(d)->probe(&p);
-    if (c == CEILING_BANDWIDTH)
-        return 1e-9 * p.bandwidth;
-    return 1e-9 * (device_activations(d) == TYPE_BF16 ? p.bf16 : p.f32);
+    device_functions(d)->probe(what, &p);
+    return 1e-9 * (what == PROBE_BANDWIDTH ? p.bandwidth : what == PROBE_BF16 ? p.bf16 : p.f32);
 }
 
 double ceiling_probe(ceiling_kind c, int threads)

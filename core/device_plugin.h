@@ -28,6 +28,10 @@ typedef struct device_info {
     int    driver, runtime, products; /* versions: 13000 is 13.0; of cuBLASLt */
 } device_info;
 
+/* What a probe measures; each costs some tenths of a second. */
+enum { PROBE_F32 = 1, PROBE_BF16 = 2, PROBE_BANDWIDTH = 4, PROBE_ERROR = 8 };
+
+/* What was not measured is 0. */
 typedef struct device_probe {
     double f32, bf16;  /* FLOP/s of a large product, a multiply-add is 2 */
     double bandwidth;  /* bytes/s, read and written, of a copy on the device */
@@ -69,8 +73,8 @@ typedef struct device_plugin {
 
     /* p[n] = normal numbers with this deviation, f32 or bf16: weights to measure with. */
     void (*noise)(void *p, bool narrow, size_t n, uint64_t seed, float deviation);
-    /* Measures the device, in about a second. */
-    void (*probe)(device_probe *out);
+    /* Measures the device: `what` of PROBE_... */
+    void (*probe)(unsigned what, device_probe *out);
 } device_plugin;
 
 /* The one symbol that is looked for first. */

@@ -75,7 +75,7 @@ static void look_for_gpu(findings *f)
 
     if (device_open("cuda", TYPE_F32, &d) == STATUS_OK) {
         f->gpu = device_about(d);
-        device_functions(d)->probe(&f->there);
+        device_functions(d)->probe(PROBE_F32 | PROBE_BF16 | PROBE_BANDWIDTH | PROBE_ERROR, &f->there);
         f->gpu_fails = device_check(d) != STATUS_OK;
     }
     if (!f->gpu || f->gpu_fails) {

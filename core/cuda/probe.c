@@ -66,17 +66,20 @@ static cuda_product square(int64_t n, dtype type, const void *a, const void *b, 
                           .ldb = n, .ldc = n, .b_turned = true, .alpha = 1};
 }
 
-static void probe_speed(const probe_sizes *s, uint8_t *memory, device_probe *out)
+static void probe_speed(const probe_sizes *s, unsigned what, uint8_t *memory, device_probe *out)
 {
     const size_t third = (size_t)(s->product * s->product) * 4;
     const double flops = 2.0 * (double)s->product * (double)s->product * (double)s->product;
     work         w = {.to = memory, .from = memory + s->copy, .bytes = (size_t)s->copy};
 
-    out->bandwidth = 2.0 * (double)s->copy / time_of(&w, s->seconds);
+    if (what & PROBE_BANDWIDTH)
+        out->bandwidth = 2.0 * (double)s->copy / time_of(&w, s->seconds);
     w = (work){.product = square(s->product, TYPE_BF16, memory, memory + third, memory + 2 * third)};
-    out->bf16 = flops / time_of(&w, s->seconds);
+    if (what & PROBE_BF16)
+        out->bf16 = flops / time_of(&w, s->seconds);
     w.product = square(s->product, TYPE_F32, memory, memory + third, memory + 2 * third);
-    out->f32 = flops / time_of(&w, s->seconds);
+    if (what & PROBE_F32)
+        out->f32 = flops / time_of(&w, s->seconds);
 }
 
 /* Some values of an f32 product against sums in double. */
@@ -112,7 +115,7 @@ static void probe_error(const probe_sizes *s, uint8_t *memory, device_probe *out
     free(x);
 }
 
-void cuda_probe(device_probe *out)
+void cuda_probe(unsigned what, device_probe *out)
 {
     const probe_sizes s = sizes();
     const size_t      products = 3 * (size_t)(s.product * s.product) * 4, copies = 2 * (size_t)s.copy;
@@ -124,8 +127,9 @@ void cuda_probe(device_probe *out)
     if (!cuda_check(cudaMalloc(&memory, bytes), "probe: cudaMalloc"))
         return;
     cuda_check(cudaMemsetAsync(memory, 0, bytes, cuda.stream), "probe: clearing memory");
-    probe_speed(&s, memory, out);
-    probe_error(&s, memory, out);
+    probe_speed(&s, what, memory, out);
+    if (what & PROBE_ERROR)
+        probe_error(&s, memory, out);
     cudaFree(memory);
     cuda_begin_operation(NULL);
 }

@@ -25,7 +25,7 @@ extern "C"
 void cuda_noise(void *p, bool narrow, size_t n, uint64_t seed, float deviation);
 
 /* probe.c */
-void cuda_probe(device_probe *out);
+void cuda_probe(unsigned what, device_probe *out);
 
 /* product.c */
 bool products_open(void);
