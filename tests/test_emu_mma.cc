@@ -180,7 +180,7 @@ END_TEST
 START_TEST(mistakes_stop_the_program)
 {
     alignas(16) static const float from[8] = {0};
-    alignas(16) static float       to[8];
+    alignas(16) static float       to[32][4];
     alignas(16) static bf16        tile[8 * 16];
 
     const auto copy = [](float *there, const float *here) {
@@ -188,10 +188,10 @@ START_TEST(mistakes_stop_the_program)
         copy_async_commit();
         copy_async_wait<0>();
     };
-    on_a_block(32, 0, [&] { copy(to, from); });
-    stops("not at a boundary of its size", [&] { copy(to + 1, from); });
-    stops("not at a boundary of its size", [&] { copy(to, from + 1); });
-    stops("that it never waited for", [] { copy_async_16(to, from, true); });
+    on_a_block(32, 0, [&] { copy(to[threadIdx.x], from); });
+    stops("not at a boundary of its size", [&] { copy(to[threadIdx.x] + 1, from); });
+    stops("not at a boundary of its size", [&] { copy(to[threadIdx.x], from + 1); });
+    stops("that it never waited for", [] { copy_async_16(to[threadIdx.x], from, true); });
     const auto load = [](int ld) {
         unsigned r[4];
         ldmatrix_x4(r, tile + (int)threadIdx.x % 8 * ld);
