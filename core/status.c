@@ -43,6 +43,13 @@ const char *status_text(void)
     return text;
 }
 
+const char *status_cause(void)
+{
+    const char *behind = strstr(text, ": ");
+
+    return behind ? behind + 2 : text;
+}
+
 void status_clear(void)
 {
     text[0] = '\0';

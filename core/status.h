@@ -36,6 +36,9 @@ status fail_in(status code, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The text of this thread's last failure, lines separated by '\n'; "" when there is none. */
 const char *status_text(void);
 
+/* The text behind its first ": ", for a sentence that has said who failed; all of it when there is none. */
+const char *status_cause(void);
+
 /* Forgets this thread's text. */
 void status_clear(void);
 

@@ -26,9 +26,8 @@ status choose_device(const char *name, const char *precision)
                     "precision is %s; the CPU of this version computes in f32, bf16 needs device: cuda%s%s",
                     precision, cpu ? "" : "\n", cpu ? "" : status_text());
     if (!cpu) {
-        const char *why = strstr(status_text(), ": ");
         if (device_has_plugin())
-            log_info("device: cpu (%s)", why ? why + 2 : status_text());
+            log_info("device: cpu (%s)", status_cause());
         status_clear();
     }
     return STATUS_OK;

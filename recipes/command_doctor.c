@@ -79,8 +79,7 @@ static void look_for_gpu(findings *f)
         f->gpu_fails = device_check(d) != STATUS_OK;
     }
     if (!f->gpu || f->gpu_fails) {
-        const char *why = strstr(status_text(), ": ");
-        snprintf(f->no_gpu, sizeof f->no_gpu, "%s", why ? why + 2 : status_text());
+        snprintf(f->no_gpu, sizeof f->no_gpu, "%s", status_cause());
         status_clear();
     }
 }

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "recipes/answers.h"
+#include "recipes/bill.h"
 #include "recipes/opening.h"
 
 #include <math.h>
@@ -76,6 +77,18 @@ static status load_adapter(opening *o, const char *folder, bool force, int64_t *
     return STATUS_OK;
 }
 
+/* Refuses what does not fit before anything is taken. */
+static status check_memory(opening *o)
+{
+    trainer x;
+    size_t  total;
+
+    TRY(trainer_open(&x, &o->s.setup, &o->s.tuned, &o->s.m, o->s.p, &o->trainer, true));
+    const status s = bill_check(&o->s, &x, &total);
+    trainer_close(&x);
+    return s;
+}
+
 static status evaluate(opening *o, const char *adapter, bool force, bool json, FILE *out)
 {
     figures f = {.step = -1};
@@ -85,6 +98,7 @@ static status evaluate(opening *o, const char *adapter, bool force, bool json, F
         TRY(load_adapter(o, adapter, force, &f.step));
     if (f.step >= 0)
         log_info("%s: the state after step %lld of its run", adapter, (long long)f.step);
+    TRY(check_memory(o));
     TRY(session_hold(&o->s));
     TRY(measure(o, &f));
     print_figures(&f, json, out);

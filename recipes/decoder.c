@@ -74,18 +74,40 @@ static status record(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     var *hidden = model_hidden(d->m, t, &s);
     r->logits = model_logits(d->m, t, ag_gather_rows(t, hidden, tape_input(t, &r->last)));
     tape_keep(t, r->logits);
-    TRY(tape_plan(t, NULL, RECOMPUTE_NONE));
-    return tape_bind(t, &d->memory);
+    return tape_plan(t, NULL, RECOMPUTE_NONE);
+}
+
+static size_t cache_bytes(const decoder *d)
+{
+    const tensor one = {.s = d->cache.k[0].s, .type = device_activations(device_current())};
+
+    return 2 * (size_t)d->cache.layers * device_arena_room(tensor_bytes(&one));
+}
+
+/* Before anything is taken there: cache, activations and scratch of both runs fit beside what is held. */
+static status check_device_memory(const decoder *d, int64_t prompts, int64_t tokens)
+{
+    const device *there = device_current();
+    const size_t  first = tape_device_scratch(d->prompts.t), then = tape_device_scratch(d->tokens.t);
+    const size_t  cache = cache_bytes(d), scratch = first > then ? first : then;
+    const size_t  runs = tape_device_bytes(d->prompts.t) + tape_device_bytes(d->tokens.t);
+    const size_t  have = device_functions(there)->memory_free();
+
+    if (cache + runs + scratch <= have)
+        return STATUS_OK;
+    return fail(STATUS_MEMORY,
+                "%lld prompts of %lld tokens in all need %.0f MB of the device to be answered (keys and values "
+                "%.0f, activations %.0f, scratch %.0f), %.0f MB are free; ask fewer prompts at once, or for "
+                "fewer tokens", (long long)prompts, (long long)tokens, (double)(cache + runs + scratch) / 1e6,
+                (double)cache / 1e6, (double)runs / 1e6, (double)scratch / 1e6, (double)have / 1e6);
 }
 
 static status hold_cache(decoder *d)
 {
-    device      *there = device_current();
-    const dtype  as = device_activations(there);
-    const tensor one = {.s = d->cache.k[0].s, .type = as};
+    device     *there = device_current();
+    const dtype as = device_activations(there);
 
-    TRY(device_arena_open(there, &d->there, "the cache of keys and values",
-                          2 * (size_t)d->cache.layers * device_arena_room(tensor_bytes(&one))));
+    TRY(device_arena_open(there, &d->there, "the cache of keys and values", cache_bytes(d)));
     for (int l = 0; l < d->cache.layers; l++) {
         TRY(device_hold(&d->there, &d->cache.k[l], as));
         TRY(device_hold(&d->there, &d->cache.v[l], as));
@@ -107,7 +129,7 @@ static status open_cache(decoder *d, int64_t seqs)
         d->cache.k[l] = (tensor){.s = shape_2(rows, d->m->kv_width), .type = TYPE_F32, .v = k};
         d->cache.v[l] = (tensor){.s = shape_2(rows, d->m->kv_width), .type = TYPE_F32, .v = v};
     }
-    return device_current() ? hold_cache(d) : STATUS_OK;
+    return STATUS_OK;
 }
 
 /* Appends `count` rows of prompt `p` to a run: its tokens from position `from` on. */
@@ -282,6 +304,12 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
     TRY(open_cache(d, n));
     TRY(record(d, &d->prompts, total, n));
     TRY(record(d, &d->tokens, n, n));
+    if (device_current()) {
+        TRY(check_device_memory(d, n, total));
+        TRY(hold_cache(d));
+    }
+    TRY(tape_bind(d->prompts.t, &d->memory));
+    TRY(tape_bind(d->tokens.t, &d->memory));
     tape_set_run(d->prompts.t, &(op_run){.decoding = true}); /* for the head: a row a prompt */
     tape_set_run(d->tokens.t, &(op_run){.decoding = true});
     TRY_TAKE(rows, &d->memory, n);

@@ -19,6 +19,9 @@ START_TEST(status_keeps_context)
     ck_assert_str_eq(status_text(), "rank is 9, must be 1..5\nin q");
     fail(STATUS_IO, "%s", status_text()); /* arguments may be the old text */
     ck_assert_str_eq(status_text(), "rank is 9, must be 1..5\nin q");
+    ck_assert_str_eq(status_cause(), "rank is 9, must be 1..5\nin q");
+    fail(STATUS_DEVICE, "device cuda:0: no driver: code 35");
+    ck_assert_str_eq(status_cause(), "no driver: code 35");
 }
 END_TEST
 

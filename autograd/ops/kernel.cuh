@@ -201,32 +201,28 @@ template <class W> static __device__ __forceinline__ W warp_max(W x)
     return x;
 }
 
-/* For blocks of whole warps; all threads get the result. `shared`: 32 values, which may be used again at
- * once for another sum. */
-template <class W> static __device__ __forceinline__ W block_sum(W x, W *shared)
+/* Lane i gets x of warp i, lanes beyond the last warp get `none`. For blocks of whole warps. `shared`: 32 values,
+ * which may be used again at once for another sum. */
+template <class W> static __device__ __forceinline__ W of_each_warp(W x, W *shared, W none)
 {
     const int lane = threadIdx.x % WARP_LANES, warp = threadIdx.x / WARP_LANES;
 
-    x = warp_sum(x);
     __syncthreads();
     if (lane == 0)
         shared[warp] = x;
     __syncthreads();
-    x = lane < (int)(blockDim.x / WARP_LANES) ? shared[lane] : W(0);
-    return warp_sum(x);
+    return lane < (int)(blockDim.x / WARP_LANES) ? shared[lane] : none;
+}
+
+/* All threads get the result. */
+template <class W> static __device__ __forceinline__ W block_sum(W x, W *shared)
+{
+    return warp_sum(of_each_warp(warp_sum(x), shared, W(0)));
 }
 
 template <class W> static __device__ __forceinline__ W block_max(W x, W *shared)
 {
-    const int lane = threadIdx.x % WARP_LANES, warp = threadIdx.x / WARP_LANES;
-
-    x = warp_max(x);
-    __syncthreads();
-    if (lane == 0)
-        shared[warp] = x;
-    __syncthreads();
-    x = lane < (int)(blockDim.x / WARP_LANES) ? shared[lane] : shared[0];
-    return warp_max(x);
+    return warp_max(of_each_warp(warp_max(x), shared, W(-INFINITY)));
 }
 
 /* ---- functions ------------------------------------------------------------------------------------------ */
