@@ -39,6 +39,7 @@ typedef struct node {
     int64_t     n_aux;
     const char *place;
     int         block; /* recompute block, -1: none */
+    bool        of_weights; /* tape_weight_begin: its values are made again in backward */
     bool        live;  /* somebody needs its outputs */
     bool        backward;
     bool        again; /* planning: its forward was scheduled a second time before this point */
@@ -79,6 +80,7 @@ struct tape {
     int                 n_places;
     const char         *place_copy; /* of `place` as it is now, or NULL */
     int                 block, n_blocks;
+    bool                of_weights;
     slot               *loss;
     store              *stores;
     int                 n_stores, stores_max;

@@ -20,8 +20,17 @@ var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor);
 /* the same as ag_lora(ag_linear(x, w, bias), x, a, b) in one product */
 var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor);
 
+/* w [M, K] of any stored type, or a real [M] -> the same as values, for what follows in tape_weight_begin */
+var *ag_expand(tape *t, var *w);
+var *ag_transpose(tape *t, var *x); /* [M, N] -> [N, M] */
+/* g [M], w [M, K] of any stored type, a [R, K], b [M, R] -> g / norms of the rows of w + factor b a, [M]; only g
+ * has a gradient   (Liu et al. 2024, DoRA, eq. 11) */
+var *ag_dora_gain(tape *t, var *g, var *w, var *a, var *b, double factor);
+
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */
 var *ag_mul(tape *t, var *a, var *b); /* equal shapes */
+/* x [N, C]; k and b of C values in any shape, or NULL -> x * k + b in every row */
+var *ag_affine(tape *t, var *x, var *k, var *b);
 var *ag_scale(tape *t, var *x, double factor);
 var *ag_silu(tape *t, var *x);
 var *ag_swiglu(tape *t, var *gate, var *up); /* silu(gate) * up   (Shazeer 2020) */

@@ -46,6 +46,29 @@ var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double f
     return tape_apply(t, OP_linear_lora, 5, in, &attr);
 }
 
+var *ag_expand(tape *t, var *w)
+{
+    return apply(t, OP_expand, 1, w, NULL, NULL);
+}
+
+var *ag_transpose(tape *t, var *x)
+{
+    return apply(t, OP_transpose, 1, x, NULL, NULL);
+}
+
+var *ag_dora_gain(tape *t, var *g, var *w, var *a, var *b, double factor)
+{
+    var          *in[] = {g, w, a, b};
+    const op_attr attr = {.lora = {factor}};
+
+    return tape_apply(t, OP_dora_gain, 4, in, &attr);
+}
+
+var *ag_affine(tape *t, var *x, var *k, var *b)
+{
+    return apply(t, OP_affine, 3, x, k, b);
+}
+
 var *ag_add(tape *t, var *a, var *b)
 {
     return apply(t, OP_add, 2, a, b, NULL);

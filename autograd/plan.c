@@ -93,10 +93,15 @@ static void add_again(tape *t, int first, int last)
             add_entry(t, &t->nodes[i], PHASE_AGAIN);
 }
 
-/* A node whose output need not be kept: cheap, and its own backward keeps all of its inputs. */
+/* A node whose output need not be kept: it computes from weights alone, or it is cheap and its own backward
+ * keeps all of its inputs. */
 static bool remade_alone(const node *n)
 {
-    if (!n || !(op_rows[n->op].flags & CHEAP) || !n->backward || n->block >= 0)
+    if (!n || n->block >= 0)
+        return false;
+    if (n->of_weights)
+        return true;
+    if (!(op_rows[n->op].flags & CHEAP) || !n->backward)
         return false;
     const uint32_t mask = reads_of(n);
     for (int k = 0; k < n->n_in; k++)
@@ -105,19 +110,34 @@ static bool remade_alone(const node *n)
     return true;
 }
 
-/* Schedules the forward of cheap producers again, right before the first backward that reads them. */
-static void add_cheap(tape *t, const node *n)
-{
-    const uint32_t mask = reads_of(n);
+/* Schedules the forward of a node again, and before it that of inputs which are not kept either. */
+static void add_alone(tape *t, node *n);
 
+/* The same for the producers of those inputs that `mask` names. */
+static void add_producers(tape *t, const node *n, uint32_t mask)
+{
     for (int k = 0; k < n->n_in; k++) {
         node *from = n->in[k] && n->in[k]->v.producer >= 0 ? &t->nodes[n->in[k]->v.producer] : NULL;
-        if (!(mask & (IN0 << k)) || !remade_alone(from) || from->again)
-            continue;
-        from->again = true;
-        add_cheap(t, from);
-        add_entry(t, from, PHASE_AGAIN);
+        if ((mask & (IN0 << k)) && remade_alone(from) && !from->again)
+            add_alone(t, from);
     }
+}
+
+static void add_alone(tape *t, node *n)
+{
+    n->again = true;
+    add_producers(t, n, n->of_weights ? ~0u : reads_of(n));
+    add_entry(t, n, PHASE_AGAIN);
+}
+
+/* What the backward of n reads and was not kept is made again right before it. */
+static void add_cheap(tape *t, node *n)
+{
+    const uint32_t mask = reads_of(n), own = OUT0 | OUT1 | OUT2 | OUT3 | AUX;
+
+    add_producers(t, n, mask);
+    if (n->of_weights && n->block < 0 && (mask & own) && !n->again)
+        add_alone(t, n);
 }
 
 static void add_block(tape *t, int last)

@@ -103,6 +103,18 @@ void tape_block_end(tape *t)
     t->block = -1;
 }
 
+void tape_weight_begin(tape *t)
+{
+    CHECK(!t->of_weights);
+    t->of_weights = true;
+}
+
+void tape_weight_end(tape *t)
+{
+    CHECK(t->of_weights);
+    t->of_weights = false;
+}
+
 static slot *new_slot(tape *t)
 {
     if (t->n_slots == VARS_MAX) {
@@ -203,7 +215,7 @@ var *tape_apply(tape *t, op_code op, int n_in, var *const *in, const op_attr *at
 
     node *n = &t->nodes[t->n_nodes];
     *n = (node){.op = op, .n_in = n_in, .n_out = op_rows[op].n_out, .block = t->block,
-                .aux_store = {-1, -1}, .place = current_place(t)};
+                .of_weights = t->of_weights, .aux_store = {-1, -1}, .place = current_place(t)};
     if (attr)
         n->attr = *attr;
     for (int i = 0; i < n_in; i++) {

@@ -69,6 +69,11 @@ void tape_leave(tape *t);
 void tape_block_begin(tape *t);
 void tape_block_end(tape *t);
 
+/* Operations recorded between these two compute from weights alone: the changed weight of a site. Their values
+ * are not kept for backward but made again there, one site a time; the bits are the same. */
+void tape_weight_begin(tape *t);
+void tape_weight_end(tape *t);
+
 /* The value stays readable after forward (and backward). */
 void tape_keep(tape *t, var *x);
 /* Backward begins here with this upstream gradient (external tensor, copied at each run) instead of

@@ -44,6 +44,8 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_embed: return ag_embed(x->t, param(x, r, 0, s->V, C), ints(x, r, 1, N, s->V));
     case OP_gather_rows: return ag_gather_rows(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N));
     case OP_add: return ag_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
+    case OP_affine: return ag_affine(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C));
+    case OP_transpose: return ag_transpose(x->t, param(x, r, 0, N, C));
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
     case OP_silu: return ag_silu(x->t, param(x, r, 0, N, C));
@@ -125,7 +127,7 @@ status bench_ops(bench *b)
     static const op_code ops[] = {OP_embed,         OP_gather_rows, OP_add,    OP_mul,
                                   OP_scale,         OP_silu,        OP_swiglu, OP_dropout,
                                   OP_rmsnorm,       OP_rmsnorm_add, OP_rope,   OP_softmax,
-                                  OP_cross_entropy, OP_sum};
+                                  OP_cross_entropy, OP_sum,       OP_affine, OP_transpose};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

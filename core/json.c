@@ -401,6 +401,30 @@ status json_string(const cJSON *o, const char *key, bool need, const char **out,
     return STATUS_OK;
 }
 
+status json_texts(const cJSON *o, const char *key, arena *a, key_texts *out, const char *what)
+{
+    const cJSON *item, *one;
+    const char **v;
+    int          n = 0;
+
+    TRY(member(o, key, false, "a list of texts", what, &item));
+    *out = (key_texts){0};
+    if (!item)
+        return STATUS_OK;
+    if (!cJSON_IsArray(item) && !cJSON_IsString(item))
+        return wrong(item, key, "a list of texts", what);
+    TRY_TAKE(v, a, cJSON_GetArraySize(item) + 1);
+    for (one = cJSON_IsArray(item) ? item->child : item; one; one = one == item ? NULL : one->next) {
+        if (!cJSON_IsString(one))
+            return wrong(one, key, "a list of texts", what);
+        v[n] = arena_string(a, one->valuestring, strlen(one->valuestring));
+        if (!v[n++])
+            return STATUS_MEMORY;
+    }
+    *out = (key_texts){n, v};
+    return STATUS_OK;
+}
+
 status json_text(arena *a, const cJSON *item, const char **text, size_t *length)
 {
     CHECK(cJSON_IsString(item));

@@ -6,6 +6,7 @@
 #define CORE_JSON_H
 
 #include "core/arena.h"
+#include "core/keys.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,6 +34,9 @@ status json_int(const cJSON *o, const char *key, bool need, int64_t lo, int64_t 
 status json_double(const cJSON *o, const char *key, bool need, double *out, const char *what);
 status json_bool(const cJSON *o, const char *key, bool need, bool *out, const char *what);
 status json_string(const cJSON *o, const char *key, bool need, const char **out, const char *what);
+
+/* A list of texts, or a single one; copied into the arena. A missing key is an empty list. */
+status json_texts(const cJSON *o, const char *key, arena *a, key_texts *out, const char *what);
 
 /* A string item's text with its length: the way to read texts that may hold NUL (cJSON's own strings
  * end there). The text lies in the arena, or in the cJSON when it has no NUL. */

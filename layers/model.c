@@ -160,23 +160,48 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     return STATUS_OK;
 }
 
-status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
-                  const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias)
+static status name_site(arena *a, site *s, const char *name, const char *checkpoint)
+{
+    s->name = arena_string(a, name, strlen(name));
+    s->checkpoint = arena_string(a, checkpoint, strlen(checkpoint));
+    return s->name && s->checkpoint ? STATUS_OK : STATUS_MEMORY;
+}
+
+/* `checkpoint`.weight, and .bias [bias] unless that is 0. */
+static status site_tensors(arena *a, model *m, site *s, shape weight, bool expand, int64_t bias)
 {
     char tensor_name[512];
 
-    *s = (site){.kind = kind, .block = block, .in = in, .out = out,
-                .name = arena_string(a, name, strlen(name)),
-                .checkpoint = arena_string(a, checkpoint, strlen(checkpoint))};
-    if (!s->name || !s->checkpoint)
-        return STATUS_MEMORY;
-    snprintf(tensor_name, sizeof tensor_name, "%s.weight", checkpoint);
-    TRY(model_tensor(a, m, tensor_name, shape_2(out, in), false, true, &s->weight));
-    if (with_bias) {
-        snprintf(tensor_name, sizeof tensor_name, "%s.bias", checkpoint);
-        TRY(model_tensor(a, m, tensor_name, shape_1(out), true, true, &s->bias));
-    }
-    return STATUS_OK;
+    snprintf(tensor_name, sizeof tensor_name, "%s.weight", s->checkpoint);
+    TRY(model_tensor(a, m, tensor_name, weight, expand, true, &s->weight));
+    if (bias == 0)
+        return STATUS_OK;
+    snprintf(tensor_name, sizeof tensor_name, "%s.bias", s->checkpoint);
+    return model_tensor(a, m, tensor_name, shape_1(bias), true, true, &s->bias);
+}
+
+status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
+                  const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias)
+{
+    *s = (site){.kind = kind, .block = block, .in = in, .out = out};
+    TRY(name_site(a, s, name, checkpoint));
+    return site_tensors(a, m, s, shape_2(out, in), false, with_bias ? out : 0);
+}
+
+status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
+                  int64_t width, bool with_bias)
+{
+    *s = (site){.kind = SITE_NORM, .block = block, .in = width, .out = width};
+    TRY(name_site(a, s, name, checkpoint));
+    return site_tensors(a, m, s, shape_1(width), true, with_bias ? width : 0);
+}
+
+status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
+                       int64_t width)
+{
+    *s = (site){.kind = SITE_EMBEDDING, .block = -1, .in = rows, .out = width};
+    TRY(name_site(a, s, name, checkpoint));
+    return site_tensors(a, m, s, shape_2(rows, width), false, 0);
 }
 
 var *model_hidden(model *m, tape *t, stream *s)

@@ -72,6 +72,14 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
 status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
                   const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias);
 
+/* The same for a norm of `width` values. */
+status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
+                  int64_t width, bool with_bias);
+
+/* The same for a table of rows, which stays as it is stored. */
+status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
+                       int64_t width);
+
 /* NULL when there is none. */
 model_weight *model_find(model *m, const char *name);
 

@@ -20,9 +20,25 @@ static bool names_match(const site *s, const char *pattern)
            text_matches(end, s->checkpoint);
 }
 
-/* Marks the sites whose checkpoint name the expression matches as a whole. */
-static status match_expression(const site *sites, int n, const char *expression, bool *match,
-                               int *found)
+/* What a pattern selects: `other` is a site of another kind than the wanted ones, or NULL. */
+typedef struct selection {
+    uint32_t    kinds;
+    bool       *match;
+    int         found;
+    const site *other;
+} selection;
+
+static void select_site(selection *x, const site *s, int i)
+{
+    if (s->kind & x->kinds) {
+        x->match[i] = true;
+        x->found++;
+    } else
+        x->other = s;
+}
+
+/* Selects the sites whose checkpoint name the expression matches as a whole. */
+static status match_expression(const site *sites, int n, const char *expression, selection *x)
 {
     int           code;
     size_t        at;
@@ -38,10 +54,8 @@ static status match_expression(const site *sites, int n, const char *expression,
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(re, NULL);
     for (int i = 0; i < n; i++) {
         const PCRE2_SPTR name = (PCRE2_SPTR)sites[i].checkpoint;
-        if (pcre2_match(re, name, PCRE2_ZERO_TERMINATED, 0, 0, data, NULL) >= 0) {
-            match[i] = true;
-            (*found)++;
-        }
+        if (pcre2_match(re, name, PCRE2_ZERO_TERMINATED, 0, 0, data, NULL) >= 0)
+            select_site(x, &sites[i], i);
     }
     pcre2_match_data_free(data);
     pcre2_code_free(re);
@@ -49,15 +63,15 @@ static status match_expression(const site *sites, int n, const char *expression,
 }
 
 /* "block.0.attn.q (q_proj), block.0.attn.k (k_proj), ..." and the name nearest to a wrong one. */
-static status nothing_matches(const site *sites, int n, const char *pattern)
+static status nothing_matches(const site *sites, int n, uint32_t kinds, const char *pattern)
 {
     const char *names[64] = {NULL};
     int         n_names = 0;
 
     for (int i = 0; i < n && n_names + 2 <= (int)COUNT_OF(names); i++) {
         const char *dot = strrchr(sites[i].checkpoint, '.');
-        if (sites[i].block > 0)
-            break;
+        if (sites[i].block > 0 || !(sites[i].kind & kinds))
+            continue;
         names[n_names++] = dot ? dot + 1 : sites[i].checkpoint;
         names[n_names++] = sites[i].name;
     }
@@ -72,21 +86,21 @@ static status nothing_matches(const site *sites, int n, const char *pattern)
                 some);
 }
 
-status sites_match(const site *sites, int n, const char *const *patterns, int n_patterns,
+status sites_match(const site *sites, int n, uint32_t kinds, const char *const *patterns, int n_patterns,
                    bool *match)
 {
     for (int p = 0; p < n_patterns; p++) {
-        int found = 0;
+        selection x = {.kinds = kinds, .match = match};
         if (strncmp(patterns[p], "re:", 3) == 0)
-            TRY(match_expression(sites, n, patterns[p] + 3, match, &found));
+            TRY(match_expression(sites, n, patterns[p] + 3, &x));
         else
             for (int i = 0; i < n; i++)
-                if (names_match(&sites[i], patterns[p])) {
-                    match[i] = true;
-                    found++;
-                }
-        if (found == 0)
-            return nothing_matches(sites, n, patterns[p]);
+                if (names_match(&sites[i], patterns[p]))
+                    select_site(&x, &sites[i], i);
+        if (x.found == 0 && x.other)
+            return fail(STATUS_USAGE, "'%s' selects %s, where this method cannot sit", patterns[p], x.other->name);
+        if (x.found == 0)
+            return nothing_matches(sites, n, kinds, patterns[p]);
     }
     return STATUS_OK;
 }

@@ -27,20 +27,53 @@ var *weight_var(tape *t, model_weight *w)
     return w->grad ? tape_param(t, &w->value, w->grad) : tape_tensor(t, &w->value);
 }
 
-var *site_linear(tape *t, const site *s, var *x)
+static var *changed_weight(tape *t, const site *s, var *w)
 {
-    var *w = weight_var(t, s->weight), *b = weight_var(t, s->bias);
+    bool changed = false;
 
     for (site_hook *h = s->hooks; h; h = h->next)
-        if (h->input)
-            x = h->input(t, s, h->state, x);
+        changed |= h->weight != NULL;
+    if (!changed)
+        return w;
+    tape_weight_begin(t);
+    w = ag_expand(t, w);
     for (site_hook *h = s->hooks; h; h = h->next)
         if (h->weight)
             w = h->weight(t, s, h->state, w);
+    tape_weight_end(t);
+    return w;
+}
 
-    var *y = ag_linear(t, x, w, b);
+var *site_linear(tape *t, const site *s, var *x)
+{
+    var *w = weight_var(t, s->weight), *b = weight_var(t, s->bias);
+    bool bare = false; /* hooks want the product without the bias */
+
+    for (site_hook *h = s->hooks; h; h = h->next) {
+        if (h->input)
+            x = h->input(t, s, h->state, x);
+        bare |= h->product != NULL;
+    }
+    w = changed_weight(t, s, w);
+
+    var *y = ag_linear(t, x, w, bare ? NULL : b);
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->product)
+            y = h->product(t, s, h->state, x, y);
+    if (bare && b)
+        y = ag_affine(t, y, NULL, b);
     for (site_hook *h = s->hooks; h; h = h->next)
         if (h->output)
             y = h->output(t, s, h->state, x, y);
+    return y;
+}
+
+var *site_embed(tape *t, const site *s, var *ids)
+{
+    var *y = ag_embed(t, weight_var(t, s->weight), ids);
+
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->output)
+            y = h->output(t, s, h->state, ids, y);
     return y;
 }

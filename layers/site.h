@@ -9,8 +9,10 @@
 #include "autograd/ops.h"
 
 typedef enum site_kind {
-    SITE_LINEAR = 1, /* y = x W^T + b */
-    SITE_HEAD = 2    /* the output projection: linear, but not part of "all-linear" */
+    SITE_LINEAR = 1,    /* y = x W^T + b */
+    SITE_HEAD = 2,      /* the output projection: linear, but not part of "all-linear" */
+    SITE_NORM = 4,      /* a norm's weight, and bias if it has one: in = out = its width */
+    SITE_EMBEDDING = 8  /* a table of rows [in, out]: in words of `out` values */
 } site_kind;
 
 /* A weight of the trunk, expanded or as stored. Tied uses share one. grad is NULL while frozen. */
@@ -23,12 +25,16 @@ typedef struct model_weight {
 typedef struct site      site;
 typedef struct site_hook site_hook;
 
-/* Functions may be NULL. input: x -> x' before the product; output: (x', y) -> y' after it;
- * weight: W -> W' (materialised). Hooks are called in the order in which they were hung. */
+/* Functions may be NULL. Hooks are called in the order in which they were hung, kind after kind:
+ *     input: x -> x' before the product;
+ *     weight: W -> W', both values (not stored types); recorded between tape_weight_begin and _end;
+ *     product: (x', x' W'^T) -> y before the bias is added;
+ *     output: (x', y with bias) -> y'. x is what entered the site: ids at an embedding. */
 struct site_hook {
     void *state;
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);
+    var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*output)(tape *t, const site *s, void *state, var *x, var *y);
     site_hook *next;
 };
@@ -56,14 +62,17 @@ void site_unhang(site *s, site_hook *hook);
 /* x [N, in] -> [N, out] through the site and its hooks. */
 var *site_linear(tape *t, const site *s, var *x);
 
+/* ids i32 [N] -> [N, out] through an embedding and its output hooks. A head tied to it does not see them. */
+var *site_embed(tape *t, const site *s, var *ids);
+
 /* The weight on the tape: frozen, or a parameter when it has a gradient. */
 var *weight_var(tape *t, model_weight *w);
 
-/* Patterns. One of: a name, either kind, with '*' for any stretch; the end of a checkpoint name from
+/* Patterns, for sites of these kinds (site_kind bits) only. One of: a name, either kind, with '*' for any stretch; the end of a checkpoint name from
  * a dot on ("q_proj", "mlp.up_proj"); "all-linear"; "re:EXPRESSION", a regular expression for the
  * whole checkpoint name. match[i] is set to true for every site that any pattern selects; a pattern that
  * selects nothing fails, with the nearest names. */
-status sites_match(const site *sites, int n, const char *const *patterns, int n_patterns,
+status sites_match(const site *sites, int n, uint32_t kinds, const char *const *patterns, int n_patterns,
                    bool *match);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- which sites ----------------------------------------------------------------------------- */
 
@@ -57,7 +58,7 @@ static status expression_selects(const char *expression, const char *name, const
 
 /* Every entry of a target list must be a site: one that is not (an embedding, say) would be left out in
  * silence. */
-static status check_targets(const cJSON *list, const model *m, const char *what)
+static status check_targets(const cJSON *list, const model *m, uint32_t kinds, const char *what)
 {
     const cJSON *item;
 
@@ -67,33 +68,27 @@ static status check_targets(const cJSON *list, const model *m, const char *what)
     {
         bool found = false;
         for (int i = 0; i < m->n_sites && !found; i++)
-            found = entry_selects(item, m->sites[i].checkpoint);
+            found = (m->sites[i].kind & kinds) && entry_selects(item, m->sites[i].checkpoint);
         if (!found)
-            return fail(STATUS_UNSUPPORTED, "%s: target_modules names '%s', which is no linear site of "
-                        "this model", what, cJSON_IsString(item) ? item->valuestring : "?");
+            return fail(STATUS_UNSUPPORTED, "%s: target_modules names '%s', which is no site of this model "
+                        "where the method can sit", what, cJSON_IsString(item) ? item->valuestring : "?");
     }
     return STATUS_OK;
 }
 
 /* The same for an expression: it must not select an embedding. */
-static status check_expression(const cJSON *expression, const model *m, const char *what)
+static status check_expression(const cJSON *expression, const model *m, uint32_t kinds, const char *what)
 {
     if (!cJSON_IsString(expression) || strcmp(expression->valuestring, "all-linear") == 0)
         return STATUS_OK;
-    for (int i = 0; i < m->n_tensors; i++) {
-        const model_weight *w = &m->tensors[i];
-        char                name[512];
-        bool                selects = false, site = false;
-        if (w->value.s.n != 2 || !text_ends(w->name, ".weight") || strlen(w->name) >= sizeof name)
-            continue;
-        snprintf(name, sizeof name, "%.*s", (int)(strlen(w->name) - strlen(".weight")), w->name);
-        for (int k = 0; k < m->n_sites && !site; k++)
-            site = strcmp(m->sites[k].checkpoint, name) == 0;
-        if (!site)
-            TRY(expression_selects(expression->valuestring, name, what, &selects));
+    for (int i = 0; i < m->n_sites; i++) {
+        const site *s = &m->sites[i];
+        bool        selects = false;
+        if (s->kind == SITE_EMBEDDING && !(s->kind & kinds))
+            TRY(expression_selects(expression->valuestring, s->checkpoint, what, &selects));
         if (selects)
-            return fail(STATUS_UNSUPPORTED, "%s: target_modules '%s' selects %s, which is no linear site",
-                        what, expression->valuestring, name);
+            return fail(STATUS_UNSUPPORTED, "%s: target_modules '%s' selects %s, where the method cannot sit",
+                        what, expression->valuestring, s->checkpoint);
     }
     return STATUS_OK;
 }
@@ -146,13 +141,15 @@ static bool block_selected(const cJSON *layers, int block)
 }
 
 /* PEFT's own choice when target_modules is left out, by model type. */
-static const char *default_targets(const char *family)
+static const char *default_targets(const peft_method *method, const char *family)
 {
+    if (method->default_targets)
+        return method->default_targets(family);
     return strcmp(family, "llama") == 0 ? "[\"q_proj\", \"v_proj\"]" : NULL;
 }
 
-static status select_sites(arena *a, const cJSON *config, const model *m, const char *what,
-                           const char ***names, int *n)
+static status select_sites(arena *a, const cJSON *config, const model *m, const peft_method *method,
+                           const char *what, const char ***names, int *n)
 {
     const cJSON *targets = cJSON_GetObjectItemCaseSensitive(config, "target_modules");
     const cJSON *exclude = cJSON_GetObjectItemCaseSensitive(config, "exclude_modules");
@@ -161,20 +158,22 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
     status       s = STATUS_OK;
 
     if (!targets || cJSON_IsNull(targets)) {
-        const char *text = default_targets(m->family->name);
+        const char *text = default_targets(method, m->family->name);
         if (!text)
             return fail(STATUS_FORMAT, "%s: target_modules is missing", what);
         targets = own = cJSON_Parse(text);
     }
-    s = check_targets(targets, m, what);
+    s = check_targets(targets, m, method->sites, what);
     if (s == STATUS_OK)
-        s = check_expression(targets, m, what);
+        s = check_expression(targets, m, method->sites, what);
     *names = arena_take(a, (size_t)m->n_sites, sizeof **names);
     if (!*names)
         s = STATUS_MEMORY;
     *n = 0;
     for (int i = 0; i < m->n_sites && s == STATUS_OK; i++) {
         bool in = false, out = false;
+        if (!(m->sites[i].kind & method->sites))
+            continue;
         s = modules_select(targets, &m->sites[i], what, &in);
         if (s == STATUS_OK)
             s = modules_select(exclude, &m->sites[i], what, &out);
@@ -192,20 +191,27 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
 
 /* ---- reading ------------------------------------------------------------------------------------ */
 
-static const peft_method *method_of_type(const char *peft_type)
+static bool is_type(const peft_method *m, const char *peft_type)
 {
+    return (m->traits & PEFT_FILE) && strcasecmp(m->peft_type ? m->peft_type : m->name, peft_type) == 0;
+}
+
+static status find_type(const char *peft_type, const char *path, const peft_method **out)
+{
+    char                      known[1024] = "";
     int                       n;
     const peft_method *const *all = peft_methods(&n);
 
     for (int i = 0; i < n; i++) {
-        const char *name = all[i]->name;
-        size_t      k = 0;
-        while (name[k] && (name[k] & ~32) == (peft_type[k] & ~32))
-            k++;
-        if (!name[k] && !peft_type[k] && (all[i]->traits & PEFT_FILE))
-            return all[i];
+        if (is_type(all[i], peft_type)) {
+            *out = all[i];
+            return STATUS_OK;
+        }
+        if (all[i]->traits & PEFT_FILE)
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
+                     all[i]->peft_type ? all[i]->peft_type : all[i]->name);
     }
-    return NULL;
+    return fail(STATUS_UNSUPPORTED, "%s: peft_type is '%s'; this version reads %s", path, peft_type, known);
 }
 
 static status read_config(arena *a, const cJSON *config, const char *path, const model *m,
@@ -216,14 +222,16 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
     const char **names = NULL;
 
     TRY(json_string(config, "peft_type", true, &type, path));
-    *method = method_of_type(type);
-    if (!*method)
-        return fail(STATUS_UNSUPPORTED, "%s: peft_type is '%s'; this version reads LORA", path, type);
+    TRY(find_type(type, path, method));
+    const cJSON *saved = cJSON_GetObjectItemCaseSensitive(config, "modules_to_save");
+    if (cJSON_IsArray(saved) && cJSON_GetArraySize(saved) > 0)
+        return fail(STATUS_UNSUPPORTED, "%s: modules_to_save is set; whole modules that are trained beside the sites "
+                    "are not in this version", path);
     *options = arena_take(a, 1, (*method)->keys->size);
     if (!*options)
         return STATUS_MEMORY;
     TRY((*method)->read_config(config, a, *options, path));
-    TRY(select_sites(a, config, m, path, &names, n_sites));
+    TRY(select_sites(a, config, m, *method, path, &names, n_sites));
     *sites = names;
     return STATUS_OK;
 }

@@ -1,11 +1,15 @@
 /* lora: y' = y + s (x A^T) B^T, A [r, in], B [out, r] starting at zero, s = alpha / r, or alpha / sqrt(r)
- * with rslora (Hu et al. 2021; Kalajdzievski 2023). */
+ * with rslora (Hu et al. 2021; Kalajdzievski 2023).
+ *
+ * With dora, W + s B A is the direction of a weight whose rows have the length m (Liu et al. 2024, eq. 5):
+ * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths that
+ * divide have no gradient (section 4.3). */
+#include "peft/patterns.h"
 #include "peft/peft.h"
 
 #include "core/json.h"
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include "core/quant.h"
+#include "core/threads.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +19,7 @@
 typedef struct lora_options {
     int64_t     rank;
     double      alpha, dropout;
-    bool        rslora;
+    bool        rslora, dora;
     bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
@@ -29,6 +33,8 @@ static const key lora_keys[] = {
      .help = "The product is scaled by alpha / rank."},
     {.name = "rslora", .kind = KEY_BOOL, .offset = AT(rslora), .preset = "no",
      .help = "Scale by alpha / sqrt(rank) instead."},
+    {.name = "dora", .kind = KEY_BOOL, .offset = AT(dora), .preset = "no",
+     .help = "Train the length of each row of the weight apart from its direction."},
     {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999,
      .unit = "share", .help = "Share of the inputs of A set to zero while training."},
     {.name = "bias", .kind = KEY_CHOICE, .offset = AT(bias), .preset = "none",
@@ -43,57 +49,41 @@ static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 
 typedef struct lora_state {
     peft  *p;
-    tuned *a, *b;
+    tuned *a, *b, *length; /* length: dora, else NULL */
     double scale, dropout;
 } lora_state;
-
-/* PEFT's rule: the key, as a regular expression, must match the name's end, from its start or a dot. */
-static status pattern_matches(const char *key_text, const char *name, bool *match)
-{
-    char        expression[1024];
-    int         code;
-    size_t      at;
-    pcre2_code *re;
-
-    if ((size_t)snprintf(expression, sizeof expression, "^(?:.*\\.)?(?:%s)$", key_text) >=
-        sizeof expression)
-        return fail(STATUS_USAGE, "pattern '%.40s...' is longer than 1000 characters", key_text);
-    re = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
-    if (!re)
-        return fail(STATUS_USAGE, "pattern '%s' is not a regular expression", key_text);
-    pcre2_match_data *data = pcre2_match_data_create_from_pattern(re, NULL);
-    *match = pcre2_match(re, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, data, NULL) >= 0;
-    pcre2_match_data_free(data);
-    pcre2_code_free(re);
-    return STATUS_OK;
-}
-
-/* The value of the first pattern that matches the site, else `value`. */
-static status from_patterns(const key_map *map, const char *name, double *value)
-{
-    for (int i = 0; i < map->n; i++) {
-        bool match;
-        TRY(pattern_matches(map->v[i].name, name, &match));
-        if (match) {
-            *value = map->v[i].value;
-            break;
-        }
-    }
-    return STATUS_OK;
-}
 
 static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
 {
     const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
-    TRY(from_patterns(&o->rank_pattern, s->checkpoint, &r));
-    TRY(from_patterns(&o->alpha_pattern, s->checkpoint, &alpha));
+    TRY(pattern_value(&o->rank_pattern, s->checkpoint, &r));
+    TRY(pattern_value(&o->alpha_pattern, s->checkpoint, &alpha));
     if (r < 1 || r > (double)most)
         return fail(STATUS_SHAPE, "lora: rank is %.0f, must be 1..%lld", r, (long long)most);
     *rank = (int64_t)r;
     *scale = o->rslora ? alpha / sqrt(r) : alpha / r;
     return STATUS_OK;
+}
+
+static var *dora_product(tape *t, const site *s, void *state, var *x, var *y);
+
+/* The lengths of the rows of a trunk's weight. */
+static void row_lengths(const site *s, const tensor *value, float *v)
+{
+    const tensor *w = &s->weight->value;
+    const int64_t row_bytes = dtype_row_bytes(w->type, s->in);
+    float        *row = threads_scratch(0, (size_t)s->in * sizeof *row);
+
+    (void)value;
+    for (int64_t o = 0; o < s->out; o++) {
+        double sum = 0;
+        quant_expand(w->type, (const uint8_t *)w->v + o * row_bytes, s->in, row);
+        for (int64_t i = 0; i < s->in; i++)
+            sum += (double)row[i] * row[i];
+        v[o] = (float)sqrt(sum);
+    }
 }
 
 static status lora_attach(const peft_attach *at, const void *options, void **state)
@@ -105,8 +95,14 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
     TRY_TAKE(l, at->p->a, 1);
     *l = (lora_state){.p = at->p, .dropout = o->dropout};
     TRY(rank_and_scale(o, at->s, &rank, &l->scale));
-    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), INIT_KAIMING, NULL, &l->a));
-    TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), INIT_ZERO, NULL, &l->b));
+    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), start_linear(at->s->in), &l->a));
+    TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &l->b));
+    if (o->dora) {
+        const tuned_start start = {.how = INIT_MADE, .site = at->s, .make = row_lengths};
+        TRY(peft_tuned(at, "lora_magnitude_vector", shape_1(at->s->out), start, &l->length));
+        at->hook->product = dora_product;
+        at->hook->output = NULL;
+    }
     if (strcmp(o->bias, "none") != 0 && at->s->bias)
         TRY(peft_in_place(at, at->s->bias, "base_layer.bias"));
     *state = l;
@@ -138,6 +134,29 @@ static var *lora_forward(tape *t, const site *s, void *state, var *x, var *y)
     return ag_lora(t, y, x, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
 }
 
+static var *dora_product(tape *t, const site *s, void *state, var *x, var *y)
+{
+    const lora_state *l = state;
+    var              *both = lora_forward(t, s, state, x, y);
+    var              *gain = ag_dora_gain(t, peft_var(t, l->p, l->length), weight_var(t, s->weight),
+                                          peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+
+    return ag_affine(t, both, gain, NULL);
+}
+
+/* Rows of w to these lengths. */
+static void set_lengths(const site *s, const float *lengths, float *w)
+{
+    for (int64_t o = 0; o < s->out; o++) {
+        double sum = 0;
+        for (int64_t i = 0; i < s->in; i++)
+            sum += (double)w[o * s->in + i] * w[o * s->in + i];
+        const float gain = (float)(lengths[o] / sqrt(sum));
+        for (int64_t i = 0; i < s->in; i++)
+            w[o * s->in + i] *= gain;
+    }
+}
+
 static status lora_merge(const site *s, const void *state, float *w)
 {
     const lora_state *l = state;
@@ -148,6 +167,8 @@ static status lora_merge(const site *s, const void *state, float *w)
                            .alpha = l->scale, .accumulate = true};
 
     matmul_run(&p);
+    if (l->length)
+        set_lengths(s, l->length->value.v, w);
     return STATUS_OK;
 }
 
@@ -159,7 +180,7 @@ static int64_t lora_count(const site *s, const void *options)
 
     if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
-    return rank * (s->in + s->out) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
+    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }
 
 static int64_t lora_count_beside(const peft *p, int module, const void *options)
@@ -173,14 +194,6 @@ static int64_t lora_count_beside(const peft *p, int module, const void *options)
     return n;
 }
 
-static void add_map(cJSON *config, const char *name, const key_map *map)
-{
-    cJSON *o = cJSON_AddObjectToObject(config, name);
-
-    for (int i = 0; i < map->n; i++)
-        cJSON_AddNumberToObject(o, map->v[i].name, map->v[i].value);
-}
-
 static status lora_write_config(const void *options, cJSON *config)
 {
     const lora_options *o = options;
@@ -190,37 +203,12 @@ static status lora_write_config(const void *options, cJSON *config)
     cJSON_AddNumberToObject(config, "lora_alpha", o->alpha);
     cJSON_AddNumberToObject(config, "lora_dropout", o->dropout);
     cJSON_AddBoolToObject(config, "use_rslora", o->rslora);
+    cJSON_AddBoolToObject(config, "use_dora", o->dora);
     cJSON_AddStringToObject(config, "bias", o->bias);
-    add_map(config, "rank_pattern", &o->rank_pattern);
-    add_map(config, "alpha_pattern", &o->alpha_pattern);
+    pattern_write(config, "rank_pattern", &o->rank_pattern);
+    pattern_write(config, "alpha_pattern", &o->alpha_pattern);
     cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddBoolToObject(config, "init_lora_weights", true);
-    return STATUS_OK;
-}
-
-static status read_map(const cJSON *config, const char *name, arena *a, key_map *map,
-                       const char *what)
-{
-    const cJSON *o = cJSON_GetObjectItemCaseSensitive(config, name), *item;
-
-    *map = (key_map){0};
-    if (!o || cJSON_IsNull(o))
-        return STATUS_OK;
-    if (!cJSON_IsObject(o))
-        return fail(STATUS_FORMAT, "%s: %s must be an object of numbers", what, name);
-
-    struct key_pair *v;
-    TRY_TAKE(v, a, cJSON_GetArraySize(o));
-    cJSON_ArrayForEach(item, o)
-    {
-        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0))
-            return fail(STATUS_FORMAT, "%s: %s.%s must be a number above 0", what, name, item->string);
-        v[map->n].name = arena_string(a, item->string, strlen(item->string));
-        v[map->n].value = item->valuedouble;
-        if (!v[map->n++].name)
-            return STATUS_MEMORY;
-    }
-    map->v = v;
     return STATUS_OK;
 }
 
@@ -228,9 +216,9 @@ static status read_map(const cJSON *config, const char *name, arena *a, key_map 
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_dora",       "use_qalora",           "lora_bias",
+        "use_qalora",     "lora_bias",
         "trainable_token_indices", "alora_invocation_tokens", "layer_replication", "target_parameters",
-        "use_bdlora",     "modules_to_save",      "kasa_config",    "velora_config",
+        "use_bdlora",     "kasa_config",          "velora_config",
         "monteclora_config", "arrow_config"};
 
     for (size_t i = 0; i < COUNT_OF(off); i++) {
@@ -263,6 +251,7 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
     TRY(json_double(config, "lora_dropout", false, &o->dropout, what));
     TRY(json_bool(config, "use_rslora", false, &o->rslora, what));
+    TRY(json_bool(config, "use_dora", false, &o->dora, what));
     TRY(json_string(config, "bias", false, &o->bias, what));
     if (strcmp(o->bias, "none") && strcmp(o->bias, "all") && strcmp(o->bias, "lora_only"))
         return fail(STATUS_FORMAT, "%s: bias is '%s', must be none, all or lora_only", what, o->bias);
@@ -272,14 +261,23 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
     o->bias = arena_string(a, o->bias, strlen(o->bias));
     if (!o->bias)
         return STATUS_MEMORY;
-    TRY(read_map(config, "rank_pattern", a, &o->rank_pattern, what));
-    return read_map(config, "alpha_pattern", a, &o->alpha_pattern, what);
+    TRY(pattern_read(config, "rank_pattern", a, &o->rank_pattern, what));
+    return pattern_read(config, "alpha_pattern", a, &o->alpha_pattern, what);
+}
+
+/* dora starts at lengths that were rounded once more. */
+static uint32_t lora_traits(const void *options)
+{
+    const lora_options *o = options;
+
+    return PEFT_MERGES | PEFT_FILE | (o->dora ? PEFT_HOLDS_GRADIENT : PEFT_IDENTITY_AT_START);
 }
 
 const peft_method peft_lora = {
     .name = "lora",
     .sites = SITE_LINEAR | SITE_HEAD,
     .traits = PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE,
+    .traits_with = lora_traits,
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,

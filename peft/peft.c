@@ -2,6 +2,7 @@
 #include "peft/peft.h"
 
 #include "core/device.h"
+#include "core/quant.h"
 #include "core/rng.h"
 #include "core/text.h"
 
@@ -35,6 +36,11 @@ const peft_method *peft_find(const char *name)
     return NULL;
 }
 
+uint32_t peft_traits(const peft_method *method, const void *options)
+{
+    return method->traits_with ? method->traits_with(options) : method->traits;
+}
+
 status peft_open(arena *a, model *m, uint64_t seed, peft **out)
 {
     peft *p;
@@ -53,27 +59,39 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
-                  const tensor *from, tuned **out)
+static status add_tensor(const peft_attach *at, const char *suffix, shape s, tuned_start start, bool fixed,
+                         tuned **out)
 {
-    peft *p = at->p;
+    peft    *p = at->p;
+    int64_t *size = fixed ? &p->fixed_size : &p->size;
 
     if (p->n_tuned == PEFT_TUNED_MAX)
         return fail(STATUS_MEMORY, "more than %d tuned tensors", PEFT_TUNED_MAX);
 
     tuned *x = &p->tensors[p->n_tuned];
-    *x = (tuned){.module = at->module, .init = init, .from = from, .first = p->size};
-    x->name = arena_printf(p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix);
+    *x = (tuned){.module = at->module, .fixed = fixed, .start = start, .first = *size};
+    x->name = at->s ? arena_printf(p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix)
+                    : arena_printf(p->a, "base_model.%s", suffix);
     if (!x->name)
         return STATUS_MEMORY;
     x->value = (tensor){.s = s, .type = TYPE_F32};
     x->grad = x->value;
     p->n_tuned++;
-    p->size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
-    if (p->modules[at->module].trains)
+    *size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
+    if (!fixed && p->modules[at->module].trains)
         p->trained += shape_count(s);
     *out = x;
     return STATUS_OK;
+}
+
+status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
+{
+    return add_tensor(at, suffix, s, start, false, out);
+}
+
+status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
+{
+    return add_tensor(at, suffix, s, start, true, out);
 }
 
 status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix)
@@ -83,11 +101,10 @@ status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix)
     for (int i = 0; i < at->p->n_tuned; i++)
         if (at->p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
-    CHECK(w->value.type == TYPE_F32);
-    TRY(peft_tuned(at, suffix, w->value.s, INIT_COPY, NULL, &x));
+    TRY(peft_tuned(at, suffix, w->value.s, (tuned_start){.how = INIT_COPY}, &x));
     x->place = w;
     x->kept = w->value;
-    x->from = &x->kept;
+    x->start.from = &x->kept;
     w->grad = at->p->modules[at->module].trains ? &x->grad : NULL;
     return STATUS_OK;
 }
@@ -102,23 +119,43 @@ static status check_name(const peft *p, const char *name)
                : fail(STATUS_USAGE, "more than %d modules", PEFT_MODULES_MAX);
 }
 
-static status sit_down(peft *p, int module_number, site *s)
+static status sit_down(peft *p, int module_number, site *s, void *shared)
 {
     module           *m = &p->modules[module_number];
-    const peft_attach at = {.p = p, .module = module_number, .s = s};
     site_hook        *h = &m->hooks[m->n_sites];
+    const peft_attach at = {.p = p, .module = module_number, .s = s, .shared = shared, .hook = h};
 
-    if (!(m->method->sites & (uint32_t)s->kind))
-        return fail(STATUS_USAGE, "%s cannot sit on %s", m->method->name, s->name);
-    TRY_IN(m->method->attach(&at, m->options, &h->state), "in %s", s->name);
     h->input = m->method->input;
     h->weight = m->method->weight;
+    h->product = m->method->product;
     h->output = m->method->forward;
+    TRY_IN(m->method->attach(&at, m->options, &h->state), "in %s", s->name);
     m->at[m->n_sites] = s;
     m->hung[m->n_sites] = s;
     m->n_sites++;
     site_hang(s, h);
     return STATUS_OK;
+}
+
+/* What the sites share, then the sites, then what is beside them. */
+static status take_places(peft *p, int number, const bool *match)
+{
+    const module     *m = &p->modules[number];
+    const peft_attach at = {.p = p, .module = number};
+    const site      **chosen;
+    void             *shared = NULL;
+    int               n = 0;
+
+    TRY_TAKE(chosen, p->a, p->m->n_sites);
+    for (int i = 0; i < p->m->n_sites; i++)
+        if (match[i])
+            chosen[n++] = &p->m->sites[i];
+    if (m->method->open)
+        TRY(m->method->open(&at, m->options, chosen, n, &shared));
+    for (int i = 0; i < p->m->n_sites; i++)
+        if (match[i])
+            TRY(sit_down(p, number, &p->m->sites[i], shared));
+    return m->method->beside ? m->method->beside(p, number, m->options) : STATUS_OK;
 }
 
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
@@ -129,7 +166,7 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     TRY(check_name(p, name));
     TRY_TAKE(match, p->a, p->m->n_sites);
     memset(match, 0, (size_t)p->m->n_sites);
-    TRY_IN(sites_match(p->m->sites, p->m->n_sites, patterns, n_patterns, match), "in module %s",
+    TRY_IN(sites_match(p->m->sites, p->m->n_sites, method->sites, patterns, n_patterns, match), "in module %s",
            name);
 
     module *m = &p->modules[p->n_modules];
@@ -139,36 +176,34 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     TRY_TAKE(m->hung, p->a, p->m->n_sites);
     memset(m->hooks, 0, (size_t)p->m->n_sites * sizeof *m->hooks);
     p->n_modules++;
-    for (int i = 0; i < p->m->n_sites; i++)
-        if (match[i])
-            TRY_IN(sit_down(p, p->n_modules - 1, &p->m->sites[i]), "in module %s", name);
-    if (method->beside)
-        TRY_IN(method->beside(p, p->n_modules - 1, options), "in module %s", name);
-    return STATUS_OK;
+    return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
 }
 
 static void start_tensor(const peft *p, const tuned *x)
 {
     const int64_t n = shape_count(x->value.s);
+    const float   size = (float)x->start.size;
     float        *v = x->value.v;
     char          purpose[600];
 
-    switch (x->init) {
-    case INIT_ZERO:
-        break;
-    case INIT_ONE:
+    snprintf(purpose, sizeof purpose, "init:%s:%s", p->modules[x->module].name, x->name);
+    switch (x->start.how) {
+    case INIT_VALUE:
         for (int64_t i = 0; i < n; i++)
-            v[i] = 1;
+            v[i] = size;
         break;
     case INIT_COPY:
-        memcpy(v, x->from->v, (size_t)n * sizeof *v);
+        quant_expand(x->start.from->type, x->start.from->v, n, v);
         break;
-    case INIT_KAIMING: {
-        const float bound = (float)(1 / sqrt((double)shape_last(x->value.s)));
-        snprintf(purpose, sizeof purpose, "init:%s:%s", p->modules[x->module].name, x->name);
-        rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -bound, bound, v, n);
+    case INIT_MADE:
+        x->start.make(x->start.site, &x->value, v);
         break;
-    }
+    case INIT_UNIFORM:
+        rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -size, size, v, n);
+        break;
+    case INIT_NORMAL:
+        rng_fill_normal(rng_key_for(p->seed, purpose), 0, size, v, n);
+        break;
     }
 }
 
@@ -187,10 +222,12 @@ static void stand_in(peft *p, bool in)
 status peft_allocate(peft *p, arena *memory)
 {
     TRY_TAKE(p->values, memory, p->size);
+    TRY_TAKE(p->fixed_values, memory, p->fixed_size);
     memset(p->values, 0, (size_t)p->size * sizeof *p->values);
     for (int i = 0; i < p->n_tuned; i++) {
-        p->tensors[i].value.v = p->values + p->tensors[i].first;
-        start_tensor(p, &p->tensors[i]);
+        tuned *x = &p->tensors[i];
+        x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
+        start_tensor(p, x);
     }
     stand_in(p, true);
     return STATUS_OK;
@@ -199,13 +236,19 @@ status peft_allocate(peft *p, arena *memory)
 void peft_use_gradients(peft *p, float *flat)
 {
     for (int i = 0; i < p->n_tuned; i++)
-        p->tensors[i].grad.v = flat + p->tensors[i].first;
+        if (!p->tensors[i].fixed)
+            p->tensors[i].grad.v = flat + p->tensors[i].first;
 }
 
 var *peft_var(tape *t, const peft *p, tuned *x)
 {
-    return p->modules[x->module].trains ? tape_param(t, &x->value, &x->grad)
-                                        : tape_tensor(t, &x->value);
+    return !x->fixed && p->modules[x->module].trains ? tape_param(t, &x->value, &x->grad)
+                                                     : tape_tensor(t, &x->value);
+}
+
+var *peft_value(tape *t, const peft *p, tuned *x)
+{
+    return ag_expand(t, peft_var(t, p, x));
 }
 
 void peft_detach(peft *p)
@@ -238,22 +281,6 @@ bool peft_sits(const peft *p, int module, const site *s)
         if (p->modules[module].at[k] == s)
             return true;
     return false;
-}
-
-status peft_merged_weight(const peft *p, const site *s, float *w)
-{
-    for (int i = 0; i < p->n_modules; i++) {
-        const module *m = &p->modules[i];
-        for (int k = 0; k < m->n_sites; k++) {
-            if (m->at[k] != s)
-                continue;
-            if (!m->method->merge)
-                return fail(STATUS_UNSUPPORTED, "module %s: %s cannot be merged", m->name,
-                            m->method->name);
-            TRY_IN(m->method->merge(s, m->hooks[k].state, w), "in %s", s->name);
-        }
-    }
-    return STATUS_OK;
 }
 
 /* The tuned values, and whether they have a twin on the current device. */

@@ -9,22 +9,41 @@
 #include "core/keys.h"
 #include "layers/model.h"
 
+#include <math.h>
+
 typedef struct peft peft;
 
-/* How a fresh tuned tensor starts. */
+/* How a fresh tensor starts. */
 typedef enum tuned_init {
-    INIT_ZERO,
-    INIT_ONE,
-    INIT_KAIMING, /* uniform in +-1/sqrt(last size): torch's Linear, kaiming_uniform with a = sqrt 5 */
-    INIT_COPY     /* of `from` */
+    INIT_VALUE,   /* everywhere `size` */
+    INIT_UNIFORM, /* in +-size */
+    INIT_NORMAL,  /* with deviation `size` */
+    INIT_COPY,    /* of `from`, expanded */
+    INIT_MADE     /* by `make` from `site` */
 } tuned_init;
+
+typedef struct tuned_start {
+    tuned_init    how;
+    double        size;
+    const tensor *from;
+    const site   *site;
+    void (*make)(const site *s, const tensor *value, float *v);
+} tuned_start;
+
+static const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
+
+/* torch's Linear: kaiming_uniform with a = sqrt 5, for a weight with `in` columns. */
+static inline tuned_start start_linear(int64_t in)
+{
+    return (tuned_start){.how = INIT_UNIFORM, .size = 1 / sqrt((double)in)};
+}
 
 typedef struct tuned {
     const char   *name;  /* in the adapter file: "base_model.model.<site>.lora_A.weight" */
     int           module;
-    tuned_init    init;
-    const tensor *from;  /* INIT_COPY */
-    int64_t       first; /* place in the flat buffers, in values; a multiple of 16 */
+    bool          fixed; /* part of the adapter, and of its file, that is never trained: random projections */
+    tuned_start   start;
+    int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
     tensor        value, grad;
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
     tensor        kept;  /* what the trunk has there */
@@ -32,20 +51,26 @@ typedef struct tuned {
 
 enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
-    PEFT_MERGES = 2,            /* has merge */
-    PEFT_FILE = 4               /* Hugging Face PEFT reads and writes the same file */
+    PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
+    PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
+    PEFT_HOLDS_GRADIENT = 8     /* takes some of what it computes as constant: its gradient is no derivative */
 };
 
-/* What attach works with. */
+/* What open and attach work with. */
 typedef struct peft_attach {
     peft       *p;
     int         module;
-    const site *s;
+    const site *s;      /* NULL: beside the sites */
+    void       *shared; /* what open made */
+    site_hook  *hook;   /* attach may change which of the method's functions sit here */
 } peft_attach;
 
-/* Adds one tuned tensor at the site being attached; `suffix` as in "lora_A.weight". */
-status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init init,
-                  const tensor *from, tuned **out);
+/* Adds one tuned tensor at the site being attached: "base_model.model.<site>.<suffix>" with a suffix as in
+ * "lora_A.weight"; beside the sites "base_model.<suffix>". */
+status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
+
+/* The same for a tensor that is never trained. */
+status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
 /* Tunes a copy of a trunk's tensor (a bias) in its place. Two modules on one tensor are refused. */
 status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix);
@@ -54,8 +79,14 @@ typedef struct peft_method {
     const char       *name;
     uint32_t          sites; /* site_kind bits it can sit on */
     uint32_t          traits;
+    uint32_t (*traits_with)(const void *options); /* where options change them; NULL: traits */
     const key_table  *keys; /* its options */
     const char       *help; /* one sentence with the paper */
+    const char       *peft_type; /* in adapter_config.json; NULL: the name, in capitals */
+    /* PEFT's target_modules for a model type, as JSON, when the file leaves them out; NULL: those of LoRA. */
+    const char *(*default_targets)(const char *family);
+    /* Before the first site: what its n sites share. May be NULL. */
+    status (*open)(const peft_attach *at, const void *options, const site *const *sites, int n, void **shared);
     /* Takes place at a site: registers tensors, makes the state for the hooks. */
     status (*attach)(const peft_attach *at, const void *options, void **state);
     /* After the last site: what it trains beside its sites. May be NULL. */
@@ -63,8 +94,10 @@ typedef struct peft_method {
     /* Hooks of layers/site.h; NULL where the method does nothing. */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);
+    var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
-    /* w [out, in] += what the module adds there. */
+    /* w [out, in], with what sat down before already in it, becomes what the module makes of it. NULL: found by
+     * computing unit vectors, for every method that is linear in x. */
     status (*merge)(const site *s, const void *state, float *w);
     /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);
@@ -95,6 +128,8 @@ struct peft {
     int64_t  size;    /* values in a flat buffer, padding included */
     int64_t  trained; /* values trained, padding not included */
     float   *values;  /* NULL until peft_allocate */
+    int64_t  fixed_size; /* the same for values that are never trained */
+    float   *fixed_values;
 };
 
 enum { PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
@@ -102,6 +137,9 @@ enum { PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
 /* Finds a method; NULL when there is none. peft_methods lists all; *n their number. */
 const peft_method        *peft_find(const char *name);
 const peft_method *const *peft_methods(int *n);
+
+/* What the method promises with these options. */
+uint32_t peft_traits(const peft_method *method, const void *options);
 
 status peft_open(arena *a, model *m, uint64_t seed, peft **out);
 
@@ -122,15 +160,19 @@ status peft_push(const peft *p);
 /* Points all gradients into a flat buffer of p->size values; the next tape run adds there. */
 void peft_use_gradients(peft *p, float *flat);
 
-/* The tensor on the tape: a parameter, or frozen when its module does not train. */
+/* The tensor on the tape: a parameter, or frozen when it is fixed or its module does not train. */
 var *peft_var(tape *t, const peft *p, tuned *x);
+
+/* The same as a value for the operations that make a weight of others. */
+var *peft_value(tape *t, const peft *p, tuned *x);
 
 /* Takes modules off the sites, or puts them back: "off means off". */
 void peft_detach(peft *p);
 void peft_attach_again(peft *p);
 
-/* w [out, in] of a site as f32, with every module's part added. */
-status peft_merged_weight(const peft *p, const site *s, float *w);
+/* w [out, in] and b [out] (NULL: none) of a site, as f32, become those that compute alone what the site and its
+ * modules compute together: peft/merge.c. */
+status peft_merged(const peft *p, const site *s, float *w, float *b);
 
 /* The tuned values in the place of the trunk's tensor of that name; NULL when it has its own. */
 const tensor *peft_stand_in(const peft *p, const char *name);

@@ -12,8 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A site with what sits on it, once it was asked for. */
+typedef struct merged_site {
+    float *w, *b;
+} merged_site;
+
 typedef struct merge {
     session           s;
+    merged_site      *sites; /* [sites of the model] */
     dtype             type;
     bool              as_stored;
     double            loss; /* largest relative rounding of a merged value */
@@ -49,11 +55,15 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
-static const site *site_of(const merge *m, const char *name)
+/* The linear site whose weight (*bias: whose bias) the tensor is. */
+static const site *site_of(const merge *m, const char *name, bool *bias)
 {
-    for (int i = 0; i < m->s.m.n_sites; i++)
-        if (m->s.m.sites[i].kind == SITE_LINEAR && strcmp(m->s.m.sites[i].weight->name, name) == 0)
-            return &m->s.m.sites[i];
+    for (int i = 0; i < m->s.m.n_sites; i++) {
+        const site *s = &m->s.m.sites[i];
+        *bias = s->bias && strcmp(s->bias->name, name) == 0;
+        if (s->kind == SITE_LINEAR && (*bias || strcmp(s->weight->name, name) == 0))
+            return s;
+    }
     return NULL;
 }
 
@@ -66,30 +76,65 @@ static bool has_module(const peft *p, const site *s)
     return false;
 }
 
+static status expanded(merge *m, const model_weight *w, float **out)
+{
+    const int64_t n = shape_count(w->value.s);
+
+    TRY_TAKE(*out, &m->s.trunk, n);
+    quant_expand(w->value.type, w->value.v, n, *out);
+    return STATUS_OK;
+}
+
+static status merge_site(merge *m, const site *s, const merged_site **out)
+{
+    merged_site *x = &m->sites[s - m->s.m.sites];
+
+    *out = x;
+    if (x->w)
+        return STATUS_OK;
+    TRY(expanded(m, s->weight, &x->w));
+    if (s->bias)
+        TRY(expanded(m, s->bias, &x->b));
+    return peft_merged(m->s.p, s, x->w, x->b);
+}
+
+/* The values of a tensor with everything that was trained in it; NULL: nothing was. */
+static status tuned_values(merge *m, const weight *w, const float **out)
+{
+    bool               bias;
+    const site        *s = site_of(m, w->name, &bias);
+    const tensor      *instead = peft_stand_in(m->s.p, w->name);
+    const merged_site *merged;
+
+    *out = instead ? instead->v : NULL;
+    if (!s || !has_module(m->s.p, s))
+        return STATUS_OK;
+    TRY(merge_site(m, s, &merged));
+    *out = bias ? merged->b : merged->w;
+    return STATUS_OK;
+}
+
 static status add_weight(merge *m, const weight *w)
 {
-    const site       *s = site_of(m, w->name);
     const int64_t     n = shape_count(w->t.s);
     safetensors_item *item = &m->items[m->n];
-    const bool        merged = s && has_module(m->s.p, s);
-    const tensor     *tuned_here = peft_stand_in(m->s.p, w->name);
     const dtype       type = m->as_stored ? (plain(w->t.type) ? w->t.type : TYPE_F32) : m->type;
-    float            *v;
+    const float      *v;
     void             *stored;
 
     if (!quant_is_real(w->t.type) || strcmp(w->name, "rope_freqs.weight") == 0)
         return STATUS_OK;
+    TRY(tuned_values(m, w, &v));
     *item = (safetensors_item){.name = w->name, .t = w->t};
     m->n++;
-    if (!merged && !tuned_here && w->t.type == type)
+    if (!v && w->t.type == type)
         return STATUS_OK;
-    TRY_TAKE(v, &m->s.trunk, n);
-    if (tuned_here)
-        memcpy(v, tuned_here->v, (size_t)n * sizeof *v);
-    else
-        quant_expand(w->t.type, w->t.v, n, v);
-    if (merged)
-        TRY(peft_merged_weight(m->s.p, s, v));
+    if (!v) {
+        const model_weight as_it_is = {.name = w->name, .value = w->t};
+        float             *plain_values;
+        TRY(expanded(m, &as_it_is, &plain_values));
+        v = plain_values;
+    }
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
             return fail(STATUS_NUMERIC, "value %lld is %g, must be finite; nothing was written", (long long)i,
@@ -106,6 +151,8 @@ static status add_weights(merge *m)
     const int  n = made ? m->s.m.n_tensors : m->s.w.n;
 
     TRY_TAKE(m->items, &m->s.setup, n);
+    TRY_TAKE(m->sites, &m->s.setup, m->s.m.n_sites + 1);
+    memset(m->sites, 0, (size_t)(m->s.m.n_sites + 1) * sizeof *m->sites);
     for (int i = 0; i < n; i++) {
         const model_weight *from = &m->s.m.tensors[i];
         const weight        w = made ? (weight){from->name, from->value} : m->s.w.w[i];

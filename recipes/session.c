@@ -170,16 +170,33 @@ status session_modules(session *s, const recipe *r, bool shapes_only)
 
 /* ---- on a device ----------------------------------------------------------------------------------------- */
 
-static tensor tuned_values(const session *s)
+/* The two buffers of the modules: trained values, and fixed ones. */
+static tensor module_values(const session *s, bool fixed)
 {
-    return (tensor){.s = shape_1(s->p->size), .type = TYPE_F32, .v = s->p->values};
+    return (tensor){.s = shape_1(fixed ? s->p->fixed_size : s->p->size), .type = TYPE_F32,
+                    .v = fixed ? s->p->fixed_values : s->p->values};
+}
+
+static status hold_values(session *s, bool fixed)
+{
+    const tensor values = module_values(s, fixed);
+
+    if (!values.v || shape_count(values.s) == 0)
+        return STATUS_OK;
+    TRY(device_hold(&s->there, &values, TYPE_F32));
+    device_push(s->there.d, &values);
+    return STATUS_OK;
 }
 
 size_t session_device_bytes(const session *s)
 {
     const device *d = device_current();
-    size_t        bytes = device_arena_room((size_t)s->p->size * sizeof(float));
+    size_t        bytes = 0;
 
+    for (int fixed = 0; fixed < 2; fixed++) {
+        const tensor values = module_values(s, fixed);
+        bytes += device_arena_room(tensor_bytes(&values));
+    }
     for (int i = 0; d && i < s->m.n_tensors; i++) {
         const tensor *x = &s->m.tensors[i].value, there = {.s = x->s, .type = device_weight_type(d, x)};
         bytes += device_arena_room(tensor_bytes(&there));
@@ -204,11 +221,8 @@ status session_hold(session *s)
     if (!d || s->there.base)
         return STATUS_OK;
     TRY(device_arena_open(d, &s->there, "the trunk", session_device_bytes(s)));
-    if (s->p->values && s->p->size > 0) {
-        const tensor values = tuned_values(s);
-        TRY(device_hold(&s->there, &values, TYPE_F32));
-        device_push(d, &values);
-    }
+    TRY(hold_values(s, false));
+    TRY(hold_values(s, true));
     for (int i = 0; i < s->m.n_tensors; i++) {
         const tensor *x = &s->m.tensors[i].value;
         if (device_find(d, x->v, &type)) /* a tuned bias stands in the trunk's place */

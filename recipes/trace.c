@@ -110,7 +110,10 @@ static status want_gradients(tracer *x)
         model_weight *w = model_find(x->m, name);
         float        *g;
 
-        if (find_tuned(x->p, name))
+        const tuned *own = find_tuned(x->p, name);
+        if (own && own->fixed)
+            return fail(STATUS_USAGE, "--grad: %s is a part of the adapter that is never trained", name);
+        if (own)
             continue;
         if (!w)
             return fail(STATUS_USAGE, "--grad: there is no tensor '%s'", name);

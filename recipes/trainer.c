@@ -51,7 +51,7 @@ static status open_spans(trainer *x, arena *a)
     for (int i = 0; i < p->n_tuned; i++) {
         const tuned *u = &p->tensors[i];
         const shape  s = u->value.s;
-        if (!p->modules[u->module].trains)
+        if (u->fixed || !p->modules[u->module].trains)
             continue;
         x->spans[x->n_spans++] = (optim_span){
             .first = u->first, .count = shape_count(s), .group = group_of(&x->o, u->name),

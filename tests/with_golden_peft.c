@@ -143,11 +143,19 @@ static status compare_merged(golden *g, peft_case *c)
         site *s = &c->m.sites[i];
         const int64_t n = s->in * s->out;
         char name[512];
-        float *w;
+        float *w, *b = NULL;
+        if (!(s->kind & (SITE_LINEAR | SITE_HEAD)))
+            continue;
         TRY_TAKE(w, g->a, n);
         memcpy(w, s->weight->value.v, (size_t)n * sizeof *w);
-        TRY(peft_merged_weight(c->p, s, w));
+        if (s->bias) {
+            TRY_TAKE(b, g->a, s->out);
+            memcpy(b, s->bias->value.v, (size_t)s->out * sizeof *b);
+        }
+        TRY(peft_merged(c->p, s, w, b));
         s->weight->value.v = w;
+        if (b)
+            s->bias->value.v = b;
         snprintf(name, sizeof name, "merged_weight.%s.weight", s->checkpoint);
         const tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32, .v = w};
         if (safetensors_find(&c->want, name))
@@ -264,8 +272,11 @@ static void compare_names(golden *g, const peft_case *c, const char *prefix)
 
     for (int i = 0; i < c->want.n; i++)
         n += strncmp(c->want.e[i].name, prefix, length) == 0 && c->want.e[i].name[length] == '.';
-    if (n != c->p->n_tuned)
-        golden_wrong(g, "%d tensors %s.* are expected, %d are tuned", n, prefix, c->p->n_tuned);
+    int trained = 0;
+    for (int i = 0; i < c->p->n_tuned; i++)
+        trained += !c->p->tensors[i].fixed;
+    if (n != trained)
+        golden_wrong(g, "%d tensors %s.* are expected, %d are tuned", n, prefix, trained);
 }
 
 static double largest_of(const safetensors_entry *e)
@@ -300,13 +311,14 @@ static void compare_tuned(golden *g, const peft_case *c, const char *prefix, con
 /* The gradient of the first batch, before any step. */
 static status compare_first(golden *g, peft_case *c)
 {
-    trace_options o = {.n_gradients = c->p->n_tuned};
+    trace_options o = {0};
     trace_result r;
     const char **names;
 
     TRY_TAKE(names, g->a, c->p->n_tuned);
     for (int i = 0; i < c->p->n_tuned; i++)
-        names[i] = c->p->tensors[i].name;
+        if (!c->p->tensors[i].fixed)
+            names[o.n_gradients++] = c->p->tensors[i].name;
     o.gradients = names;
     TRY(trace_run(g->a, &c->m, c->p, c->json->child, c->name, &o, &r));
     compare_names(g, c, "grad0");
@@ -320,7 +332,8 @@ static void compare_final(golden *g, const peft_case *c)
 {
     compare_names(g, c, "final");
     for (int i = 0; i < c->p->n_tuned; i++)
-        compare_tuned(g, c, "final", c->p->tensors[i].name, &c->p->tensors[i].value, 2e-5);
+        if (!c->p->tensors[i].fixed)
+            compare_tuned(g, c, "final", c->p->tensors[i].name, &c->p->tensors[i].value, 2e-5);
 }
 
 /* AdamW's options, the schedule and the clipping of `hyper`. */

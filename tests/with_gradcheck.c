@@ -17,6 +17,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define REAL2(a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = -1}
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
+#define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
 #define FIXED_USED2(n, a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = n}
 #define INTS1(n, a, ...) {.kind = GRAD_INTS, .s = {1, {a}}, .used = n, .ints = (const int32_t[]){__VA_ARGS__}}
 #define INTS2(n, a, b, ...)                                                                        \

@@ -29,8 +29,22 @@ void small_close(small *s)
     arena_close(&s->tuned);
 }
 
+/* The texts of "[a, b]". */
+static key_texts texts(small *s, const char *list)
+{
+    const char **v = arena_take(&s->memory, strlen(list), sizeof *v);
+    int          n = 0;
+
+    for (const char *p = list + strspn(list, "[ "); *p && *p != ']'; p += strspn(p, ", ")) {
+        const size_t length = strcspn(p, ",]");
+        v[n++] = arena_string(&s->memory, p, length);
+        p += length;
+    }
+    return (key_texts){n, v};
+}
+
 /* Presets as the recipe reader would give them: numbers, no, the first choice. */
-static void preset(const key *k, char *options)
+static void preset(small *s, const key *k, char *options)
 {
     if (!k->preset)
         return;
@@ -42,6 +56,8 @@ static void preset(const key *k, char *options)
         *(bool *)(options + k->offset) = k->preset[0] == 'y' || k->preset[0] == 't';
     else if (k->kind == KEY_CHOICE || k->kind == KEY_TEXT)
         *(const char **)(options + k->offset) = k->preset;
+    else if (k->kind == KEY_TEXTS)
+        *(key_texts *)(options + k->offset) = texts(s, k->preset);
 }
 
 /* Number i of "none|all|lora_only". */
@@ -61,7 +77,7 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
     memset(options, 0, m->keys->size);
     for (int i = 0; i < m->keys->n; i++) {
         const key *k = &m->keys->keys[i];
-        preset(k, options);
+        preset(s, k, options);
         for (int n = 0; names && names[n]; n++) {
             if (strcmp(names[n], k->name) != 0)
                 continue;

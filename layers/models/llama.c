@@ -9,18 +9,17 @@
 #include <string.h>
 
 typedef struct llama_block {
-    model_weight *attn_norm, *mlp_norm;
-    site         *q, *k, *v, *o, *gate, *up, *down;
+    site *q, *k, *v, *o, *gate, *up, *down, *attn_norm, *mlp_norm;
 } llama_block;
 
 typedef struct llama {
-    model_weight *embedding, *norm;
-    llama_block  *blocks;
-    tensor        frequencies;
-    double        eps;
+    site        *embedding, *norm;
+    llama_block *blocks;
+    tensor       frequencies;
+    double       eps;
 } llama;
 
-enum { SITES_PER_BLOCK = 7 };
+enum { LINEAR_PER_BLOCK = 7, NORMS_PER_BLOCK = 2 };
 
 typedef struct llama_config {
     int64_t hidden, inner, layers, heads, kv_heads, head_size, words, positions;
@@ -61,7 +60,13 @@ static status read_config(const cJSON *c, const char *what, llama_config *o)
     return STATUS_OK;
 }
 
-static status open_block(arena *a, model *m, const llama_config *c, int l, llama_block *b, site *s)
+/* A site more; families list the linear ones first, whose numbers name them for random numbers. */
+static site *next_site(model *m)
+{
+    return &m->sites[m->n_sites++];
+}
+
+static status open_linear(arena *a, model *m, const llama_config *c, int l, llama_block *b)
 {
     const int64_t q = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
     const struct {
@@ -69,7 +74,7 @@ static status open_block(arena *a, model *m, const llama_config *c, int l, llama
         const char *name, *checkpoint;
         int64_t     in, out;
         bool        bias;
-    } sites[SITES_PER_BLOCK] = {
+    } sites[LINEAR_PER_BLOCK] = {
         {&b->q, "attn.q", "self_attn.q_proj", c->hidden, q, c->attention_bias},
         {&b->k, "attn.k", "self_attn.k_proj", c->hidden, kv, c->attention_bias},
         {&b->v, "attn.v", "self_attn.v_proj", c->hidden, kv, c->attention_bias},
@@ -80,17 +85,42 @@ static status open_block(arena *a, model *m, const llama_config *c, int l, llama
     };
     char name[64], checkpoint[128];
 
-    for (int i = 0; i < SITES_PER_BLOCK; i++) {
+    for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "model.layers.%d.%s", l, sites[i].checkpoint);
-        *sites[i].at = &s[i];
-        TRY(model_site(a, m, &s[i], SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
+        *sites[i].at = next_site(m);
+        TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
                        sites[i].bias));
     }
-    snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", l);
-    TRY(model_tensor(a, m, name, shape_1(c->hidden), true, true, &b->attn_norm));
-    snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", l);
-    return model_tensor(a, m, name, shape_1(c->hidden), true, true, &b->mlp_norm);
+    return STATUS_OK;
+}
+
+static status open_norms(arena *a, model *m, const llama_config *c, int l, llama_block *b)
+{
+    char name[64], checkpoint[128];
+
+    b->attn_norm = next_site(m);
+    b->mlp_norm = next_site(m);
+    snprintf(name, sizeof name, "block.%d.attn_norm", l);
+    snprintf(checkpoint, sizeof checkpoint, "model.layers.%d.input_layernorm", l);
+    TRY(model_norm(a, m, b->attn_norm, name, checkpoint, l, c->hidden, false));
+    snprintf(name, sizeof name, "block.%d.mlp_norm", l);
+    snprintf(checkpoint, sizeof checkpoint, "model.layers.%d.post_attention_layernorm", l);
+    return model_norm(a, m, b->mlp_norm, name, checkpoint, l, c->hidden, false);
+}
+
+/* The output projection; tied, it is the embedding's table. */
+static status open_head(arena *a, model *m, const llama_config *c)
+{
+    model_weight *table;
+
+    m->head_site = next_site(m);
+    if (!c->tied)
+        return model_site(a, m, m->head_site, SITE_HEAD, "head", "lm_head", -1, c->hidden, c->words, false);
+    TRY(model_tensor(a, m, "model.embed_tokens.weight", shape_2(c->words, c->hidden), false, true, &table));
+    *m->head_site = (site){.kind = SITE_HEAD, .name = "head", .checkpoint = "lm_head", .block = -1,
+                           .in = c->hidden, .out = c->words, .weight = table};
+    return STATUS_OK;
 }
 
 static status llama_open(arena *a, model *m)
@@ -101,7 +131,7 @@ static status llama_open(arena *a, model *m)
     TRY(read_config(m->source->config, "config.json", &c));
     TRY_TAKE(l, a, 1);
     TRY_TAKE(l->blocks, a, c.layers);
-    TRY_TAKE(m->sites, a, c.layers * SITES_PER_BLOCK + 1);
+    TRY_TAKE(m->sites, a, c.layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + 3);
     l->eps = c.eps;
     m->state = l;
     m->layers = c.layers;
@@ -112,19 +142,15 @@ static status llama_open(arena *a, model *m)
     m->kv_heads = c.kv_heads;
     m->head_size = c.head_size;
     m->kv_width = c.kv_heads * c.head_size;
-    TRY(model_tensor(a, m, "model.embed_tokens.weight", shape_2(c.words, c.hidden), false, true,
-                     &l->embedding));
     for (int i = 0; i < (int)c.layers; i++)
-        TRY(open_block(a, m, &c, i, &l->blocks[i], &m->sites[i * SITES_PER_BLOCK]));
-    m->n_sites = (int)c.layers * SITES_PER_BLOCK;
-    TRY(model_tensor(a, m, "model.norm.weight", shape_1(c.hidden), true, true, &l->norm));
-    m->head_site = &m->sites[m->n_sites++];
-    if (c.tied)
-        *m->head_site = (site){.kind = SITE_HEAD, .name = "head", .checkpoint = "lm_head",
-                               .block = -1, .in = c.hidden, .out = c.words, .weight = l->embedding};
-    else
-        TRY(model_site(a, m, m->head_site, SITE_HEAD, "head", "lm_head", -1, c.hidden, c.words,
-                       false));
+        TRY(open_linear(a, m, &c, i, &l->blocks[i]));
+    TRY(open_head(a, m, &c));
+    for (int i = 0; i < (int)c.layers; i++)
+        TRY(open_norms(a, m, &c, i, &l->blocks[i]));
+    l->norm = next_site(m);
+    TRY(model_norm(a, m, l->norm, "norm", "model.norm", -1, c.hidden, false));
+    l->embedding = next_site(m);
+    TRY(model_embedding(a, m, l->embedding, "embedding", "model.embed_tokens", c.words, c.hidden));
 
     model_weight *divisors = NULL;
     TRY(model_tensor(a, m, "rope_freqs.weight", shape_1(c.head_size / 2), false, false, &divisors));
@@ -187,7 +213,7 @@ static var *llama_hidden(const model *m, tape *t, stream *s)
     var         *rope = ag_rope_table(t, s->positions, tape_tensor(t, &l->frequencies));
 
     tape_enter(t, "embed");
-    var *x = ag_embed(t, weight_var(t, l->embedding), s->ids);
+    var *x = site_embed(t, l->embedding, s->ids);
     tape_leave(t);
     for (int i = 0; i < (int)m->layers; i++) {
         const llama_block *b = &l->blocks[i];
@@ -196,14 +222,14 @@ static var *llama_hidden(const model *m, tape *t, stream *s)
             s->hidden[i] = x;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        var *y = attention(m, t, b, i, s, ag_rmsnorm(t, x, weight_var(t, b->attn_norm), l->eps), rope);
+        var *y = attention(m, t, b, i, s, ag_rmsnorm(t, x, weight_var(t, b->attn_norm->weight), l->eps), rope);
         x = ag_add(t, x, y);
-        x = ag_add(t, x, mlp(t, b, ag_rmsnorm(t, x, weight_var(t, b->mlp_norm), l->eps)));
+        x = ag_add(t, x, mlp(t, b, ag_rmsnorm(t, x, weight_var(t, b->mlp_norm->weight), l->eps)));
         tape_block_end(t);
         tape_leave(t);
     }
     tape_enter(t, "norm");
-    var *y = ag_rmsnorm(t, x, weight_var(t, l->norm), l->eps);
+    var *y = ag_rmsnorm(t, x, weight_var(t, l->norm->weight), l->eps);
     tape_leave(t);
     if (s->hidden) {
         s->hidden[m->layers] = x;
