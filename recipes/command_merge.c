@@ -49,10 +49,16 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
+/* A head's weight that is the embedding: what is added there has no place in the files. */
+static bool is_tied(const model *m, const site *s)
+{
+    return s == m->head.out && m->head.tied;
+}
+
 static const site *site_of(const merge *m, const char *name)
 {
     for (int i = 0; i < m->s.m.n_sites; i++)
-        if (m->s.m.sites[i].kind == SITE_LINEAR && strcmp(m->s.m.sites[i].weight->name, name) == 0)
+        if (!is_tied(&m->s.m, &m->s.m.sites[i]) && strcmp(m->s.m.sites[i].weight->name, name) == 0)
             return &m->s.m.sites[i];
     return NULL;
 }
@@ -64,6 +70,19 @@ static bool has_module(const peft *p, const site *s)
             if (p->modules[i].at[k] == s)
                 return true;
     return false;
+}
+
+/* Values of a site's weight [out, in] as the file has them. */
+static status turn_back(merge *m, const model_weight *w, float **v)
+{
+    const tensor here = {.s = w->value.s, .type = TYPE_F32, .v = *v};
+    tensor       file;
+
+    if (!w->turned)
+        return STATUS_OK;
+    TRY(weights_turned(&m->s.trunk, &here, &file));
+    *v = file.v;
+    return STATUS_OK;
 }
 
 static status add_weight(merge *m, const weight *w)
@@ -87,9 +106,11 @@ static status add_weight(merge *m, const weight *w)
     if (tuned_here)
         memcpy(v, tuned_here->v, (size_t)n * sizeof *v);
     else
-        quant_expand(w->t.type, w->t.v, n, v);
-    if (merged)
+        quant_expand(w->t.type, merged ? s->weight->value.v : w->t.v, n, v);
+    if (merged) {
         TRY(peft_merged_weight(m->s.p, s, v));
+        TRY(turn_back(m, s->weight, &v));
+    }
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
             return fail(STATUS_NUMERIC, "value %lld is %g, must be finite; nothing was written", (long long)i,
@@ -108,7 +129,9 @@ static status add_weights(merge *m)
     TRY_TAKE(m->items, &m->s.setup, n);
     for (int i = 0; i < n; i++) {
         const model_weight *from = &m->s.m.tensors[i];
-        const weight        w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        weight              w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        if (made && from->turned)
+            TRY(weights_turned(&m->s.trunk, &from->value, &w.t));
         TRY_IN(add_weight(m, &w), "in %s", w.name);
     }
     return STATUS_OK;
@@ -199,6 +222,9 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
+    if (m->s.m.head.tied && has_module(m->s.p, m->s.m.head.out))
+        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it would "
+                    "change that too", adapter, m->s.m.head.out->checkpoint);
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

@@ -93,6 +93,8 @@ static status open_block(arena *a, model *m, const llama_config *c, int l, llama
     return model_tensor(a, m, name, shape_1(c->hidden), true, true, &b->mlp_norm);
 }
 
+static const head_layout words = {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""};
+
 static status llama_open(arena *a, model *m)
 {
     llama_config c;
@@ -118,13 +120,7 @@ static status llama_open(arena *a, model *m)
         TRY(open_block(a, m, &c, i, &l->blocks[i], &m->sites[i * SITES_PER_BLOCK]));
     m->n_sites = (int)c.layers * SITES_PER_BLOCK;
     TRY(model_tensor(a, m, "model.norm.weight", shape_1(c.hidden), true, true, &l->norm));
-    m->head_site = &m->sites[m->n_sites++];
-    if (c.tied)
-        *m->head_site = (site){.kind = SITE_HEAD, .name = "head", .checkpoint = "lm_head",
-                               .block = -1, .in = c.hidden, .out = c.words, .weight = l->embedding};
-    else
-        TRY(model_site(a, m, m->head_site, SITE_HEAD, "head", "lm_head", -1, c.hidden, c.words,
-                       false));
+    TRY(model_head(a, m, &words, c.words, c.tied ? l->embedding : NULL, NULL, 0));
 
     model_weight *divisors = NULL;
     TRY(model_tensor(a, m, "rope_freqs.weight", shape_1(c.head_size / 2), false, false, &divisors));
