@@ -40,6 +40,12 @@ typedef enum op_code {
     OP_COUNT
 } op_code;
 
+typedef enum gelu_kind {
+    GELU_ERF,  /* x Phi(x) */
+    GELU_TANH, /* x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2: gelu_new, gelu_pytorch_tanh */
+    GELU_QUICK /* x sigmoid(1.702 x) */
+} gelu_kind;
+
 /* Settings of an operation that are not tensors; the member is named after the operation. */
 typedef union op_attr {
     struct {
@@ -47,7 +53,13 @@ typedef union op_attr {
     } scale, lora; /* lora: y + factor * (x A^T) B^T; also for linear_lora */
     struct {
         double eps;
-    } rmsnorm; /* also for rmsnorm_add */
+    } rmsnorm; /* also for rmsnorm_add and layernorm */
+    struct {
+        int64_t from, width;
+    } columns;
+    struct {
+        gelu_kind kind;
+    } gelu;
     struct {
         int32_t heads, kv_heads; /* a row is heads * D values; kv_heads divides heads */
         bool    causal;

@@ -10,6 +10,8 @@
 var *ag_embed(tape *t, var *table, var *ids);
 /* x [N, C], rows i32 [T] -> [T, C]: y[i] = x[rows[i]] */
 var *ag_gather_rows(tape *t, var *x, var *rows);
+/* x [N, C] -> [N, width]: columns from .. from + width - 1 */
+var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
 var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots);
 
@@ -33,6 +35,10 @@ var *ag_mul(tape *t, var *a, var *b); /* equal shapes */
 var *ag_affine(tape *t, var *x, var *k, var *b);
 var *ag_scale(tape *t, var *x, double factor);
 var *ag_silu(tape *t, var *x);
+/* x Phi(x), and its two stand-ins (Hendrycks and Gimpel 2016): finite for finite x */
+var *ag_gelu(tape *t, var *x, gelu_kind kind);
+var *ag_relu(tape *t, var *x);
+var *ag_tanh(tape *t, var *x);
 var *ag_swiglu(tape *t, var *gate, var *up); /* silu(gate) * up   (Shazeer 2020) */
 /* x [N, C]; samples, positions i32 [N] name the rows: the mask is a function of seed, step, site,
  * sample, position and channel only. Off unless training. */
@@ -42,6 +48,8 @@ var *ag_dropout(tape *t, var *x, var *samples, var *positions, double p, uint32_
 var *ag_rmsnorm(tape *t, var *x, var *w, double eps);
 /* *sum = x + r, result rmsnorm(*sum) */
 var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum);
+/* x [N, C], w [C], b [C]: (x - mean) / sqrt(variance + eps) * w + b, the variance over C   (Ba et al. 2016) */
+var *ag_layernorm(tape *t, var *x, var *w, var *b, double eps);
 
 /* positions i32 [N], frequencies [D/2] (f32 or f64, radians a position) -> [N, D]: cos | sin */
 var *ag_rope_table(tape *t, var *positions, var *frequencies);

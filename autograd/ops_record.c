@@ -18,6 +18,13 @@ var *ag_gather_rows(tape *t, var *x, var *rows)
     return apply(t, OP_gather_rows, 2, x, rows, NULL);
 }
 
+var *ag_columns(tape *t, var *x, int64_t from, int64_t width)
+{
+    const op_attr attr = {.columns = {from, width}};
+
+    return tape_apply(t, OP_columns, 1, &x, &attr);
+}
+
 var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots)
 {
     return apply(t, OP_scatter_rows, 3, cache, x, slots);
@@ -91,6 +98,23 @@ var *ag_silu(tape *t, var *x)
     return apply(t, OP_silu, 1, x, NULL, NULL);
 }
 
+var *ag_gelu(tape *t, var *x, gelu_kind kind)
+{
+    const op_attr attr = {.gelu = {kind}};
+
+    return tape_apply(t, OP_gelu, 1, &x, &attr);
+}
+
+var *ag_relu(tape *t, var *x)
+{
+    return apply(t, OP_relu, 1, x, NULL, NULL);
+}
+
+var *ag_tanh(tape *t, var *x)
+{
+    return apply(t, OP_tanh, 1, x, NULL, NULL);
+}
+
 var *ag_swiglu(tape *t, var *gate, var *up)
 {
     return apply(t, OP_swiglu, 2, gate, up, NULL);
@@ -119,6 +143,14 @@ var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum)
 
     *sum = tape_apply(t, OP_rmsnorm_add, 3, in, &attr);
     return tape_output(t, *sum, 1);
+}
+
+var *ag_layernorm(tape *t, var *x, var *w, var *b, double eps)
+{
+    var          *in[] = {x, w, b};
+    const op_attr attr = {.rmsnorm = {eps}};
+
+    return tape_apply(t, OP_layernorm, 3, in, &attr);
 }
 
 var *ag_rope_table(tape *t, var *positions, var *frequencies)

@@ -43,12 +43,16 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     switch (x->op) {
     case OP_embed: return ag_embed(x->t, param(x, r, 0, s->V, C), ints(x, r, 1, N, s->V));
     case OP_gather_rows: return ag_gather_rows(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N));
+    case OP_columns: return ag_columns(x->t, param(x, r, 0, N, 3 * C), C, C);
     case OP_add: return ag_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_affine: return ag_affine(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C));
     case OP_transpose: return ag_transpose(x->t, param(x, r, 0, N, C));
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
     case OP_silu: return ag_silu(x->t, param(x, r, 0, N, C));
+    case OP_gelu: return ag_gelu(x->t, param(x, r, 0, N, C), GELU_ERF);
+    case OP_relu: return ag_relu(x->t, param(x, r, 0, N, C));
+    case OP_tanh: return ag_tanh(x->t, param(x, r, 0, N, C));
     case OP_swiglu: return ag_swiglu(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_dropout:
         return ag_dropout(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N), ints(x, r, 2, N, N), 0.1,
@@ -57,6 +61,8 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_rmsnorm_add:
         return ag_rmsnorm_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C),
                               param(x, r, 2, 0, C), 1e-5, &sum);
+    case OP_layernorm:
+        return ag_layernorm(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C), 1e-5);
     case OP_rope:
         return ag_rope(x->t, param(x, r, 0, N, C), r->in[1] = tape_time_fixed(x, shape_2(N, HEAD)));
     case OP_softmax: return ag_softmax(x->t, param(x, r, 0, N, C));
@@ -72,10 +78,10 @@ static double bytes_of(const var *v)
     return v ? (double)tensor_bytes(&v->t) : 0;
 }
 
-/* embed and its like read the rows they are asked for, not the table. */
+/* embed and its like read what they are asked for, not the whole. */
 static double bytes_in(const tape_time *x, const recorded *r, int i)
 {
-    return x->op == OP_embed && i == 0 ? bytes_of(r->out) : bytes_of(r->in[i]);
+    return (x->op == OP_embed || x->op == OP_columns) && i == 0 ? bytes_of(r->out) : bytes_of(r->in[i]);
 }
 
 static void count_bytes(tape_time *x, const recorded *r)
@@ -124,10 +130,11 @@ static status measure(bench *b, tape_time *x, const sizes *s)
 
 status bench_ops(bench *b)
 {
-    static const op_code ops[] = {OP_embed,         OP_gather_rows, OP_add,    OP_mul,
-                                  OP_scale,         OP_silu,        OP_swiglu, OP_dropout,
-                                  OP_rmsnorm,       OP_rmsnorm_add, OP_rope,   OP_softmax,
-                                  OP_cross_entropy, OP_sum,       OP_affine, OP_transpose};
+    static const op_code ops[] = {OP_embed,   OP_gather_rows, OP_columns,    OP_add,       OP_mul,
+                                  OP_scale,   OP_silu,        OP_gelu,       OP_relu,      OP_tanh,
+                                  OP_swiglu,  OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
+                                  OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
+                                  OP_sum,     OP_affine,      OP_transpose};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

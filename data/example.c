@@ -20,13 +20,20 @@ typedef struct sample {
     int32_t *ids, *labels;
 } sample;
 
-static int64_t count_targets(const int32_t *labels, int64_t n)
+static int64_t count_targets(const int32_t *labels, int64_t from, int64_t n)
 {
     int64_t targets = 0;
 
-    for (int64_t i = 1; i < n; i++)
+    for (int64_t i = from; i < n; i++)
         targets += labels[i] != LABEL_NONE;
     return targets;
+}
+
+int64_t example_targets(const example *e, target_place place)
+{
+    if (place == TARGET_SEQUENCE)
+        return e->label >= 0;
+    return e->labels ? count_targets(e->labels, place == TARGET_NEXT, e->n) : 0;
 }
 
 /* Copies a sample into the result. */
@@ -143,7 +150,7 @@ static status make_one(maker *m, const record *r)
     if (s.n == 0)
         return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
     if (s.n > m->length) {
-        const bool had_targets = count_targets(s.labels, s.n) > 0;
+        const bool had_targets = count_targets(s.labels, 1, s.n) > 0;
 
         if (m->drop) {
             m->out->n_dropped++;
@@ -155,7 +162,7 @@ static status make_one(maker *m, const record *r)
         TRY(shorten(m, r, &s));
         if (s.n > m->length)
             s.n = m->length;
-        if (had_targets && count_targets(s.labels, s.n) == 0) {
+        if (had_targets && count_targets(s.labels, 1, s.n) == 0) {
             m->out->n_dropped++;
             return STATUS_OK;
         }
@@ -222,7 +229,7 @@ static status finish(maker *m, const records *r)
     for (int64_t i = 0; i < out->n; i++) {
         const example *e = &out->v[i];
         out->n_tokens += e->n;
-        out->n_targets += count_targets(e->labels, e->n);
+        out->n_targets += example_targets(e, out->place);
         out->longest = e->n > out->longest ? e->n : out->longest;
         classes |= e->label >= 0;
     }

@@ -11,11 +11,18 @@ extern "C" {
 
 enum { LABEL_NONE = -100 }; /* not a target */
 
+/* Where a target is predicted. */
+typedef enum target_place {
+    TARGET_NEXT,    /* labels[i] at row i - 1, so that labels[0] never counts */
+    TARGET_HERE,    /* labels[i] at row i */
+    TARGET_SEQUENCE /* the sample's own label, at its first row */
+} target_place;
+
 typedef struct example {
     int32_t        n;
     const int32_t *ids;    /* [n] */
-    const int32_t *labels; /* [n] aligned with ids, unshifted: labels[i] is predicted at row i - 1, so
-                              labels[0] never counts */
+    const int32_t *labels; /* [n] aligned with ids, unshifted; NULL: only the sample has one */
+    const int32_t *types;  /* [n] kinds of tokens; NULL: all 0 */
     int32_t        task, label; /* label: class of the sample, -1 none */
     int64_t        batch;       /* given micro-batch, -1 none */
 } example;
@@ -27,9 +34,12 @@ typedef struct examples {
     int32_t            longest;             /* tokens */
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
     bool               batched;
+    target_place       place;
     int                n_labels;
     const char *const *labels;
 } examples;
+
+int64_t example_targets(const example *e, target_place place);
 
 /* Encodes a piece of text into ids in the arena, without adding anything at its ends. */
 typedef status (*encode_text)(void *context, arena *a, const char *text, size_t n, int32_t **ids,

@@ -8,6 +8,7 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
     *out = (batch){.capacity = capacity, .seqs_capacity = seqs_capacity};
     TRY_TAKE(out->ids, a, capacity);
     TRY_TAKE(out->positions, a, capacity);
+    TRY_TAKE(out->types, a, capacity);
     TRY_TAKE(out->seq_of_row, a, capacity);
     TRY_TAKE(out->offsets, a, seqs_capacity + 1);
     TRY_TAKE(out->target_rows, a, capacity);
@@ -20,6 +21,25 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
     return STATUS_OK;
 }
 
+static void add_target(batch *b, int32_t row, int32_t id)
+{
+    b->target_rows[b->n_targets] = row;
+    b->target_ids[b->n_targets++] = id;
+}
+
+static void add_targets(batch *b, const example *e)
+{
+    const int32_t row = b->n_tokens, ahead = b->place == TARGET_NEXT;
+
+    if (b->place == TARGET_SEQUENCE && e->label >= 0)
+        add_target(b, row, e->label);
+    if (b->place == TARGET_SEQUENCE || !e->labels)
+        return;
+    for (int32_t i = ahead; i < e->n; i++)
+        if (e->labels[i] != LABEL_NONE)
+            add_target(b, row + i - ahead, e->labels[i]);
+}
+
 bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
 {
     const int32_t s = b->n_seqs, row = b->n_tokens;
@@ -27,14 +47,13 @@ bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
     if (s >= b->seqs_capacity || row + (int64_t)e->n > b->capacity)
         return false;
     memcpy(b->ids + row, e->ids, (size_t)e->n * sizeof *b->ids);
-    for (int32_t i = 0; i < e->n; i++) {
-        b->positions[row + i] = i;
+    for (int32_t i = 0, position = b->first_position; i < e->n; i++) {
+        const bool pad = b->first_position > 0 && e->ids[i] == b->pad;
+        b->positions[row + i] = pad ? b->pad : position++;
+        b->types[row + i] = e->types ? e->types[i] : 0;
         b->seq_of_row[row + i] = s;
-        if (i > 0 && e->labels[i] != LABEL_NONE) {
-            b->target_rows[b->n_targets] = row + i - 1;
-            b->target_ids[b->n_targets++] = e->labels[i];
-        }
     }
+    add_targets(b, e);
     b->task[s] = e->task;
     b->label[s] = e->label;
     b->sample[s] = sample;
@@ -152,8 +171,7 @@ static void add_sample(packer *p, pack_step *s, pack_sample which)
 
     p->samples[s->n_samples++] = which;
     s->n_tokens += e->n;
-    for (int32_t i = 1; i < e->n; i++)
-        s->n_targets += e->labels[i] != LABEL_NONE;
+    s->n_targets += example_targets(e, p->x->place);
 }
 
 static void close_leaf(packer *p, pack_step *s)
@@ -265,6 +283,7 @@ void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
 {
     CHECK(leaf >= 0 && leaf < s->n_leaves);
     b->n_tokens = b->n_seqs = b->n_targets = 0;
+    b->place = p->x->place;
     for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {
         const pack_sample w = s->samples[i];
         const bool        fits = batch_add(b, &p->x->v[w.example], w.sample, w.example);

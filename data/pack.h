@@ -23,9 +23,13 @@ typedef struct batch {
     int64_t  capacity, seqs_capacity; /* tokens, sequences */
     int32_t  n_tokens, n_seqs, n_targets;
     int32_t *ids;         /* [n_tokens] */
-    int32_t *positions;   /* [n_tokens] place within its sequence, from 0 */
+    int32_t *positions;   /* [n_tokens] place within its sequence, from first_position on */
+    int32_t *types;       /* [n_tokens] kind of the token */
     int32_t *seq_of_row;  /* [n_tokens] its sequence */
     int32_t *offsets;     /* [n_seqs + 1] first row of each sequence */
+    int32_t  first_position, pad; /* first_position above 0: tokens `pad` have position `pad` and do not count;
+                                     both may be set after batch_open */
+    target_place place;           /* likewise */
     int32_t *target_rows; /* [n_targets] row whose hidden state predicts the target, ascending */
     int32_t *target_ids;  /* [n_targets] */
     int32_t *task, *label; /* [n_seqs] label -1: no class */

@@ -4,6 +4,7 @@
 #include "core/json.h"
 #include "core/quant.h"
 #include "core/rng.h"
+#include "core/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +107,11 @@ static status expand_tensor(arena *a, const model *m, const weight *from, tensor
     return STATUS_OK;
 }
 
+static bool is_norm(const char *name)
+{
+    return strstr(name, "norm") || strstr(name, "Norm") || strstr(name, "ln_");
+}
+
 /* Makes a tensor of a random trunk. */
 static status make_tensor(arena *a, const model *m, const char *name, shape s, tensor *out)
 {
@@ -121,17 +127,47 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
     if (s.n > 1 && !m->source->empty)
         rng_fill_normal(rng_key_for(m->source->seed, purpose), 0, (float)deviation, v, n);
     for (int64_t i = 0; s.n == 1 && i < n; i++)
-        v[i] = strstr(name, "norm") && !strstr(name, "bias") ? 1 : 0;
+        v[i] = is_norm(name) && !text_ends(name, ".bias") ? 1 : 0;
     return STATUS_OK;
+}
+
+/* The name, or the one that older files have for parts of a norm. */
+static const weight *find_ending(const weights *w, const char *name)
+{
+    static const char *const endings[][2] = {{".weight", ".gamma"}, {".bias", ".beta"}};
+    const weight            *found = weights_find(w, name);
+    char                     old[512];
+
+    for (size_t i = 0; i < COUNT_OF(endings) && !found; i++)
+        if (text_ends(name, endings[i][0]) &&
+            (size_t)snprintf(old, sizeof old, "%.*s%s", (int)(strlen(name) - strlen(endings[i][0])), name,
+                             endings[i][1]) < sizeof old)
+            found = weights_find(w, old);
+    return found;
+}
+
+static const weight *find_name(const model *m, const char *name)
+{
+    const weight *found = find_ending(m->source, name);
+    const size_t  n = m->prefix ? strlen(m->prefix) : 0;
+    char          longer[512];
+
+    if (found || n == 0)
+        return found;
+    if (strncmp(name, m->prefix, n) == 0)
+        return find_ending(m->source, name + n);
+    return (size_t)snprintf(longer, sizeof longer, "%s%s", m->prefix, name) < sizeof longer
+               ? find_ending(m->source, longer)
+               : NULL;
 }
 
 status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
                     model_weight **out)
 {
-    const weight *from = weights_find(m->source, name);
+    const weight *from = find_name(m, name);
     weight        made;
 
-    *out = model_find(m, name);
+    *out = model_find(m, from ? from->name : name);
     if (*out)
         return STATUS_OK;
     if (!from && m->source->random && need) {
@@ -160,49 +196,125 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     return STATUS_OK;
 }
 
-static status name_site(arena *a, site *s, const char *name, const char *checkpoint)
+/* Name and place of a site, without its weight. */
+static status begin_site(arena *a, site *s, site_kind kind, const char *name, const char *checkpoint, int block,
+                         int64_t in, int64_t out)
 {
-    s->name = arena_string(a, name, strlen(name));
-    s->checkpoint = arena_string(a, checkpoint, strlen(checkpoint));
+    *s = (site){.kind = kind, .block = block, .in = in, .out = out,
+                .name = arena_string(a, name, strlen(name)),
+                .checkpoint = arena_string(a, checkpoint, strlen(checkpoint))};
     return s->name && s->checkpoint ? STATUS_OK : STATUS_MEMORY;
 }
 
-/* `checkpoint`.weight, and .bias [bias] unless that is 0. */
-static status site_tensors(arena *a, model *m, site *s, shape weight, bool expand, int64_t bias)
+static status find_weight(arena *a, model *m, site *s, shape want, bool expand)
 {
-    char tensor_name[512];
+    char name[512];
 
-    snprintf(tensor_name, sizeof tensor_name, "%s.weight", s->checkpoint);
-    TRY(model_tensor(a, m, tensor_name, weight, expand, true, &s->weight));
-    if (bias == 0)
-        return STATUS_OK;
-    snprintf(tensor_name, sizeof tensor_name, "%s.bias", s->checkpoint);
-    return model_tensor(a, m, tensor_name, shape_1(bias), true, true, &s->bias);
+    snprintf(name, sizeof name, "%s.weight", s->checkpoint);
+    return model_tensor(a, m, name, want, expand, true, &s->weight);
+}
+
+static status find_bias(arena *a, model *m, site *s)
+{
+    char name[512];
+
+    snprintf(name, sizeof name, "%s.bias", s->checkpoint);
+    return model_tensor(a, m, name, shape_1(s->out), true, true, &s->bias);
 }
 
 status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
                   const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias)
 {
-    *s = (site){.kind = kind, .block = block, .in = in, .out = out};
-    TRY(name_site(a, s, name, checkpoint));
-    return site_tensors(a, m, s, shape_2(out, in), false, with_bias ? out : 0);
+    TRY(begin_site(a, s, kind, name, checkpoint, block, in, out));
+    TRY(find_weight(a, m, s, shape_2(out, in), false));
+    return with_bias ? find_bias(a, m, s) : STATUS_OK;
 }
 
 status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
                   int64_t width, bool with_bias)
 {
-    *s = (site){.kind = SITE_NORM, .block = block, .in = width, .out = width};
-    TRY(name_site(a, s, name, checkpoint));
-    return site_tensors(a, m, s, shape_1(width), true, with_bias ? width : 0);
+    TRY(begin_site(a, s, SITE_NORM, name, checkpoint, block, width, width));
+    TRY(find_weight(a, m, s, shape_1(width), true));
+    return with_bias ? find_bias(a, m, s) : STATUS_OK;
 }
 
 status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
                        int64_t width)
 {
-    *s = (site){.kind = SITE_EMBEDDING, .block = -1, .in = rows, .out = width};
-    TRY(name_site(a, s, name, checkpoint));
-    return site_tensors(a, m, s, shape_2(rows, width), false, 0);
+    TRY(begin_site(a, s, SITE_EMBEDDING, name, checkpoint, -1, rows, width));
+    return find_weight(a, m, s, shape_2(rows, width), false);
 }
+
+status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
+                         int64_t in, int64_t out)
+{
+    TRY(begin_site(a, s, SITE_LINEAR, name, checkpoint, block, in, out));
+    TRY(find_weight(a, m, s, shape_2(in, out), false));
+    if (dtype_block(s->weight->value.type) != 1)
+        return fail(STATUS_UNSUPPORTED, "tensor %s is of type %s, which cannot be turned", s->weight->name,
+                    dtype_name(s->weight->value.type));
+    TRY(weights_turned(a, &s->weight->value, &s->weight->value));
+    s->weight->turned = true;
+    return find_bias(a, m, s);
+}
+
+/* ---- heads ---------------------------------------------------------------------------------------------- */
+
+static status open_dense(arena *a, model *m, const head_layout *l, double eps)
+{
+    char name[512];
+    site *s = &m->sites[m->n_sites];
+
+    m->head.dense = s;
+    m->head.eps = eps;
+    m->n_sites++;
+    TRY(model_site(a, m, s, l->dense_is_head ? SITE_HEAD : SITE_LINEAR, "head.dense", l->dense, -1, m->width,
+                   m->width, true));
+    if (!l->norm)
+        return STATUS_OK;
+    snprintf(name, sizeof name, "%s.weight", l->norm);
+    TRY(model_tensor(a, m, name, shape_1(m->width), true, true, &m->head.norm));
+    snprintf(name, sizeof name, "%s.bias", l->norm);
+    return model_tensor(a, m, name, shape_1(m->width), true, true, &m->head.norm_bias);
+}
+
+/* Tied, a bias under a name of its own is the one in use; else the one beside the weight, if both are there. */
+static status open_out_bias(arena *a, model *m, site *s, const char *own, bool tied)
+{
+    const shape want = shape_1(s->out);
+    char        beside[512];
+
+    snprintf(beside, sizeof beside, "%s.bias", s->checkpoint);
+    if (!own)
+        return model_tensor(a, m, beside, want, true, true, &s->bias);
+    TRY(model_tensor(a, m, tied ? own : beside, want, true, false, &s->bias));
+    if (s->bias)
+        return STATUS_OK;
+    return model_tensor(a, m, tied && !m->source->random ? beside : own, want, true, true, &s->bias);
+}
+
+status model_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
+                  activation *act, double eps)
+{
+    head *h = &m->head;
+
+    *h = (head){.kind = layout->kind, .classes = classes, .tied = tied != NULL, .act = layout->act ? layout->act : act};
+    if (layout->dense)
+        TRY(open_dense(a, m, layout, eps));
+    if (!layout->out)
+        return STATUS_OK;
+    h->out = &m->sites[m->n_sites++];
+    if (tied) {
+        TRY(begin_site(a, h->out, SITE_HEAD, "head", layout->out, -1, m->width, classes));
+        h->out->weight = tied;
+    } else
+        TRY(model_site(a, m, h->out, SITE_HEAD, "head", layout->out, -1, m->width, classes, false));
+    if (layout->bias && !layout->bias[0])
+        return STATUS_OK;
+    return open_out_bias(a, m, h->out, layout->bias, tied != NULL);
+}
+
+/* ---- recording ------------------------------------------------------------------------------------------- */
 
 var *model_hidden(model *m, tape *t, stream *s)
 {
@@ -210,20 +322,7 @@ var *model_hidden(model *m, tape *t, stream *s)
     return m->family->hidden(m, t, s);
 }
 
-var *model_logits(model *m, tape *t, var *hidden)
-{
-    return site_linear(t, m->head_site, hidden);
-}
-
 var *model_loss(model *m, tape *t, var *hidden, var *rows, var *targets, var **each)
 {
-    var *x = ag_gather_rows(t, hidden, rows);
-
-    tape_enter(t, "head");
-    var *loss = m->head_site->hooks
-                    ? ag_cross_entropy(t, model_logits(m, t, x), targets, each)
-                    : ag_cross_entropy_head(t, x, weight_var(t, m->head_site->weight),
-                                            weight_var(t, m->head_site->bias), targets, each);
-    tape_leave(t);
-    return loss;
+    return head_loss(t, &m->head, ag_gather_rows(t, hidden, rows), targets, each);
 }

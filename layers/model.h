@@ -5,7 +5,7 @@
 #ifndef LAYERS_MODEL_H
 #define LAYERS_MODEL_H
 
-#include "layers/site.h"
+#include "layers/head.h"
 #include "layers/weights.h"
 
 typedef struct model model;
@@ -13,13 +13,15 @@ typedef struct model model;
 /* A token stream on a tape: N rows of all sequences one after another. */
 typedef struct stream {
     var *ids;       /* i32 [N] */
-    var *positions; /* i32 [N], within the sequence */
+    var *positions; /* i32 [N], within the sequence, from the model's first_position on */
+    var *types;     /* i32 [N], kind of a token; NULL unless the model has `types` */
     var *samples;   /* i32 [N], number of the sample, for dropout; NULL: no dropout */
     var *q_offsets; /* i32 [S + 1] */
     /* with a cache; else NULL and keys are the stream's own */
     var *k_offsets, *q_start, *blocks, *slots;
     const struct kv_cache *cache;
-    /* out: what enters block 0, what leaves every block, after the final norm; NULL: not wanted */
+    /* out: what enters block 0, what leaves every block, after the final norm (a family without one leaves
+     * NULL there); NULL: not wanted */
     var **hidden; /* [layers + 2] */
 } stream;
 
@@ -39,12 +41,20 @@ struct model {
     const model_family *family;
     const weights      *source;
     dtype               real; /* of expanded weights: the tape's type */
-    int64_t             layers, width, words, positions, kv_width, heads, kv_heads, head_size;
+    const char         *prefix; /* of the trunk's names in the checkpoint, "bert."; NULL: none. Files may
+                                   lack or have it, whatever the architecture */
+    int64_t             layers, width, words, kv_width, heads, kv_heads, head_size;
+    int64_t             positions;       /* tokens that a sequence may have */
+    bool                position_table;  /* a longer one cannot be computed at all */
+    int32_t             first_position;  /* of a sequence's first token; when it is above 0 .. */
+    int32_t             pad;             /* .. this token has position `pad` and is not counted */
+    int64_t             types;           /* kinds of tokens; 0: not told apart */
+    bool                sees_all;        /* a token sees those behind it: not causal */
     site               *sites;
     int                 n_sites;
     model_weight       *tensors; /* every weight that the family asked for */
     int                 n_tensors, max_tensors;
-    site               *head_site; /* output projection [V, C]; tied: its weight is the embedding */
+    head                head;
     row_names           rows;             /* of the stream being recorded, for hooks */
     void               *state;            /* the family's own */
 };
@@ -56,15 +66,13 @@ status model_open(arena *a, const weights *w, dtype real_type, model *out);
 /* Records the trunk: [N, C] after the final norm. */
 var *model_hidden(model *m, tape *t, stream *s);
 
-/* Logits [T, V] of hidden rows [T, C], through the head and what sits on it. */
-var *model_logits(model *m, tape *t, var *hidden);
-
 /* Sum of the losses at target rows: rows i32 [T] into hidden, targets i32 [T]; *each: by row. */
 var *model_loss(model *m, tape *t, var *hidden, var *rows, var *targets, var **each);
 
 /* For families: the tensor of that name with exactly this shape; with `expand` as values of the
  * model's real type, else as stored. need false: *out is NULL when there is none. Asking twice gives
- * the same weight. */
+ * the same weight. A name that the file lacks is also looked for without or with the model's prefix, and
+ * with the old endings .gamma and .beta. */
 status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
                     model_weight **out);
 
@@ -80,7 +88,16 @@ status model_norm(arena *a, model *m, site *s, const char *name, const char *che
 status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
                        int64_t width);
 
-/* NULL when there is none. */
+/* The same for a weight that the checkpoint has as [in, out]: the site's is a turned copy. */
+status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
+                         int64_t in, int64_t out);
+
+/* Appends the sites of a head, two at most, and fills m->head. tied: the embedding, whose weight the last
+ * product shares, or NULL; act: the config's activation. */
+status model_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
+                  activation *act, double eps);
+
+/* By its name in the file; NULL when there is none. */
 model_weight *model_find(model *m, const char *name);
 
 #endif

@@ -20,6 +20,7 @@ typedef struct model_weight {
     const char *name; /* in the checkpoint */
     tensor      value;
     tensor     *grad;
+    bool        turned; /* the checkpoint has it as [in, out]: value is a turned copy */
 } model_weight;
 
 typedef struct site      site;

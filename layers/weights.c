@@ -241,6 +241,22 @@ status weights_need(const weights *w, const char *name, const weight **out)
     return fail(STATUS_FORMAT, "%s: has no tensor %s", w->path, name);
 }
 
+status weights_turned(arena *a, const tensor *t, tensor *out)
+{
+    const int64_t  rows = t->s.d[0], columns = t->s.d[1];
+    const size_t   size = (size_t)dtype_block_bytes(t->type);
+    const uint8_t *from = t->v;
+    uint8_t       *to;
+
+    CHECK(t->s.n == 2 && dtype_block(t->type) == 1);
+    TRY_TAKE(to, a, tensor_bytes(t));
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(to + (size_t)(c * rows + r) * size, from + (size_t)(r * columns + c) * size, size);
+    *out = (tensor){.s = shape_2(columns, rows), .type = t->type, .v = to};
+    return STATUS_OK;
+}
+
 const gguf *weights_gguf(const weights *w)
 {
     return w->is_gguf ? &w->files->container : NULL;

@@ -54,6 +54,9 @@ const weight *weights_find(const weights *w, const char *name);
  * when it is stored in one that is not handled. */
 status weights_need(const weights *w, const char *name, const weight **out);
 
+/* A copy [columns, rows] of a matrix [rows, columns] of single values (not of a block type) in the arena. */
+status weights_turned(arena *a, const tensor *t, tensor *out);
+
 /* The GGUF container below (its metadata holds the tokenizer); NULL for a folder. */
 const gguf *weights_gguf(const weights *w);
 

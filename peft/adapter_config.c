@@ -143,9 +143,18 @@ static bool block_selected(const cJSON *layers, int block)
 /* PEFT's own choice when target_modules is left out, by model type. */
 static const char *default_targets(const peft_method *method, const char *family)
 {
+    static const char *const known[][2] = {{"llama", "[\"q_proj\", \"v_proj\"]"},
+                                           {"gpt2", "[\"c_attn\"]"},
+                                           {"bert", "[\"query\", \"value\"]"},
+                                           {"roberta", "[\"query\", \"value\"]"},
+                                           {"xlm-roberta", "[\"query\", \"value\"]"}};
+
     if (method->default_targets)
         return method->default_targets(family);
-    return strcmp(family, "llama") == 0 ? "[\"q_proj\", \"v_proj\"]" : NULL;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (strcmp(known[i][0], family) == 0)
+            return known[i][1];
+    return NULL;
 }
 
 static status select_sites(arena *a, const cJSON *config, const model *m, const peft_method *method,
@@ -295,6 +304,17 @@ static void add_targets(cJSON *config, const peft *p, const module *x)
     }
 }
 
+/* fan_in_fan_out, for methods that have the field: the trunk's own files have the weight as [in, out]. */
+static void say_orientation(cJSON *config, const module *x)
+{
+    bool turned = false;
+
+    for (int i = 0; i < x->n_sites; i++)
+        turned |= x->at[i]->weight->turned;
+    if (cJSON_HasObjectItem(config, "fan_in_fan_out"))
+        cJSON_ReplaceItemInObjectCaseSensitive(config, "fan_in_fan_out", cJSON_CreateBool(turned));
+}
+
 status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info)
 {
     const module *x = &p->modules[number];
@@ -309,6 +329,7 @@ status adapter_write_config(const peft *p, int number, const char *path, const a
     cJSON_AddStringToObject(config, "task_type", info->task_type ? info->task_type : "CAUSAL_LM");
     cJSON_AddBoolToObject(config, "inference_mode", true);
     s = x->method->write_config(x->options, config);
+    say_orientation(config, x);
     add_targets(config, p, x);
     if (s == STATUS_OK) {
         char *text = cJSON_Print(config);

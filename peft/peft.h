@@ -102,7 +102,8 @@ typedef struct peft_method {
     /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);
     int64_t (*count_beside)(const peft *p, int module, const void *options);
-    /* adapter_config.json: adds the method's fields, and reads them back. */
+    /* adapter_config.json: adds the method's fields, and reads them back. fan_in_fan_out, where PEFT has it, is
+     * written as false: the caller knows how the trunk's weights lie. */
     status (*write_config)(const void *options, cJSON *config);
     status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
 } peft_method;

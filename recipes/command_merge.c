@@ -55,13 +55,22 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
+/* A head's weight that is the embedding: what is added there has no place in the files. */
+static bool is_tied(const model *m, const site *s)
+{
+    return s == m->head.out && m->head.tied;
+}
+
 /* The linear site whose weight (*bias: whose bias) the tensor is. */
 static const site *site_of(const merge *m, const char *name, bool *bias)
 {
+    *bias = false;
     for (int i = 0; i < m->s.m.n_sites; i++) {
         const site *s = &m->s.m.sites[i];
+        if (!(s->kind & (SITE_LINEAR | SITE_HEAD)) || is_tied(&m->s.m, s))
+            continue;
         *bias = s->bias && strcmp(s->bias->name, name) == 0;
-        if (s->kind == SITE_LINEAR && (*bias || strcmp(s->weight->name, name) == 0))
+        if (*bias || strcmp(s->weight->name, name) == 0)
             return s;
     }
     return NULL;
@@ -76,12 +85,25 @@ static bool has_module(const peft *p, const site *s)
     return false;
 }
 
-static status expanded(merge *m, const model_weight *w, float **out)
+/* Values of a site's weight [out, in] as the file has them. */
+static status turn_back(merge *m, const model_weight *w, const float **v)
 {
-    const int64_t n = shape_count(w->value.s);
+    const tensor here = {.s = w->value.s, .type = TYPE_F32, .v = (void *)(uintptr_t)*v};
+    tensor       file;
+
+    if (!w->turned)
+        return STATUS_OK;
+    TRY(weights_turned(&m->s.trunk, &here, &file));
+    *v = file.v;
+    return STATUS_OK;
+}
+
+static status expanded(merge *m, const tensor *w, float **out)
+{
+    const int64_t n = shape_count(w->s);
 
     TRY_TAKE(*out, &m->s.trunk, n);
-    quant_expand(w->value.type, w->value.v, n, *out);
+    quant_expand(w->type, w->v, n, *out);
     return STATUS_OK;
 }
 
@@ -92,9 +114,9 @@ static status merge_site(merge *m, const site *s, const merged_site **out)
     *out = x;
     if (x->w)
         return STATUS_OK;
-    TRY(expanded(m, s->weight, &x->w));
+    TRY(expanded(m, &s->weight->value, &x->w));
     if (s->bias)
-        TRY(expanded(m, s->bias, &x->b));
+        TRY(expanded(m, &s->bias->value, &x->b));
     return peft_merged(m->s.p, s, x->w, x->b);
 }
 
@@ -108,9 +130,11 @@ static status tuned_values(merge *m, const weight *w, const float **out)
 
     *out = instead ? instead->v : NULL;
     if (!s || !has_module(m->s.p, s))
-        return STATUS_OK;
+        return instead && s && !bias ? turn_back(m, s->weight, out) : STATUS_OK;
     TRY(merge_site(m, s, &merged));
     *out = bias ? merged->b : merged->w;
+    if (!bias)
+        TRY(turn_back(m, s->weight, out));
     return STATUS_OK;
 }
 
@@ -130,10 +154,9 @@ static status add_weight(merge *m, const weight *w)
     if (!v && w->t.type == type)
         return STATUS_OK;
     if (!v) {
-        const model_weight as_it_is = {.name = w->name, .value = w->t};
-        float             *plain_values;
-        TRY(expanded(m, &as_it_is, &plain_values));
-        v = plain_values;
+        float *as_it_is;
+        TRY(expanded(m, &w->t, &as_it_is));
+        v = as_it_is;
     }
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
@@ -155,7 +178,9 @@ static status add_weights(merge *m)
     memset(m->sites, 0, (size_t)(m->s.m.n_sites + 1) * sizeof *m->sites);
     for (int i = 0; i < n; i++) {
         const model_weight *from = &m->s.m.tensors[i];
-        const weight        w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        weight              w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        if (made && from->turned)
+            TRY(weights_turned(&m->s.trunk, &from->value, &w.t));
         TRY_IN(add_weight(m, &w), "in %s", w.name);
     }
     return STATUS_OK;
@@ -246,6 +271,9 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
+    if (m->s.m.head.tied && has_module(m->s.p, m->s.m.head.out))
+        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it would "
+                    "change that too", adapter, m->s.m.head.out->checkpoint);
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

@@ -72,7 +72,7 @@ static status record(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     s.q_start = tape_input(t, &r->q_start);
     s.blocks = tape_input(t, &r->blocks);
     var *hidden = model_hidden(d->m, t, &s);
-    r->logits = model_logits(d->m, t, ag_gather_rows(t, hidden, tape_input(t, &r->last)));
+    r->logits = head_logits(t, &d->m->head, ag_gather_rows(t, hidden, tape_input(t, &r->last)));
     tape_keep(t, r->logits);
     return tape_plan(t, NULL, RECOMPUTE_NONE);
 }
@@ -350,6 +350,9 @@ status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode
     decoder d = {.m = m};
     int64_t longest, total;
 
+    if (m->head.kind != HEAD_CAUSAL)
+        return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm head says the next "
+                    "token", m->family->name, head_name(m->head.kind));
     TRY(check_lengths(m, prompts, n, o, &longest, &total));
     d.pages = (longest + o->max_tokens + PAGE - 1) / PAGE;
     TRY(arena_open(&d.memory, "decoder", (size_t)64 << 30));

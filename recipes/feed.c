@@ -6,13 +6,16 @@ static tensor ints(int32_t *v, int64_t capacity, const int32_t *rows)
     return (tensor){.s = shape_1(capacity), .type = TYPE_I32, .v = v, .rows = rows};
 }
 
-status feed_open(feed *f, arena *memory, int64_t capacity, int64_t seqs)
+status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t seqs)
 {
-    *f = (feed){0};
+    *f = (feed){.has_types = m->types > 0};
     TRY(batch_open(memory, capacity, seqs, &f->b));
+    f->b.first_position = m->first_position;
+    f->b.pad = m->pad;
     TRY_TAKE(f->sample_of_row, memory, capacity);
     f->ids = ints(f->b.ids, capacity, &f->n_rows);
     f->positions = ints(f->b.positions, capacity, &f->n_rows);
+    f->types = ints(f->b.types, capacity, &f->n_rows);
     f->samples = ints(f->sample_of_row, capacity, &f->n_rows);
     f->offsets = ints(f->b.offsets, seqs + 1, &f->n_offsets);
     f->target_rows = ints(f->b.target_rows, capacity, &f->n_targets);
@@ -24,6 +27,7 @@ void feed_record(feed *f, tape *t, stream *s)
 {
     s->ids = tape_input(t, &f->ids);
     s->positions = tape_input(t, &f->positions);
+    s->types = f->has_types ? tape_input(t, &f->types) : NULL;
     s->samples = tape_input(t, &f->samples);
     s->q_offsets = tape_input(t, &f->offsets);
     f->target_rows_var = tape_input(t, &f->target_rows);

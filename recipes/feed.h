@@ -11,13 +11,14 @@
 typedef struct feed {
     batch   b;
     int32_t n_rows, n_offsets, n_targets;
-    tensor  ids, positions, samples, offsets, target_rows, target_ids;
+    bool    has_types;
+    tensor  ids, positions, types, samples, offsets, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
     var     *target_rows_var, *target_ids_var;
 } feed;
 
-/* Arrays for micro-batches of `capacity` tokens and `seqs` sequences. */
-status feed_open(feed *f, arena *memory, int64_t capacity, int64_t seqs);
+/* Arrays for micro-batches of `capacity` tokens and `seqs` sequences, as the model counts positions. */
+status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t seqs);
 
 /* Puts the inputs on a tape and into the stream. */
 void feed_record(feed *f, tape *t, stream *s);

@@ -108,9 +108,19 @@ static status load_trainer(opening *o)
     return load_groups(o);
 }
 
+/* The objective reads the logits of the next token. */
+static status check_head(const model *m)
+{
+    if (m->head.kind != HEAD_CAUSAL)
+        return fail(STATUS_UNSUPPORTED, "a %s model with the head %s; the objective causal_lm needs a causal_lm head",
+                    m->family->name, head_name(m->head.kind));
+    return STATUS_OK;
+}
+
 status opening_load(opening *o, bool shapes_only)
 {
     TRY(session_base(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only || o->noise));
+    TRY_IN(check_head(&o->s.m), "in base %s", o->r->base);
     TRY(session_modules(&o->s, o->r, shapes_only));
     TRY(load_data(o));
     return load_trainer(o);

@@ -13,7 +13,8 @@ typedef struct tracer {
     feed          f;
     tape         *t;
     arena         step;
-    var          *logits, *each, **hidden;
+    var          *logits, *pooled, *each, *loss, **hidden;
+    tensor        first_rows; /* of every sequence */
     tensor       *trunk_grads; /* [n_gradients] */
     float        *tuned_grads;
     const trace_options *o;
@@ -21,47 +22,85 @@ typedef struct tracer {
 
 /* ---- sequences --------------------------------------------------------------------------------- */
 
-static status read_ids(arena *a, const cJSON *list, const char *what, int64_t lo, int64_t hi,
-                       int32_t **out, int64_t *n)
-{
-    const cJSON *item;
+/* What numbers of a sequence's list may be: lo .. hi, and -100 where a list may have gaps. */
+typedef struct limits {
+    const char *key;
+    int64_t     hi;
+    bool        gaps;
+} limits;
 
+static status read_list(arena *a, const cJSON *sequence, const limits *l, const char *what, int32_t **out, int64_t *n)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(sequence, l->key), *item;
+
+    *n = -1;
+    *out = NULL;
+    if (!list || cJSON_IsNull(list))
+        return STATUS_OK;
     if (!cJSON_IsArray(list))
-        return fail(STATUS_FORMAT, "%s: a sequence needs a list of ids", what);
+        return fail(STATUS_FORMAT, "%s: %s of a sequence must be a list", what, l->key);
     *n = 0;
     TRY_TAKE(*out, a, cJSON_GetArraySize(list));
     cJSON_ArrayForEach(item, list)
     {
         const double v = cJSON_IsNumber(item) ? item->valuedouble : -1e300;
-        if (v != (double)(int32_t)v || !((v >= (double)lo && v <= (double)hi) || (lo < 0 && v == -100)))
-            return fail(STATUS_FORMAT, "%s: value %lld of a sequence must be a token, %lld..%lld", what,
-                        (long long)*n, (long long)(lo < 0 ? 0 : lo), (long long)hi);
+        if (v != (double)(int32_t)v || !((v >= 0 && v <= (double)l->hi) || (l->gaps && v == LABEL_NONE)))
+            return fail(STATUS_FORMAT, "%s: value %lld of %s of a sequence must be 0..%lld%s", what,
+                        (long long)*n, l->key, (long long)l->hi, l->gaps ? " or -100" : "");
         (*out)[(*n)++] = (int32_t)v;
     }
     return STATUS_OK;
 }
 
-static status read_sequence(arena *a, const cJSON *item, const char *what, int64_t words, example *e)
+/* A list that is as long as the ids, or absent. */
+static status read_beside(arena *a, const cJSON *sequence, const limits *l, const char *what, int32_t n,
+                          const int32_t **out)
 {
-    const cJSON *labels = cJSON_GetObjectItemCaseSensitive(item, "labels");
-    int32_t     *ids, *l;
-    int64_t      n, n_labels;
+    int32_t *v;
+    int64_t  length;
+
+    TRY(read_list(a, sequence, l, what, &v, &length));
+    if (length >= 0 && length != n)
+        return fail(STATUS_FORMAT, "%s: a sequence has %d ids and %lld %s", what, n, (long long)length, l->key);
+    *out = v;
+    return STATUS_OK;
+}
+
+static status read_sequence(arena *a, const cJSON *item, const char *what, const model *m, example *e)
+{
+    const limits ids = {"ids", m->words - 1, false};
+    const limits types = {"token_type_ids", m->types > 0 ? m->types - 1 : 0, false};
+    const limits labels = {"labels", m->head.classes - 1, true};
+    int32_t     *v;
+    int64_t      n, label = -1;
 
     *e = (example){.label = -1, .batch = -1};
-    TRY(read_ids(a, cJSON_GetObjectItemCaseSensitive(item, "ids"), what, 0, words - 1, &ids, &n));
-    if (n == 0)
+    TRY(read_list(a, item, &ids, what, &v, &n));
+    if (n <= 0)
         return fail(STATUS_FORMAT, "%s: a sequence has no ids", what);
-    if (labels && !cJSON_IsNull(labels)) {
-        TRY(read_ids(a, labels, what, -1, words - 1, &l, &n_labels));
-        if (n_labels != n)
-            return fail(STATUS_FORMAT, "%s: a sequence has %lld ids and %lld labels", what,
-                        (long long)n, (long long)n_labels);
-    } else
-        l = ids;
+    if (m->position_table && n > m->positions)
+        return fail(STATUS_USAGE, "%s: a sequence of %lld tokens is longer than the model's %lld positions", what,
+                    (long long)n, (long long)m->positions);
     e->n = (int32_t)n;
-    e->ids = ids;
-    e->labels = l;
+    e->ids = v;
+    TRY(read_beside(a, item, &types, what, e->n, &e->types));
+    if (m->head.kind == HEAD_NONE)
+        return STATUS_OK;
+    if (m->head.kind == HEAD_CLASSIFY) {
+        TRY(json_int(item, "label", false, 0, m->head.classes - 1, &label, what));
+        e->label = (int32_t)label;
+        return STATUS_OK;
+    }
+    TRY(read_beside(a, item, &labels, what, e->n, &e->labels));
+    if (!e->labels && m->head.kind == HEAD_CAUSAL)
+        e->labels = e->ids;
     return STATUS_OK;
+}
+
+/* Where the head's targets are. */
+static target_place place_of(head_kind kind)
+{
+    return kind == HEAD_CLASSIFY ? TARGET_SEQUENCE : kind == HEAD_CAUSAL ? TARGET_NEXT : TARGET_HERE;
 }
 
 static status load_sequences(tracer *x, const cJSON *sequences, const char *what)
@@ -77,14 +116,16 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     TRY_TAKE(e, x->a, count);
     cJSON_ArrayForEach(item, sequences)
     {
-        TRY(read_sequence(x->a, item, what, x->m->words, &e[n]));
+        TRY(read_sequence(x->a, item, what, x->m, &e[n]));
         total += e[n++].n;
     }
-    TRY(feed_open(&x->f, x->a, total, count));
+    TRY(feed_open(&x->f, x->m, x->a, total, count));
     x->f.b.n_tokens = x->f.b.n_seqs = x->f.b.n_targets = 0;
+    x->f.b.place = place_of(x->m->head.kind);
     for (int i = 0; i < n; i++)
         CHECK(batch_add(&x->f.b, &e[i], i, i));
     feed_load(&x->f);
+    x->first_rows = (tensor){.s = shape_1(n), .type = TYPE_I32, .v = x->f.b.offsets};
     return STATUS_OK;
 }
 
@@ -145,6 +186,36 @@ static void forget_gradients(const tracer *x)
 
 /* ---- the run ------------------------------------------------------------------------------------- */
 
+/* The logits of all rows, or of the first rows, from which a pooler's output can be seen. */
+static void record_head(tracer *x, var *last)
+{
+    tape       *t = x->t;
+    const head *h = &x->m->head;
+
+    if (h->dense && (h->kind == HEAD_NONE || h->kind == HEAD_CLASSIFY))
+        x->pooled = head_features(t, h, ag_gather_rows(t, last, tape_input(t, &x->first_rows)));
+    if (h->kind == HEAD_CLASSIFY)
+        x->logits = head_logits(t, h, ag_gather_rows(t, last, tape_input(t, &x->first_rows)));
+    else if (h->kind != HEAD_NONE)
+        x->logits = head_logits(t, h, last);
+    if (h->kind != HEAD_NONE)
+        x->loss = model_loss(x->m, t, last, x->f.target_rows_var, x->f.target_ids_var, &x->each);
+    else if (x->o->cotangent)
+        x->loss = ag_sum(t, ag_mul(t, last, tape_input(t, x->o->cotangent)));
+}
+
+static void keep(tracer *x)
+{
+    var *const kept[] = {x->logits, x->pooled, x->each, x->loss};
+
+    for (size_t i = 0; i < COUNT_OF(kept); i++)
+        if (kept[i])
+            tape_keep(x->t, kept[i]);
+    for (int64_t i = 0; x->o->hidden && i < x->m->layers + 2; i++)
+        if (x->hidden[i])
+            tape_keep(x->t, x->hidden[i]);
+}
+
 static status record_and_run(tracer *x)
 {
     stream s = {0};
@@ -155,14 +226,11 @@ static status record_and_run(tracer *x)
     TRY_TAKE(x->hidden, x->a, x->m->layers + 2);
     s.hidden = x->hidden;
     feed_record(&x->f, t, &s);
-    var *last = model_hidden(x->m, t, &s);
-    x->logits = model_logits(x->m, t, last);
-    var *loss = model_loss(x->m, t, last, x->f.target_rows_var, x->f.target_ids_var, &x->each);
-    tape_keep(t, x->logits);
-    tape_keep(t, x->each);
-    for (int64_t i = 0; x->o->hidden && i < x->m->layers + 2; i++)
-        tape_keep(t, x->hidden[i]);
-    TRY(tape_plan(t, loss, x->o->how));
+    record_head(x, model_hidden(x->m, t, &s));
+    keep(x);
+    if (x->o->n_gradients > 0 && !x->loss)
+        return fail(STATUS_USAGE, "--grad: a bare %s model has no loss", x->m->family->name);
+    TRY(tape_plan(t, x->loss, x->o->how));
     TRY(arena_open(&x->step, "step", tape_step_bytes(t) + 4096));
     TRY(tape_bind(t, &x->step));
     tape_forward(t);
@@ -173,48 +241,85 @@ static status record_and_run(tracer *x)
 
 /* ---- results --------------------------------------------------------------------------------------- */
 
-/* Rows of sequence n of a value, as a named copy. */
-static status add_rows(tracer *x, trace_result *r, const var *v, int n, const char *name)
+/* `rows` rows of a value from `from` on, as a named copy for sequence n. */
+static status add_rows(tracer *x, trace_result *r, const var *v, int n, int64_t from, int64_t rows, const char *name)
 {
-    const int32_t *offsets = x->f.b.offsets;
-    const int64_t  width = shape_last(v->t.s), rows = offsets[n + 1] - offsets[n];
+    const int64_t     width = shape_last(v->t.s);
     safetensors_item *item = &r->items[r->n++];
 
     item->name = arena_printf(x->a, "seq%d.%s", n, name);
     item->t = (tensor){.s = shape_2(rows, width), .type = TYPE_F32};
-    item->t.v = arena_copy(x->a, (const float *)v->t.v + offsets[n] * width,
-                           (size_t)(rows * width) * sizeof(float));
+    item->t.v = arena_copy(x->a, (const float *)v->t.v + from * width, (size_t)(rows * width) * sizeof(float));
     return item->name && item->t.v ? STATUS_OK : STATUS_MEMORY;
+}
+
+/* One row a sequence. */
+static status add_one(tracer *x, trace_result *r, const var *v, int n, const char *name)
+{
+    TRY(add_rows(x, r, v, n, n, 1, name));
+    r->items[r->n - 1].t.s = shape_1(shape_last(v->t.s));
+    return STATUS_OK;
 }
 
 static status add_sequence(tracer *x, trace_result *r, int n)
 {
-    const int64_t layers = x->m->layers;
+    const int64_t layers = x->m->layers, from = x->f.b.offsets[n], rows = x->f.b.offsets[n + 1] - from;
     char          name[32];
 
-    TRY(add_rows(x, r, x->logits, n, "logits"));
+    if (x->m->head.kind == HEAD_CLASSIFY)
+        TRY(add_one(x, r, x->logits, n, "logits"));
+    else if (x->logits)
+        TRY(add_rows(x, r, x->logits, n, from, rows, "logits"));
+    if (x->pooled)
+        TRY(add_one(x, r, x->pooled, n, "pooled"));
     for (int64_t i = 0; x->o->hidden && i < layers + 2; i++) {
         if (i == layers + 1)
             strcpy(name, "hidden.norm");
         else
             snprintf(name, sizeof name, "hidden.%d", (int)i);
-        TRY(add_rows(x, r, x->hidden[i], n, name));
+        if (x->hidden[i])
+            TRY(add_rows(x, r, x->hidden[i], n, from, rows, name));
     }
     return STATUS_OK;
 }
 
+/* A gradient lies as its tensor does in the file. */
 static status add_gradient(tracer *x, trace_result *r, int i)
 {
-    const tuned *own = find_tuned(x->p, x->o->gradients[i]);
-    const tensor g = own ? own->grad : x->trunk_grads[i];
-    float       *v = arena_copy(x->a, g.v, tensor_bytes(&g));
-    char        *name = arena_printf(x->a, "grad.%s", x->o->gradients[i]);
+    const tuned        *own = find_tuned(x->p, x->o->gradients[i]);
+    const model_weight *w = own ? NULL : model_find(x->m, x->o->gradients[i]);
+    tensor              g = own ? own->grad : x->trunk_grads[i];
+    char               *name = arena_printf(x->a, "grad.%s", x->o->gradients[i]);
 
-    if (!v || !name)
+    g.v = arena_copy(x->a, g.v, tensor_bytes(&g));
+    if (!g.v || !name)
         return STATUS_MEMORY;
     for (int64_t k = 0; k < shape_count(g.s); k++)
-        v[k] = (float)(v[k] / (double)r->targets);
-    r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = v}};
+        ((float *)g.v)[k] = (float)(((float *)g.v)[k] / (double)r->targets);
+    if (w && w->turned)
+        TRY(weights_turned(x->a, &g, &g));
+    r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = g.v}};
+    return STATUS_OK;
+}
+
+/* The loss of every target is added here in double; a bare trunk's comes as a sum. */
+static status collect_loss(tracer *x, trace_result *r)
+{
+    const batch *b = &x->f.b;
+
+    if (!x->each) {
+        r->targets = x->loss ? b->n_tokens : 0;
+        r->loss_sum = x->loss ? (double)*(const float *)x->loss->t.v : 0;
+        r->loss = r->targets ? r->loss_sum / (double)r->targets : 0;
+        return STATUS_OK;
+    }
+    r->targets = b->n_targets;
+    r->each = arena_copy(x->a, x->each->t.v, (size_t)b->n_targets * sizeof(float));
+    if (!r->each)
+        return STATUS_MEMORY;
+    for (int32_t i = 0; i < b->n_targets; i++)
+        r->loss_sum += r->each[i];
+    r->loss = b->n_targets ? r->loss_sum / b->n_targets : 0;
     return STATUS_OK;
 }
 
@@ -222,17 +327,12 @@ static status collect(tracer *x, trace_result *r)
 {
     const batch *b = &x->f.b;
 
-    *r = (trace_result){.targets = b->n_targets};
-    TRY_TAKE(r->items, x->a, b->n_seqs * (x->m->layers + 3) + x->o->n_gradients);
-    r->each = arena_copy(x->a, x->each->t.v, (size_t)b->n_targets * sizeof(float));
-    if (!r->each)
-        return STATUS_MEMORY;
-    for (int32_t i = 0; i < b->n_targets; i++)
-        r->loss_sum += r->each[i];
-    r->loss = b->n_targets ? r->loss_sum / b->n_targets : 0;
+    *r = (trace_result){0};
+    TRY_TAKE(r->items, x->a, b->n_seqs * (x->m->layers + 4) + x->o->n_gradients);
+    TRY(collect_loss(x, r));
     for (int i = 0; i < b->n_seqs; i++)
         TRY(add_sequence(x, r, i));
-    for (int i = 0; i < x->o->n_gradients && b->n_targets; i++)
+    for (int i = 0; i < x->o->n_gradients && r->targets; i++)
         TRY(add_gradient(x, r, i));
     return STATUS_OK;
 }

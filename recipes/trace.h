@@ -1,8 +1,9 @@
 /* trace: numbers of a model to compare with other programs: logits, hidden states, loss, gradients.
  *
- * Names of inputs and outputs are those of the golden trunks: sequences with ids and labels (unshifted, -100
- * = not a target; labels[0] never counts; without labels every token but the first is a target), and
- * tensors seqN.logits [T, V], seqN.hidden.k [T, C], seqN.hidden.norm, grad.NAME. */
+ * Names of inputs and outputs are those of the golden trunks. A sequence has ids, perhaps token_type_ids, and
+ * what its model's head wants: labels (-100 = not a target) or, of a classifier, a label. A causal head's labels
+ * are unshifted and labels[0] never counts; without labels every token but the first is a target. Tensors are
+ * seqN.logits [T, V] or [classes], seqN.hidden.k [T, C], seqN.hidden.norm, seqN.pooled [C], grad.NAME. */
 #ifndef RECIPES_TRACE_H
 #define RECIPES_TRACE_H
 
@@ -14,6 +15,8 @@ typedef struct trace_options {
     const char *const *gradients; /* trunk weights by checkpoint name, tuned tensors by file name */
     int                n_gradients;
     recompute          how;
+    const tensor      *cotangent; /* f32 [N, C] of all tokens, for a bare trunk: the loss is the sum of its product
+                                     with the last hidden state, over the number of tokens; NULL: no loss */
 } trace_options;
 
 typedef struct trace_result {
@@ -22,7 +25,7 @@ typedef struct trace_result {
     double            loss; /* mean over all targets of all sequences */
     double            loss_sum;
     int64_t           targets;
-    const float      *each; /* loss of every target, in order */
+    const float      *each; /* loss of every target, in order; NULL of a bare trunk */
 } trace_result;
 
 /* `sequences` is the JSON list; `p` may be NULL. Results lie in the arena. All sequences are packed into

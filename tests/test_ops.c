@@ -277,6 +277,47 @@ static var *loss_plain(tape *t, var *const *in, pair *p)
     return ag_cross_entropy(t, ag_linear(t, in[0], in[1], in[2]), tape_input(t, &p->targets), NULL);
 }
 
+/* A constant matrix [rows, C]: row i has `here` in column i + from and `all` everywhere. */
+static var *constant(tape *t, pair *p, int64_t rows, int64_t C, int64_t from, double here, double all)
+{
+    tensor *m = arena_take(&p->memory, 1, sizeof *m);
+
+    *m = random_tensor(p, shape_2(rows, C), 98, 0);
+    for (int64_t i = 0; i < rows * C; i++) {
+        const double v = all + (i % C == i / C + from ? here : 0);
+        if (p->real == TYPE_F64)
+            ((double *)m->v)[i] = v;
+        else
+            ((float *)m->v)[i] = (float)v;
+    }
+    return tape_tensor(t, m);
+}
+
+static var *layernorm_fused(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_layernorm(t, in[0], in[1], in[2], 1e-3);
+}
+
+static var *layernorm_plain(tape *t, var *const *in, pair *p)
+{
+    const int64_t C = shape_last(p->value[0].s);
+    var          *centred = ag_linear(t, in[0], constant(t, p, C, C, 0, 1, -1 / (double)C), NULL);
+
+    return ag_linear(t, ag_rmsnorm(t, centred, in[1], 1e-3), constant(t, p, C, C, 0, 1, 0), in[2]);
+}
+
+static var *columns_fused(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_columns(t, in[0], 11, 20);
+}
+
+static var *columns_plain(tape *t, var *const *in, pair *p)
+{
+    return ag_linear(t, in[0], constant(t, p, 20, shape_last(p->value[0].s), 11, 1, 0), NULL);
+}
+
 START_TEST(elementwise_are_their_compositions)
 {
     const shape same[] = {shape_2(37, 50), shape_2(37, 50), shape_1(50)};
@@ -287,7 +328,166 @@ START_TEST(elementwise_are_their_compositions)
         compare(&p, "swiglu", swiglu_fused, swiglu_plain);
         pair_open(&p, reals[r], 3, same);
         compare(&p, "rmsnorm_add", norm_fused, norm_plain);
+        pair_open(&p, reals[r], 3, (const shape[]){shape_2(37, 50), shape_1(50), shape_1(50)});
+        compare(&p, "layernorm", layernorm_fused, layernorm_plain);
+        pair_open(&p, reals[r], 1, same);
+        compare(&p, "columns", columns_fused, columns_plain);
     }
+}
+END_TEST
+
+/* ---- functions of one value, against the C library ------------------------------------------------------- */
+
+typedef struct function {
+    const char *name;
+    builder    *record;
+    double (*value)(double x), (*slope)(double x);
+} function;
+
+static double normal(double x)
+{
+    return 0.5 * erfc(-x / sqrt(2));
+}
+
+static double gelu_erf(double x)
+{
+    return x * normal(x);
+}
+
+static double gelu_erf_slope(double x)
+{
+    return normal(x) + (fabs(x) < 40 ? x * exp(-x * x / 2) / sqrt(2 * acos(-1)) : 0);
+}
+
+static double gelu_tanh_inner(double x)
+{
+    return sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
+}
+
+/* 1 - tanh(x), also where that is less than what 1 is rounded to */
+static double erased(double x)
+{
+    return 2 * exp(-2 * x) / (1 + exp(-2 * x));
+}
+
+static double gelu_tanh(double x)
+{
+    return 0.5 * x * (gelu_tanh_inner(x) < 0 ? erased(-gelu_tanh_inner(x)) : 1 + tanh(gelu_tanh_inner(x)));
+}
+
+static double gelu_tanh_slope(double x)
+{
+    const double e = erased(fabs(gelu_tanh_inner(x))), inner = sqrt(2 / acos(-1)) * (1 + 3 * 0.044715 * x * x);
+
+    return fabs(x) > 40 ? x > 0 : 0.5 * (x < 0 ? e : 2 - e) + 0.5 * x * e * (2 - e) * inner;
+}
+
+static double gelu_quick(double x)
+{
+    return x / (1 + exp(-1.702 * x));
+}
+
+static double gelu_quick_slope(double x)
+{
+    const double s = 1 / (1 + exp(-1.702 * x));
+
+    return s + 1.702 * x * s * (1 - s);
+}
+
+static double relu(double x)
+{
+    return x > 0 ? x : 0;
+}
+
+static double relu_slope(double x)
+{
+    return x > 0;
+}
+
+static double tanh_slope(double x)
+{
+    return 1 - tanh(x) * tanh(x);
+}
+
+#define RECORD(name, call)                                                                         \
+    static var *name(tape *t, var *const *in, pair *p)                                             \
+    {                                                                                              \
+        (void)p;                                                                                   \
+        return call;                                                                               \
+    }
+RECORD(record_erf, ag_gelu(t, in[0], GELU_ERF))
+RECORD(record_tanh_gelu, ag_gelu(t, in[0], GELU_TANH))
+RECORD(record_quick, ag_gelu(t, in[0], GELU_QUICK))
+RECORD(record_relu, ag_relu(t, in[0]))
+RECORD(record_tanh, ag_tanh(t, in[0]))
+
+enum { STEPS = 4000, EXTREMES = 12 };
+
+/* -20 .. 20, and the largest and smallest numbers there are. */
+static void fill_points(tensor *x)
+{
+    static const double far[EXTREMES] = {1e-38, -1e-38, 50, -50, 1e4, -1e4, 1e20, -1e20, 3e38, -3e38, 0, -0.0};
+
+    for (int64_t i = 0; i < STEPS + EXTREMES; i++) {
+        const double v = i < STEPS ? (double)(i - STEPS / 2) * 0.01 + 0.001 : far[i - STEPS];
+        if (x->type == TYPE_F64)
+            ((double *)x->v)[i] = v;
+        else
+            ((float *)x->v)[i] = (float)v;
+    }
+}
+
+static void check_function(const function *f, dtype real)
+{
+    /* a few roundings of the result, and in the tails of the x^2 / 2 in an exponent; where it nearly vanishes, of
+     * what it is the difference of */
+    const double unit = real == TYPE_F64 ? 0x1p-53 : 0x1p-24;
+    pair         p;
+
+    pair_open(&p, real, 1, (const shape[]){shape_1(STEPS + EXTREMES)});
+    fill_points(&p.value[0]);
+    p.seed = random_tensor(&p, p.value[0].s, 99, 0);
+    for (int64_t i = 0; i < STEPS + EXTREMES; i++)
+        if (real == TYPE_F64)
+            ((double *)p.seed.v)[i] = 1;
+        else
+            ((float *)p.seed.v)[i] = 1;
+    run_side(&p, &p.fused, f->record);
+    for (int64_t i = 0; i < STEPS + EXTREMES; i++) {
+        const double x = at(&p.value[0], i), y = f->value(x), d = f->slope(x);
+        const double got = at(&p.fused.out->t, i), slope = at(&p.fused.grad[0], i);
+        ck_assert_msg(fabs(got - y) <= (16 + fmin(x * x, 100)) * unit * (fabs(y) + 1e-3),
+                      "%s(%g) is %.9g, must be %.9g", f->name, x, got, y);
+        ck_assert_msg(fabs(slope - d) <= 32 * unit * (fabs(d) + 1), "the slope of %s at %g is %.9g, must be %.9g",
+                      f->name, x, slope, d);
+    }
+    tape_close(p.fused.t);
+    arena_close(&p.fused.step);
+
+    if (real == TYPE_F64)
+        ((double *)p.value[0].v)[3] = NAN;
+    else
+        ((float *)p.value[0].v)[3] = NAN;
+    run_side(&p, &p.plain, f->record);
+    for (int64_t i = 0; i < 8; i++)
+        ck_assert_msg(!isnan(at(&p.plain.out->t, i)) == (i != 3), "%s hides or spreads NaN", f->name);
+    tape_close(p.plain.t);
+    arena_close(&p.plain.step);
+    arena_close(&p.memory);
+}
+
+START_TEST(functions_are_those_of_the_library)
+{
+    static const function all[] = {
+        {"erf gelu", record_erf, gelu_erf, gelu_erf_slope},
+        {"tanh gelu", record_tanh_gelu, gelu_tanh, gelu_tanh_slope},
+        {"quick gelu", record_quick, gelu_quick, gelu_quick_slope},
+        {"relu", record_relu, relu, relu_slope},
+        {"tanh", record_tanh, tanh, tanh_slope},
+    };
+
+    FOR_REALS for (size_t i = 0; i < COUNT_OF(all); i++)
+        check_function(&all[i], reals[r]);
 }
 END_TEST
 
@@ -354,5 +554,6 @@ START_TEST(another_window_is_seen)
 END_TEST
 
 TESTS(ops, attention_is_its_composition, long_attention_is_its_composition,
-      long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions, linear_lora_is_its_composition,
+      long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
+      functions_are_those_of_the_library, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)

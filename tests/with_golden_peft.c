@@ -68,7 +68,8 @@ static double logit_bound(const peft_case *c)
     return 10 * (noise > 1e-6 ? noise : 1e-6);
 }
 
-static cJSON *sequences_of(const cJSON *lists)
+/* The label of sequence i of a classifier is i. */
+static cJSON *sequences_of(const cJSON *lists, const model *m)
 {
     cJSON *out = cJSON_CreateArray();
     const cJSON *list;
@@ -77,6 +78,8 @@ static cJSON *sequences_of(const cJSON *lists)
     {
         cJSON *o = cJSON_CreateObject();
         cJSON_AddItemToObject(o, "ids", cJSON_Duplicate(list, true));
+        if (m->head.kind == HEAD_CLASSIFY)
+            cJSON_AddNumberToObject(o, "label", cJSON_GetArraySize(out) % (int)m->head.classes);
         cJSON_AddItemToArray(out, o);
     }
     return out;
@@ -95,7 +98,7 @@ static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *
         if (strncmp(c->want.e[i].name, "grad.", 5) == 0)
             names[o.n_gradients++] = c->want.e[i].name + 5;
     o.gradients = names;
-    cJSON *sequences = sequences_of(lists);
+    cJSON *sequences = sequences_of(lists, &c->m);
     const status s = trace_run(g->a, &c->m, c->p, sequences, c->name, &o, r);
     cJSON_Delete(sequences);
     return s;
@@ -157,7 +160,9 @@ static status compare_merged(golden *g, peft_case *c)
         if (b)
             s->bias->value.v = b;
         snprintf(name, sizeof name, "merged_weight.%s.weight", s->checkpoint);
-        const tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32, .v = w};
+        tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32, .v = w};
+        if (s->weight->turned)
+            TRY(weights_turned(g->a, &got, &got));
         if (safetensors_find(&c->want, name))
             golden_tensor(g, name, &got, safetensors_find(&c->want, name), 2e-6, false);
     }
@@ -204,13 +209,22 @@ static status read_ints(arena *a, const cJSON *item, const char *key, int32_t **
     return STATUS_OK;
 }
 
+static status read_label(const cJSON *item, int32_t *label)
+{
+    int64_t v;
+
+    TRY(json_int(item, "label", true, 0, INT32_MAX, &v, "batches.json"));
+    *label = (int32_t)v;
+    return STATUS_OK;
+}
+
 /* batches.json as examples with given micro-batches; `micro` of them a step. */
-static status read_batches(arena *a, const cJSON *batches, int micro, examples *x)
+static status read_batches(arena *a, const cJSON *batches, int micro, target_place place, examples *x)
 {
     const cJSON *list, *item;
     int64_t number = 0, most = 0;
 
-    *x = (examples){.batched = true};
+    *x = (examples){.batched = true, .place = place};
     cJSON_ArrayForEach(list, batches) most += cJSON_GetArraySize(list);
     TRY_TAKE(x->v, a, most + 1);
     cJSON_ArrayForEach(list, batches)
@@ -221,15 +235,17 @@ static status read_batches(arena *a, const cJSON *batches, int micro, examples *
         {
             example *e = &x->v[x->n++];
             int32_t *ids, *labels, n_labels;
-            if (!cJSON_GetObjectItemCaseSensitive(item, "labels"))
-                return fail(STATUS_UNSUPPORTED, "classification is not in this version");
             *e = (example){.label = -1, .batch = number + i++ / size};
             TRY(read_ints(a, item, "ids", &ids, &e->n));
-            TRY(read_ints(a, item, "labels", &labels, &n_labels));
-            if (n_labels != e->n)
-                return fail(STATUS_FORMAT, "batches.json: %d ids have %d labels", e->n, n_labels);
             e->ids = ids;
-            e->labels = labels;
+            if (x->place == TARGET_SEQUENCE)
+                TRY(read_label(item, &e->label));
+            else {
+                TRY(read_ints(a, item, "labels", &labels, &n_labels));
+                if (n_labels != e->n)
+                    return fail(STATUS_FORMAT, "batches.json: %d ids have %d labels", e->n, n_labels);
+                e->labels = labels;
+            }
             x->n_tokens += e->n;
             if (e->n > x->longest)
                 x->longest = e->n;
@@ -383,7 +399,8 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(read_hyper(g, c, &o));
-    TRY(read_batches(g->a, c->json, micro, &e));
+    TRY(read_batches(g->a, c->json, micro,
+                     c->m.head.kind == HEAD_CLASSIFY ? TARGET_SEQUENCE : TARGET_NEXT, &e));
     TRY(compare_first(g, c));
     TRY(packer_open(g->a, &e, &(pack_options){.accumulate = micro}, &data));
     o.pack = data.capacity;

@@ -49,6 +49,33 @@ static status widen(arena *a, model *m)
     return STATUS_OK;
 }
 
+/* seqN.cotangent of all sequences, one after another. */
+static status join_cotangents(golden *g, const trunk_case *c, int n, tensor *out)
+{
+    const int64_t C = c->m.width;
+    int64_t rows = 0;
+    float *v = NULL;
+
+    for (int pass = 0; pass < 2; pass++) {
+        rows = 0;
+        for (int i = 0; i < n; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "seq%d.cotangent", i);
+            const safetensors_entry *e = safetensors_find(&c->want, name);
+            if (!e || e->t.type != TYPE_F32 || shape_last(e->t.s) != C)
+                return fail(STATUS_FORMAT, "expected.safetensors: %s must be there as F32 with %lld columns", name,
+                            (long long)C);
+            if (v)
+                memcpy(v + rows * C, e->v, (size_t)shape_count(e->t.s) * sizeof *v);
+            rows += shape_count(e->t.s) / C;
+        }
+        if (!v)
+            TRY_TAKE(v, g->a, rows * C);
+    }
+    *out = (tensor){.s = shape_2(rows, C), .type = TYPE_F32, .v = v};
+    return STATUS_OK;
+}
+
 /* Every expected tensor, without the gradients when they were not asked for. */
 static void compare(golden *g, const trunk_case *c, const trace_result *r, bool gradients)
 {
@@ -60,7 +87,8 @@ static void compare(golden *g, const trunk_case *c, const trace_result *r, bool 
     json_double(c->json, "loss", true, &loss, g->name);
     golden_number(g, "loss", r->loss, loss, loss_bound, true);
     for (int i = 0; i < c->want.n; i++) {
-        bool found = !gradients && strncmp(c->want.e[i].name, "grad.", 5) == 0;
+        bool found = (!gradients && strncmp(c->want.e[i].name, "grad.", 5) == 0) ||
+                     strstr(c->want.e[i].name, ".cotangent");
         for (int k = 0; k < r->n; k++)
             if (strcmp(r->items[k].name, c->want.e[i].name) == 0) {
                 golden_tensor(g, r->items[k].name, &r->items[k].t, &c->want.e[i], tensor_bound,
@@ -77,6 +105,7 @@ static status run(golden *g, const char *folder, trunk_case *c, recompute how)
     trace_options o = {.hidden = true, .how = how};
     const cJSON *sequences;
     const char *kind = "";
+    tensor cotangent = {0};
     trace_result r;
 
     TRY(json_read(golden_path(folder, "case.json"), &c->json));
@@ -84,10 +113,12 @@ static status run(golden *g, const char *folder, trunk_case *c, recompute how)
     TRY(model_open(g->a, &c->w, TYPE_F32, &c->m));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(json_string(c->json, "kind", true, &kind, folder));
-    if (strcmp(kind, "causal_lm") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: kind is %s, this version compares causal_lm", folder,
-                    kind);
+    if (strcmp(kind, c->m.head.kind == HEAD_NONE ? "hidden" : head_name(c->m.head.kind)) != 0)
+        return fail(STATUS_FORMAT, "%s: kind is %s, the head is %s", folder, kind, head_name(c->m.head.kind));
     TRY(golden_list(c->json, "sequences", &sequences, folder));
+    if (c->m.head.kind == HEAD_NONE)
+        TRY(join_cotangents(g, c, cJSON_GetArraySize(sequences), &cotangent));
+    o.cotangent = cotangent.v ? &cotangent : NULL;
     if (has_narrow(&c->m)) {
         TRY(trace_run(g->a, &c->m, NULL, sequences, folder, &o, &r));
         compare(g, c, &r, false);

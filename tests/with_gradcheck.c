@@ -37,6 +37,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define DROPOUT(p_, site_) {.dropout = {.p = p_, .site = site_}}
 #define FACTOR(f) {.scale = {.factor = f}}
 #define EPS(e) {.rmsnorm = {.eps = e}}
+#define KIND(k) {.gelu = {.kind = GELU_##k}}
+#define COLUMNS(f, w) {.columns = {.from = f, .width = w}}
 
 const grad_case grad_cases[] = {
 #include "tests/grad_cases.def"

@@ -5,8 +5,11 @@ template <class T> static void forward(const op_args *a)
 {
     tensor rows = *a->in[0];
 
-    if (rows.s.n == 1)
-        rows.s = shape_2(1, rows.s.d[0]);
+    if (rows.s.n == 1) { /* one row */
+        rows.s.n = 2;
+        rows.s.d[1] = rows.s.d[0];
+        rows.s.d[0] = 1;
+    }
     cuda_weight_rows(&rows, NULL, NULL, rows.s.d[0], a->out[0]->v, dtype_of<T>::value);
 }
 

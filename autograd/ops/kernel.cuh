@@ -257,6 +257,16 @@ static __device__ __forceinline__ double tanh_of(double x)
     return tanh(x);
 }
 
+static __device__ __forceinline__ float erfc_of(float x)
+{
+    return erfcf(x);
+}
+
+static __device__ __forceinline__ double erfc_of(double x)
+{
+    return erfc(x);
+}
+
 static __device__ __forceinline__ float root_of(float x)
 {
     return sqrtf(x);

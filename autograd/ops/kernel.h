@@ -120,6 +120,26 @@ static inline real op_dot(const real *x, const real *y, int64_t n)
     return sum + rest;
 }
 
+/* sum of x[i], likewise */
+static inline real op_total(const real *x, int64_t n)
+{
+    lanes   s0 = {0}, s1 = {0}, a;
+    int64_t i = 0;
+
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        LOAD(a, x + i), s0 += a;
+        LOAD(a, x + i + LANES), s1 += a;
+    }
+    s0 += s1;
+
+    real sum = 0, rest = 0;
+    for (int l = 0; l < LANES; l++)
+        sum += s0[l];
+    for (; i < n; i++)
+        rest += x[i];
+    return sum + rest;
+}
+
 /* sum[c] += sum over rows of x[n, C] for columns from .. to-1 */
 static inline void op_add_column_sums(const real *x, int64_t n, int64_t C, int64_t from, int64_t to,
                                       real *sum)

@@ -109,24 +109,13 @@ static status open_norms(arena *a, model *m, const llama_config *c, int l, llama
     return model_norm(a, m, b->mlp_norm, name, checkpoint, l, c->hidden, false);
 }
 
-/* The output projection; tied, it is the embedding's table. */
-static status open_head(arena *a, model *m, const llama_config *c)
-{
-    model_weight *table;
-
-    m->head_site = next_site(m);
-    if (!c->tied)
-        return model_site(a, m, m->head_site, SITE_HEAD, "head", "lm_head", -1, c->hidden, c->words, false);
-    TRY(model_tensor(a, m, "model.embed_tokens.weight", shape_2(c->words, c->hidden), false, true, &table));
-    *m->head_site = (site){.kind = SITE_HEAD, .name = "head", .checkpoint = "lm_head", .block = -1,
-                           .in = c->hidden, .out = c->words, .weight = table};
-    return STATUS_OK;
-}
+static const head_layout words = {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""};
 
 static status llama_open(arena *a, model *m)
 {
-    llama_config c;
-    llama       *l;
+    llama_config  c;
+    llama        *l;
+    model_weight *table;
 
     TRY(read_config(m->source->config, "config.json", &c));
     TRY_TAKE(l, a, 1);
@@ -144,7 +133,8 @@ static status llama_open(arena *a, model *m)
     m->kv_width = c.kv_heads * c.head_size;
     for (int i = 0; i < (int)c.layers; i++)
         TRY(open_linear(a, m, &c, i, &l->blocks[i]));
-    TRY(open_head(a, m, &c));
+    TRY(model_tensor(a, m, "model.embed_tokens.weight", shape_2(c.words, c.hidden), false, true, &table));
+    TRY(model_head(a, m, &words, c.words, c.tied ? table : NULL, NULL, 0));
     for (int i = 0; i < (int)c.layers; i++)
         TRY(open_norms(a, m, &c, i, &l->blocks[i]));
     l->norm = next_site(m);

@@ -1,0 +1,43 @@
+/* tanh: y = tanh(x)
+ *
+ * dx += dy (1 - y^2) */
+#include "autograd/ops/kernel.h"
+#include "autograd/ops/vector_math.h"
+
+status op_tanh_shape(const op_args *a, shape *out, int64_t *n_aux)
+{
+    TRY(op_want_real("tanh", "x", a->in[0], a->in[0]->s));
+    *out = a->in[0]->s;
+    *n_aux = 0;
+    return STATUS_OK;
+}
+
+static void forward(const op_args *a, int64_t from, int64_t to)
+{
+    const real *x = a->in[0]->v;
+    real       *y = a->out[0]->v; /* may be x */
+
+#pragma GCC ivdep
+    for (int64_t i = from; i < to; i++)
+        y[i] = real_tanh(x[i]);
+}
+
+void op_tanh_fwd_cpu(const op_args *a)
+{
+    op_over(a, values_in_use(a->out[0]), PIECE_VALUES, forward);
+}
+
+static void backward(const op_args *a, int64_t from, int64_t to)
+{
+    const real    *y = a->out[0]->v, *dy = a->gout[0]->v;
+    real *RESTRICT dx = a->gin[0]->v;
+
+    for (int64_t i = from; i < to; i++)
+        dx[i] += dy[i] * (1 - y[i] * y[i]);
+}
+
+void op_tanh_bwd_cpu(const op_args *a)
+{
+    if (a->gin[0])
+        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, backward);
+}

@@ -1,0 +1,248 @@
+/* encoder: see the header */
+#include "layers/encoder.h"
+
+#include "core/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct norm {
+    model_weight *w, *b;
+} norm;
+
+typedef struct encoder_block {
+    site *q, *k, *v, *o, *up, *down;
+    norm  attn_norm, mlp_norm;
+} encoder_block;
+
+typedef struct encoder {
+    model_weight  *words, *places, *types;
+    norm           norm;
+    encoder_block *blocks;
+    activation    *act;
+    double         eps;
+} encoder;
+
+enum { SITES_PER_BLOCK = 6, HEAD_SITES = 2 };
+
+const encoder_names encoder_bert_names = {
+    .block = "encoder.layer.",
+    .q = "attention.self.query",
+    .k = "attention.self.key",
+    .v = "attention.self.value",
+    .o = "attention.output.dense",
+    .attn_norm = "attention.output.LayerNorm",
+    .up = "intermediate.dense",
+    .down = "output.dense",
+    .mlp_norm = "output.LayerNorm",
+};
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+static const char *prefix_of(const encoder_config *c)
+{
+    return c->bare ? "" : c->prefix;
+}
+
+static status open_norm(arena *a, model *m, const char *name, norm *n)
+{
+    char full[256];
+
+    snprintf(full, sizeof full, "%s.weight", name);
+    TRY(model_tensor(a, m, full, shape_1(m->width), true, true, &n->w));
+    snprintf(full, sizeof full, "%s.bias", name);
+    return model_tensor(a, m, full, shape_1(m->width), true, true, &n->b);
+}
+
+static status open_block(arena *a, model *m, const encoder_config *c, const encoder_names *n, int l,
+                         encoder_block *b)
+{
+    const int64_t C = c->hidden;
+    const struct {
+        site      **at;
+        const char *name, *checkpoint;
+        int64_t     in, out;
+    } sites[SITES_PER_BLOCK] = {{&b->q, "attn.q", n->q, C, C},           {&b->k, "attn.k", n->k, C, C},
+                                {&b->v, "attn.v", n->v, C, C},           {&b->o, "attn.o", n->o, C, C},
+                                {&b->up, "mlp.up", n->up, C, c->inner},  {&b->down, "mlp.down", n->down, c->inner, C}};
+    char name[64], checkpoint[256];
+
+    for (int i = 0; i < SITES_PER_BLOCK; i++) {
+        snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
+        snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, sites[i].checkpoint);
+        *sites[i].at = &m->sites[m->n_sites++];
+        TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out, true));
+    }
+    snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->attn_norm);
+    TRY(open_norm(a, m, checkpoint, &b->attn_norm));
+    snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->mlp_norm);
+    return open_norm(a, m, checkpoint, &b->mlp_norm);
+}
+
+static status open_table(arena *a, model *m, const encoder_config *c, const char *table, int64_t rows,
+                         model_weight **out)
+{
+    char name[256];
+
+    snprintf(name, sizeof name, "%sembeddings.%s.weight", prefix_of(c), table);
+    return model_tensor(a, m, name, shape_2(rows, c->hidden), false, true, out);
+}
+
+static void fill_model(model *m, const encoder_config *c, encoder *e)
+{
+    m->state = e;
+    m->prefix = c->prefix;
+    m->layers = c->layers;
+    m->width = m->kv_width = c->hidden;
+    m->words = c->words;
+    m->heads = m->kv_heads = c->heads;
+    m->head_size = c->hidden / c->heads;
+    m->positions = c->places - m->first_position;
+    m->position_table = true;
+    m->types = c->types;
+    m->sees_all = true;
+    e->act = c->act;
+    e->eps = c->eps;
+}
+
+status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_names *names)
+{
+    encoder *e;
+    char     name[256];
+
+    if (c->hidden % c->heads != 0)
+        return fail(STATUS_FORMAT, "config.json: the width %lld must be a multiple of the %lld heads",
+                    (long long)c->hidden, (long long)c->heads);
+    if (c->places <= m->first_position)
+        return fail(STATUS_FORMAT, "config.json: %lld positions leave none for tokens, which begin at %d",
+                    (long long)c->places, m->first_position);
+    TRY_TAKE(e, a, 1);
+    *e = (encoder){0};
+    TRY_TAKE(e->blocks, a, c->layers);
+    TRY_TAKE(m->sites, a, c->layers * SITES_PER_BLOCK + HEAD_SITES);
+    fill_model(m, c, e);
+    TRY(open_table(a, m, c, "word_embeddings", c->words, &e->words));
+    TRY(open_table(a, m, c, "position_embeddings", c->places, &e->places));
+    if (c->types > 0)
+        TRY(open_table(a, m, c, "token_type_embeddings", c->types, &e->types));
+    snprintf(name, sizeof name, "%sembeddings.LayerNorm", prefix_of(c));
+    TRY(open_norm(a, m, name, &e->norm));
+    for (int l = 0; l < (int)c->layers; l++)
+        TRY(open_block(a, m, c, names, l, &e->blocks[l]));
+    return STATUS_OK;
+}
+
+status encoder_read_config(const cJSON *config, const char *what, encoder_config *c, int64_t *pad)
+{
+    const char   *act = "gelu", *positions = "absolute";
+    const int64_t most = INT32_MAX;
+    bool          decodes = false;
+
+    c->places = 512;
+    c->types = 2;
+    c->eps = 1e-12;
+    TRY(json_int(config, "hidden_size", true, 1, most, &c->hidden, what));
+    TRY(json_int(config, "intermediate_size", true, 1, most, &c->inner, what));
+    TRY(json_int(config, "num_hidden_layers", true, 1, 4096, &c->layers, what));
+    TRY(json_int(config, "num_attention_heads", true, 1, 65536, &c->heads, what));
+    TRY(json_int(config, "vocab_size", true, 1, most, &c->words, what));
+    TRY(json_int(config, "max_position_embeddings", false, 1, most, &c->places, what));
+    TRY(json_int(config, "type_vocab_size", false, 1, most, &c->types, what));
+    TRY(json_int(config, "pad_token_id", false, 0, most - 1, pad, what));
+    TRY(json_double(config, "layer_norm_eps", false, &c->eps, what));
+    TRY(json_string(config, "hidden_act", false, &act, what));
+    TRY(json_string(config, "position_embedding_type", false, &positions, what));
+    TRY(json_bool(config, "is_decoder", false, &decodes, what));
+    if (strcmp(positions, "absolute") != 0)
+        return fail(STATUS_UNSUPPORTED, "%s: position_embedding_type is '%.100s', must be absolute", what, positions);
+    if (decodes)
+        return fail(STATUS_UNSUPPORTED, "%s: is_decoder is true; only encoders of this family are read", what);
+    return activation_find(act, what, &c->act);
+}
+
+status encoder_head(arena *a, model *m, const encoder_config *c, const head_layout *layout)
+{
+    const encoder *e = m->state;
+    bool           tied = true;
+    int64_t        classes = c->words;
+    head_layout    here = *layout;
+    char           pooler[256];
+
+    TRY(json_bool(m->source->config, "tie_word_embeddings", false, &tied, "config.json"));
+    if (here.kind == HEAD_TAG || here.kind == HEAD_CLASSIFY)
+        TRY(head_classes(m->source->config, "config.json", &classes));
+    if (here.kind == HEAD_NONE && here.dense) { /* a pooler that the file may lack */
+        model_weight *w;
+        snprintf(pooler, sizeof pooler, "%s.weight", here.dense);
+        TRY(model_tensor(a, m, pooler, shape_2(c->hidden, c->hidden), false, false, &w));
+        if (!w)
+            here.dense = NULL;
+    }
+    return model_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words : NULL, c->act, c->eps);
+}
+
+/* ---- recording ------------------------------------------------------------------------------------------ */
+
+static var *record_norm(tape *t, const encoder *e, const norm *n, var *x)
+{
+    return ag_layernorm(t, x, weight_var(t, n->w), weight_var(t, n->b), e->eps);
+}
+
+static var *product(tape *t, const char *place, const site *s, var *x)
+{
+    tape_enter(t, "%s", place);
+    var *y = site_linear(t, s, x);
+    tape_leave(t);
+    return y;
+}
+
+static var *attention(const model *m, tape *t, const encoder_block *b, stream *s, var *x)
+{
+    const attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads,
+                                 .scale = 1 / sqrt((double)m->head_size)};
+    var *q = product(t, "attn.q", b->q, x), *k = product(t, "attn.k", b->k, x);
+    var *v = product(t, "attn.v", b->v, x);
+
+    tape_enter(t, "attn");
+    var *y = ag_attention(t, q, k, v, s->q_offsets, s->q_offsets, NULL, NULL, &o, NULL);
+    tape_leave(t);
+    return product(t, "attn.o", b->o, y);
+}
+
+static var *embed(tape *t, const encoder *e, stream *s)
+{
+    tape_enter(t, "embed");
+    var *x = ag_add(t, ag_embed(t, weight_var(t, e->words), s->ids),
+                    ag_embed(t, weight_var(t, e->places), s->positions));
+    if (e->types)
+        x = ag_add(t, x, ag_embed(t, weight_var(t, e->types), s->types));
+    x = record_norm(t, e, &e->norm, x);
+    tape_leave(t);
+    return x;
+}
+
+var *encoder_hidden(const model *m, tape *t, stream *s)
+{
+    const encoder *e = m->state;
+    var           *x = embed(t, e, s);
+
+    for (int i = 0; i < (int)m->layers; i++) {
+        const encoder_block *b = &e->blocks[i];
+
+        if (s->hidden)
+            s->hidden[i] = x;
+        tape_enter(t, "block.%d", i);
+        tape_block_begin(t);
+        x = record_norm(t, e, &b->attn_norm, ag_add(t, x, attention(m, t, b, s, x)));
+        var *y = product(t, "mlp.down", b->down, e->act(t, product(t, "mlp.up", b->up, x)));
+        x = record_norm(t, e, &b->mlp_norm, ag_add(t, x, y));
+        tape_block_end(t);
+        tape_leave(t);
+    }
+    if (s->hidden) {
+        s->hidden[m->layers] = x;
+        s->hidden[m->layers + 1] = NULL;
+    }
+    return x;
+}

@@ -1,0 +1,221 @@
+/* gpt2: Radford et al. 2019: LayerNorm before attention and mlp, learned positions, one product for q, k and v.
+ * The checkpoint has the weights of its blocks as [in, out]. */
+#include "core/json.h"
+#include "layers/model.h"
+
+#include <math.h>
+#include <stdio.h>
+
+typedef struct norm {
+    model_weight *w, *b;
+} norm;
+
+typedef struct gpt2_block {
+    norm  attn_norm, mlp_norm;
+    site *qkv, *o, *up, *down;
+} gpt2_block;
+
+typedef struct gpt2 {
+    model_weight *words, *places;
+    norm          norm;
+    gpt2_block   *blocks;
+    activation   *act;
+    double        eps;
+    bool          scaled, scaled_by_layer; /* scores: by 1 / sqrt(D), by 1 / (block + 1) */
+} gpt2;
+
+typedef struct gpt2_config {
+    int64_t hidden, inner, layers, heads, words, positions;
+    bool    tied;
+    const char *prefix;
+} gpt2_config;
+
+enum { SITES_PER_BLOCK = 4, HEAD_SITES = 2 };
+
+static const head_layout heads[] = {
+    {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""},
+    {.kind = HEAD_NONE},
+    {.kind = HEAD_TAG, .out = "classifier"},
+};
+
+/* ---- opening ---------------------------------------------------------------------------------------------- */
+
+static status read_config(const cJSON *config, const char *what, gpt2_config *c, gpt2 *g)
+{
+    const char   *act = "gelu_new";
+    const int64_t most = INT32_MAX;
+    bool          crosses = false;
+
+    *c = (gpt2_config){.positions = 1024, .tied = true};
+    g->eps = 1e-5;
+    g->scaled = true;
+    TRY(json_int(config, "n_embd", true, 1, most / 3, &c->hidden, what));
+    c->inner = 4 * c->hidden;
+    TRY(json_int(config, "n_inner", false, 1, most, &c->inner, what));
+    TRY(json_int(config, "n_layer", true, 1, 4096, &c->layers, what));
+    TRY(json_int(config, "n_head", true, 1, 65536, &c->heads, what));
+    TRY(json_int(config, "vocab_size", true, 1, most, &c->words, what));
+    TRY(json_int(config, "n_positions", false, 1, most, &c->positions, what));
+    TRY(json_double(config, "layer_norm_epsilon", false, &g->eps, what));
+    TRY(json_bool(config, "tie_word_embeddings", false, &c->tied, what));
+    TRY(json_bool(config, "scale_attn_weights", false, &g->scaled, what));
+    TRY(json_bool(config, "scale_attn_by_inverse_layer_idx", false, &g->scaled_by_layer, what));
+    TRY(json_bool(config, "add_cross_attention", false, &crosses, what));
+    TRY(json_string(config, "activation_function", false, &act, what));
+    if (c->hidden % c->heads != 0)
+        return fail(STATUS_FORMAT, "%s: n_embd is %lld, must be a multiple of n_head %lld", what,
+                    (long long)c->hidden, (long long)c->heads);
+    if (crosses)
+        return fail(STATUS_UNSUPPORTED, "%s: add_cross_attention is true; a decoder of another model is not read",
+                    what);
+    return activation_find(act, what, &g->act);
+}
+
+static status open_norm(arena *a, model *m, const char *name, norm *n)
+{
+    char full[128];
+
+    snprintf(full, sizeof full, "%s.weight", name);
+    TRY(model_tensor(a, m, full, shape_1(m->width), true, true, &n->w));
+    snprintf(full, sizeof full, "%s.bias", name);
+    return model_tensor(a, m, full, shape_1(m->width), true, true, &n->b);
+}
+
+static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_block *b)
+{
+    const int64_t C = c->hidden;
+    const struct {
+        site      **at;
+        const char *name, *checkpoint;
+        int64_t     in, out;
+    } sites[SITES_PER_BLOCK] = {{&b->qkv, "attn.qkv", "attn.c_attn", C, 3 * C},
+                                {&b->o, "attn.o", "attn.c_proj", C, C},
+                                {&b->up, "mlp.up", "mlp.c_fc", C, c->inner},
+                                {&b->down, "mlp.down", "mlp.c_proj", c->inner, C}};
+    char name[64], checkpoint[128];
+
+    for (int i = 0; i < SITES_PER_BLOCK; i++) {
+        snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
+        snprintf(checkpoint, sizeof checkpoint, "%sh.%d.%s", c->prefix, l, sites[i].checkpoint);
+        *sites[i].at = &m->sites[m->n_sites++];
+        TRY(model_site_turned(a, m, *sites[i].at, name, checkpoint, l, sites[i].in, sites[i].out));
+    }
+    snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_1", c->prefix, l);
+    TRY(open_norm(a, m, checkpoint, &b->attn_norm));
+    snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_2", c->prefix, l);
+    return open_norm(a, m, checkpoint, &b->mlp_norm);
+}
+
+static status open_trunk(arena *a, model *m, const gpt2_config *c, gpt2 *g)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%swte.weight", c->prefix);
+    TRY(model_tensor(a, m, name, shape_2(c->words, c->hidden), false, true, &g->words));
+    snprintf(name, sizeof name, "%swpe.weight", c->prefix);
+    TRY(model_tensor(a, m, name, shape_2(c->positions, c->hidden), false, true, &g->places));
+    for (int i = 0; i < (int)c->layers; i++)
+        TRY(open_block(a, m, c, i, &g->blocks[i]));
+    snprintf(name, sizeof name, "%sln_f", c->prefix);
+    return open_norm(a, m, name, &g->norm);
+}
+
+static status gpt2_open(arena *a, model *m)
+{
+    const head_layout *head;
+    gpt2_config        c;
+    gpt2              *g;
+    bool               bare;
+
+    TRY_TAKE(g, a, 1);
+    *g = (gpt2){0};
+    TRY(read_config(m->source->config, "config.json", &c, g));
+    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
+    TRY_TAKE(g->blocks, a, c.layers);
+    TRY_TAKE(m->sites, a, c.layers * SITES_PER_BLOCK + HEAD_SITES);
+    m->prefix = "transformer.";
+    c.prefix = bare ? "" : m->prefix;
+    m->state = g;
+    m->layers = c.layers;
+    m->width = m->kv_width = c.hidden;
+    m->words = c.words;
+    m->positions = c.positions;
+    m->position_table = true;
+    m->heads = m->kv_heads = c.heads;
+    m->head_size = c.hidden / c.heads;
+    TRY(open_trunk(a, m, &c, g));
+
+    int64_t classes = c.words;
+    if (head->kind == HEAD_TAG)
+        TRY(head_classes(m->source->config, "config.json", &classes));
+    return model_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words : NULL, NULL, g->eps);
+}
+
+/* ---- recording -------------------------------------------------------------------------------------------- */
+
+static var *record_norm(tape *t, const gpt2 *g, const norm *n, var *x)
+{
+    return ag_layernorm(t, x, weight_var(t, n->w), weight_var(t, n->b), g->eps);
+}
+
+static var *product(tape *t, const char *place, const site *s, var *x)
+{
+    tape_enter(t, "%s", place);
+    var *y = site_linear(t, s, x);
+    tape_leave(t);
+    return y;
+}
+
+static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, stream *s, var *x)
+{
+    const gpt2       *g = m->state;
+    const int64_t     C = m->width;
+    const double      scale = (g->scaled ? 1 / sqrt((double)m->head_size) : 1) / (g->scaled_by_layer ? layer + 1 : 1);
+    attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads, .causal = true,
+                           .scale = scale};
+    var *qkv = product(t, "attn.qkv", b->qkv, x);
+
+    tape_enter(t, "attn");
+    var *q = ag_columns(t, qkv, 0, C), *k = ag_columns(t, qkv, C, C), *v = ag_columns(t, qkv, 2 * C, C);
+    if (s->cache) {
+        k = ag_scatter_rows(t, tape_tensor(t, &s->cache->k[layer]), k, s->slots);
+        v = ag_scatter_rows(t, tape_tensor(t, &s->cache->v[layer]), v, s->slots);
+    }
+    var *y = ag_attention(t, q, k, v, s->q_offsets, s->cache ? s->k_offsets : s->q_offsets, s->q_start, s->blocks,
+                          &o, NULL);
+    tape_leave(t);
+    return product(t, "attn.o", b->o, y);
+}
+
+static var *gpt2_hidden(const model *m, tape *t, stream *s)
+{
+    const gpt2 *g = m->state;
+
+    tape_enter(t, "embed");
+    var *x = ag_add(t, ag_embed(t, weight_var(t, g->words), s->ids),
+                    ag_embed(t, weight_var(t, g->places), s->positions));
+    tape_leave(t);
+    for (int i = 0; i < (int)m->layers; i++) {
+        const gpt2_block *b = &g->blocks[i];
+
+        if (s->hidden)
+            s->hidden[i] = x;
+        tape_enter(t, "block.%d", i);
+        tape_block_begin(t);
+        x = ag_add(t, x, attention(m, t, b, i, s, record_norm(t, g, &b->attn_norm, x)));
+        var *y = g->act(t, product(t, "mlp.up", b->up, record_norm(t, g, &b->mlp_norm, x)));
+        x = ag_add(t, x, product(t, "mlp.down", b->down, y));
+        tape_block_end(t);
+        tape_leave(t);
+    }
+    tape_enter(t, "norm");
+    var *y = record_norm(t, g, &g->norm, x);
+    tape_leave(t);
+    if (s->hidden) {
+        s->hidden[m->layers] = x;
+        s->hidden[m->layers + 1] = y;
+    }
+    return y;
+}
+
+const model_family model_gpt2 = {.name = "gpt2", .open = gpt2_open, .hidden = gpt2_hidden};
