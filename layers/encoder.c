@@ -7,24 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct norm {
-    model_weight *w, *b;
-} norm;
-
 typedef struct encoder_block {
-    site *q, *k, *v, *o, *up, *down;
-    norm  attn_norm, mlp_norm;
+    site *q, *k, *v, *o, *up, *down, *attn_norm, *mlp_norm;
 } encoder_block;
 
 typedef struct encoder {
-    model_weight  *words, *places, *types;
-    norm           norm;
+    site          *words, *places, *types, *norm;
     encoder_block *blocks;
     activation    *act;
     double         eps;
 } encoder;
 
-enum { SITES_PER_BLOCK = 6, HEAD_SITES = 2 };
+enum { LINEAR_PER_BLOCK = 6, NORMS_PER_BLOCK = 2, OTHER_SITES = 6 /* tables, norm, head */ };
 
 const encoder_names encoder_bert_names = {
     .block = "encoder.layer.",
@@ -45,14 +39,15 @@ static const char *prefix_of(const encoder_config *c)
     return c->bare ? "" : c->prefix;
 }
 
-static status open_norm(arena *a, model *m, const char *name, norm *n)
+static site *next_site(model *m)
 {
-    char full[256];
+    return &m->sites[m->n_sites++];
+}
 
-    snprintf(full, sizeof full, "%s.weight", name);
-    TRY(model_tensor(a, m, full, shape_1(m->width), true, true, &n->w));
-    snprintf(full, sizeof full, "%s.bias", name);
-    return model_tensor(a, m, full, shape_1(m->width), true, true, &n->b);
+static status open_norm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
+{
+    *out = next_site(m);
+    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
 }
 
 static status open_block(arena *a, model *m, const encoder_config *c, const encoder_names *n, int l,
@@ -63,30 +58,33 @@ static status open_block(arena *a, model *m, const encoder_config *c, const enco
         site      **at;
         const char *name, *checkpoint;
         int64_t     in, out;
-    } sites[SITES_PER_BLOCK] = {{&b->q, "attn.q", n->q, C, C},           {&b->k, "attn.k", n->k, C, C},
+    } sites[LINEAR_PER_BLOCK] = {{&b->q, "attn.q", n->q, C, C},           {&b->k, "attn.k", n->k, C, C},
                                 {&b->v, "attn.v", n->v, C, C},           {&b->o, "attn.o", n->o, C, C},
                                 {&b->up, "mlp.up", n->up, C, c->inner},  {&b->down, "mlp.down", n->down, c->inner, C}};
     char name[64], checkpoint[256];
 
-    for (int i = 0; i < SITES_PER_BLOCK; i++) {
+    for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, sites[i].checkpoint);
-        *sites[i].at = &m->sites[m->n_sites++];
+        *sites[i].at = next_site(m);
         TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out, true));
     }
+    snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->attn_norm);
-    TRY(open_norm(a, m, checkpoint, &b->attn_norm));
+    TRY(open_norm(a, m, name, checkpoint, l, &b->attn_norm));
+    snprintf(name, sizeof name, "block.%d.mlp_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->mlp_norm);
-    return open_norm(a, m, checkpoint, &b->mlp_norm);
+    return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
-static status open_table(arena *a, model *m, const encoder_config *c, const char *table, int64_t rows,
-                         model_weight **out)
+static status open_table(arena *a, model *m, const encoder_config *c, const char *name, const char *table,
+                         int64_t rows, site **out)
 {
-    char name[256];
+    char checkpoint[256];
 
-    snprintf(name, sizeof name, "%sembeddings.%s.weight", prefix_of(c), table);
-    return model_tensor(a, m, name, shape_2(rows, c->hidden), false, true, out);
+    *out = next_site(m);
+    snprintf(checkpoint, sizeof checkpoint, "%sembeddings.%s", prefix_of(c), table);
+    return model_embedding(a, m, *out, name, checkpoint, rows, c->hidden);
 }
 
 static void fill_model(model *m, const encoder_config *c, encoder *e)
@@ -120,14 +118,14 @@ status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_n
     TRY_TAKE(e, a, 1);
     *e = (encoder){0};
     TRY_TAKE(e->blocks, a, c->layers);
-    TRY_TAKE(m->sites, a, c->layers * SITES_PER_BLOCK + HEAD_SITES);
+    TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
     fill_model(m, c, e);
-    TRY(open_table(a, m, c, "word_embeddings", c->words, &e->words));
-    TRY(open_table(a, m, c, "position_embeddings", c->places, &e->places));
+    TRY(open_table(a, m, c, "embedding", "word_embeddings", c->words, &e->words));
+    TRY(open_table(a, m, c, "embedding.position", "position_embeddings", c->places, &e->places));
     if (c->types > 0)
-        TRY(open_table(a, m, c, "token_type_embeddings", c->types, &e->types));
+        TRY(open_table(a, m, c, "embedding.type", "token_type_embeddings", c->types, &e->types));
     snprintf(name, sizeof name, "%sembeddings.LayerNorm", prefix_of(c));
-    TRY(open_norm(a, m, name, &e->norm));
+    TRY(open_norm(a, m, "embedding.norm", name, -1, &e->norm));
     for (int l = 0; l < (int)c->layers; l++)
         TRY(open_block(a, m, c, names, l, &e->blocks[l]));
     return STATUS_OK;
@@ -179,15 +177,10 @@ status encoder_head(arena *a, model *m, const encoder_config *c, const head_layo
         if (!w)
             here.dense = NULL;
     }
-    return model_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words : NULL, c->act, c->eps);
+    return model_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words->weight : NULL, c->act, c->eps);
 }
 
 /* ---- recording ------------------------------------------------------------------------------------------ */
-
-static var *record_norm(tape *t, const encoder *e, const norm *n, var *x)
-{
-    return ag_layernorm(t, x, weight_var(t, n->w), weight_var(t, n->b), e->eps);
-}
 
 static var *product(tape *t, const char *place, const site *s, var *x)
 {
@@ -213,11 +206,10 @@ static var *attention(const model *m, tape *t, const encoder_block *b, stream *s
 static var *embed(tape *t, const encoder *e, stream *s)
 {
     tape_enter(t, "embed");
-    var *x = ag_add(t, ag_embed(t, weight_var(t, e->words), s->ids),
-                    ag_embed(t, weight_var(t, e->places), s->positions));
+    var *x = ag_add(t, site_embed(t, e->words, s->ids), site_embed(t, e->places, s->positions));
     if (e->types)
-        x = ag_add(t, x, ag_embed(t, weight_var(t, e->types), s->types));
-    x = record_norm(t, e, &e->norm, x);
+        x = ag_add(t, x, site_embed(t, e->types, s->types));
+    x = site_layernorm(t, e->norm, x, e->eps);
     tape_leave(t);
     return x;
 }
@@ -234,9 +226,9 @@ var *encoder_hidden(const model *m, tape *t, stream *s)
             s->hidden[i] = x;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        x = record_norm(t, e, &b->attn_norm, ag_add(t, x, attention(m, t, b, s, x)));
+        x = site_layernorm(t, b->attn_norm, ag_add(t, x, attention(m, t, b, s, x)), e->eps);
         var *y = product(t, "mlp.down", b->down, e->act(t, product(t, "mlp.up", b->up, x)));
-        x = record_norm(t, e, &b->mlp_norm, ag_add(t, x, y));
+        x = site_layernorm(t, b->mlp_norm, ag_add(t, x, y), e->eps);
         tape_block_end(t);
         tape_leave(t);
     }

@@ -77,3 +77,8 @@ var *site_embed(tape *t, const site *s, var *ids)
             y = h->output(t, s, h->state, ids, y);
     return y;
 }
+
+var *site_layernorm(tape *t, const site *s, var *x, double eps)
+{
+    return ag_layernorm(t, x, weight_var(t, s->weight), weight_var(t, s->bias), eps);
+}

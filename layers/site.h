@@ -66,6 +66,9 @@ var *site_linear(tape *t, const site *s, var *x);
 /* ids i32 [N] -> [N, out] through an embedding and its output hooks. A head tied to it does not see them. */
 var *site_embed(tape *t, const site *s, var *ids);
 
+/* x [N, C] -> [N, C] through a LayerNorm's site (Ba et al. 2016). */
+var *site_layernorm(tape *t, const site *s, var *x, double eps);
+
 /* The weight on the tape: frozen, or a parameter when it has a gradient. */
 var *weight_var(tape *t, model_weight *w);
 

@@ -6,22 +6,16 @@
 #include <math.h>
 #include <stdio.h>
 
-typedef struct norm {
-    model_weight *w, *b;
-} norm;
-
 typedef struct gpt2_block {
-    norm  attn_norm, mlp_norm;
-    site *qkv, *o, *up, *down;
+    site *qkv, *o, *up, *down, *attn_norm, *mlp_norm;
 } gpt2_block;
 
 typedef struct gpt2 {
-    model_weight *words, *places;
-    norm          norm;
-    gpt2_block   *blocks;
-    activation   *act;
-    double        eps;
-    bool          scaled, scaled_by_layer; /* scores: by 1 / sqrt(D), by 1 / (block + 1) */
+    site       *words, *places, *norm;
+    gpt2_block *blocks;
+    activation *act;
+    double      eps;
+    bool        scaled, scaled_by_layer; /* scores: by 1 / sqrt(D), by 1 / (block + 1) */
 } gpt2;
 
 typedef struct gpt2_config {
@@ -30,7 +24,7 @@ typedef struct gpt2_config {
     const char *prefix;
 } gpt2_config;
 
-enum { SITES_PER_BLOCK = 4, HEAD_SITES = 2 };
+enum { LINEAR_PER_BLOCK = 4, NORMS_PER_BLOCK = 2, OTHER_SITES = 5 /* tables, norm, head */ };
 
 static const head_layout heads[] = {
     {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""},
@@ -71,14 +65,15 @@ static status read_config(const cJSON *config, const char *what, gpt2_config *c,
     return activation_find(act, what, &g->act);
 }
 
-static status open_norm(arena *a, model *m, const char *name, norm *n)
+static site *next_site(model *m)
 {
-    char full[128];
+    return &m->sites[m->n_sites++];
+}
 
-    snprintf(full, sizeof full, "%s.weight", name);
-    TRY(model_tensor(a, m, full, shape_1(m->width), true, true, &n->w));
-    snprintf(full, sizeof full, "%s.bias", name);
-    return model_tensor(a, m, full, shape_1(m->width), true, true, &n->b);
+static status open_norm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
+{
+    *out = next_site(m);
+    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
 }
 
 static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_block *b)
@@ -88,36 +83,40 @@ static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_b
         site      **at;
         const char *name, *checkpoint;
         int64_t     in, out;
-    } sites[SITES_PER_BLOCK] = {{&b->qkv, "attn.qkv", "attn.c_attn", C, 3 * C},
+    } sites[LINEAR_PER_BLOCK] = {{&b->qkv, "attn.qkv", "attn.c_attn", C, 3 * C},
                                 {&b->o, "attn.o", "attn.c_proj", C, C},
                                 {&b->up, "mlp.up", "mlp.c_fc", C, c->inner},
                                 {&b->down, "mlp.down", "mlp.c_proj", c->inner, C}};
     char name[64], checkpoint[128];
 
-    for (int i = 0; i < SITES_PER_BLOCK; i++) {
+    for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%sh.%d.%s", c->prefix, l, sites[i].checkpoint);
-        *sites[i].at = &m->sites[m->n_sites++];
+        *sites[i].at = next_site(m);
         TRY(model_site_turned(a, m, *sites[i].at, name, checkpoint, l, sites[i].in, sites[i].out));
     }
+    snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_1", c->prefix, l);
-    TRY(open_norm(a, m, checkpoint, &b->attn_norm));
+    TRY(open_norm(a, m, name, checkpoint, l, &b->attn_norm));
+    snprintf(name, sizeof name, "block.%d.mlp_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_2", c->prefix, l);
-    return open_norm(a, m, checkpoint, &b->mlp_norm);
+    return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
 static status open_trunk(arena *a, model *m, const gpt2_config *c, gpt2 *g)
 {
-    char name[64];
+    char checkpoint[64];
 
-    snprintf(name, sizeof name, "%swte.weight", c->prefix);
-    TRY(model_tensor(a, m, name, shape_2(c->words, c->hidden), false, true, &g->words));
-    snprintf(name, sizeof name, "%swpe.weight", c->prefix);
-    TRY(model_tensor(a, m, name, shape_2(c->positions, c->hidden), false, true, &g->places));
+    g->words = next_site(m);
+    snprintf(checkpoint, sizeof checkpoint, "%swte", c->prefix);
+    TRY(model_embedding(a, m, g->words, "embedding", checkpoint, c->words, c->hidden));
+    g->places = next_site(m);
+    snprintf(checkpoint, sizeof checkpoint, "%swpe", c->prefix);
+    TRY(model_embedding(a, m, g->places, "embedding.position", checkpoint, c->positions, c->hidden));
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_block(a, m, c, i, &g->blocks[i]));
-    snprintf(name, sizeof name, "%sln_f", c->prefix);
-    return open_norm(a, m, name, &g->norm);
+    snprintf(checkpoint, sizeof checkpoint, "%sln_f", c->prefix);
+    return open_norm(a, m, "norm", checkpoint, -1, &g->norm);
 }
 
 static status gpt2_open(arena *a, model *m)
@@ -132,7 +131,7 @@ static status gpt2_open(arena *a, model *m)
     TRY(read_config(m->source->config, "config.json", &c, g));
     TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY_TAKE(g->blocks, a, c.layers);
-    TRY_TAKE(m->sites, a, c.layers * SITES_PER_BLOCK + HEAD_SITES);
+    TRY_TAKE(m->sites, a, c.layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
     m->prefix = "transformer.";
     c.prefix = bare ? "" : m->prefix;
     m->state = g;
@@ -148,15 +147,10 @@ static status gpt2_open(arena *a, model *m)
     int64_t classes = c.words;
     if (head->kind == HEAD_TAG)
         TRY(head_classes(m->source->config, "config.json", &classes));
-    return model_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words : NULL, NULL, g->eps);
+    return model_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words->weight : NULL, NULL, g->eps);
 }
 
 /* ---- recording -------------------------------------------------------------------------------------------- */
-
-static var *record_norm(tape *t, const gpt2 *g, const norm *n, var *x)
-{
-    return ag_layernorm(t, x, weight_var(t, n->w), weight_var(t, n->b), g->eps);
-}
 
 static var *product(tape *t, const char *place, const site *s, var *x)
 {
@@ -192,8 +186,7 @@ static var *gpt2_hidden(const model *m, tape *t, stream *s)
     const gpt2 *g = m->state;
 
     tape_enter(t, "embed");
-    var *x = ag_add(t, ag_embed(t, weight_var(t, g->words), s->ids),
-                    ag_embed(t, weight_var(t, g->places), s->positions));
+    var *x = ag_add(t, site_embed(t, g->words, s->ids), site_embed(t, g->places, s->positions));
     tape_leave(t);
     for (int i = 0; i < (int)m->layers; i++) {
         const gpt2_block *b = &g->blocks[i];
@@ -202,14 +195,14 @@ static var *gpt2_hidden(const model *m, tape *t, stream *s)
             s->hidden[i] = x;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        x = ag_add(t, x, attention(m, t, b, i, s, record_norm(t, g, &b->attn_norm, x)));
-        var *y = g->act(t, product(t, "mlp.up", b->up, record_norm(t, g, &b->mlp_norm, x)));
+        x = ag_add(t, x, attention(m, t, b, i, s, site_layernorm(t, b->attn_norm, x, g->eps)));
+        var *y = g->act(t, product(t, "mlp.up", b->up, site_layernorm(t, b->mlp_norm, x, g->eps)));
         x = ag_add(t, x, product(t, "mlp.down", b->down, y));
         tape_block_end(t);
         tape_leave(t);
     }
     tape_enter(t, "norm");
-    var *y = record_norm(t, g, &g->norm, x);
+    var *y = site_layernorm(t, g->norm, x, g->eps);
     tape_leave(t);
     if (s->hidden) {
         s->hidden[m->layers] = x;
