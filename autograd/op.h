@@ -53,7 +53,15 @@ typedef union op_attr {
     } scale, lora; /* lora: y + factor * (x A^T) B^T; also for linear_lora */
     struct {
         double eps;
+        double offset; /* rmsnorm: the weight is offset + w */
     } rmsnorm; /* also for rmsnorm_add and layernorm */
+    struct {
+        double softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
+    } cross_entropy_head;
+    struct {
+        double scale;                /* of cos and sin */
+        double theta, factor, length; /* dynamic NTK when factor > 0: frequencies follow the sequence's length */
+    } rope_table;
     struct {
         int64_t from, width;
     } columns;

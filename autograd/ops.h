@@ -44,15 +44,23 @@ var *ag_swiglu(tape *t, var *gate, var *up); /* silu(gate) * up   (Shazeer 2020)
  * sample, position and channel only. Off unless training. */
 var *ag_dropout(tape *t, var *x, var *samples, var *positions, double p, uint32_t site);
 
-/* x [N, C], w [C]: x / sqrt(mean(x^2) + eps) * w   (Zhang and Sennrich 2019) */
+/* x [N, C], w [C]: x / sqrt(mean(x^2) + eps) * w   (Zhang and Sennrich 2019). A w of D values, D dividing C, norms
+ * every stretch of D values by itself. _plus: the weight is 1 + w. */
 var *ag_rmsnorm(tape *t, var *x, var *w, double eps);
+var *ag_rmsnorm_plus(tape *t, var *x, var *w, double eps);
 /* *sum = x + r, result rmsnorm(*sum) */
 var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum);
 /* x [N, C], w [C], b [C]: (x - mean) / sqrt(variance + eps) * w + b, the variance over C   (Ba et al. 2016) */
 var *ag_layernorm(tape *t, var *x, var *w, var *b, double eps);
 
-/* positions i32 [N], frequencies [D/2] (f32 or f64, radians a position) -> [N, D]: cos | sin */
-var *ag_rope_table(tape *t, var *positions, var *frequencies);
+/* scale: of cos and sin; factor above 0: dynamic NTK, beyond `length` positions (bloc97 2023) */
+typedef struct rope_options {
+    double scale, theta, factor, length;
+} rope_options;
+
+/* positions i32 [N], frequencies [D/2] (f32 or f64, radians a position), offsets i32 [S+1] of the sequences (NULL
+ * unless dynamic) -> [N, D]: cos | sin */
+var *ag_rope_table(tape *t, var *positions, var *frequencies, var *offsets, const rope_options *o);
 /* x [N, H*D], table [N, D]: channel i of a head turns with channel i + D/2   (Su et al. 2021) */
 var *ag_rope(tape *t, var *x, var *table);
 
@@ -84,9 +92,11 @@ var *ag_attention_mix(tape *t, var *p, var *v, var *q_offsets, var *k_offsets,
 
 /* logits [T, V], targets i32 [T] -> sum of losses [1]; *each (may be NULL): [T], losses by row */
 var *ag_cross_entropy(tape *t, var *logits, var *targets, var **each);
+/* x -> cap * tanh(x / cap), or x when cap is 0 */
+var *ag_softcap(tape *t, var *x, double cap);
 /* the same from hidden states x [T, C], w [V, C] of any stored type, b [V] or NULL; the vocabulary goes
- * by in chunks, logits are never stored */
-var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, var **each);
+ * by in chunks, logits are never stored; softcap: of the logits, 0: none */
+var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double softcap, var **each);
 /* x of any shape -> [1] */
 var *ag_sum(tape *t, var *x);
 

@@ -131,7 +131,15 @@ var *ag_dropout(tape *t, var *x, var *samples, var *positions, double p, uint32_
 var *ag_rmsnorm(tape *t, var *x, var *w, double eps)
 {
     var          *in[] = {x, w};
-    const op_attr attr = {.rmsnorm = {eps}};
+    const op_attr attr = {.rmsnorm = {eps, 0}};
+
+    return tape_apply(t, OP_rmsnorm, 2, in, &attr);
+}
+
+var *ag_rmsnorm_plus(tape *t, var *x, var *w, double eps)
+{
+    var          *in[] = {x, w};
+    const op_attr attr = {.rmsnorm = {eps, 1}};
 
     return tape_apply(t, OP_rmsnorm, 2, in, &attr);
 }
@@ -139,7 +147,7 @@ var *ag_rmsnorm(tape *t, var *x, var *w, double eps)
 var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum)
 {
     var          *in[] = {x, r, w};
-    const op_attr attr = {.rmsnorm = {eps}};
+    const op_attr attr = {.rmsnorm = {eps, 0}};
 
     *sum = tape_apply(t, OP_rmsnorm_add, 3, in, &attr);
     return tape_output(t, *sum, 1);
@@ -148,14 +156,17 @@ var *ag_rmsnorm_add(tape *t, var *x, var *r, var *w, double eps, var **sum)
 var *ag_layernorm(tape *t, var *x, var *w, var *b, double eps)
 {
     var          *in[] = {x, w, b};
-    const op_attr attr = {.rmsnorm = {eps}};
+    const op_attr attr = {.rmsnorm = {eps, 0}};
 
     return tape_apply(t, OP_layernorm, 3, in, &attr);
 }
 
-var *ag_rope_table(tape *t, var *positions, var *frequencies)
+var *ag_rope_table(tape *t, var *positions, var *frequencies, var *offsets, const rope_options *o)
 {
-    return apply(t, OP_rope_table, 2, positions, frequencies, NULL);
+    var          *in[] = {positions, frequencies, o->factor > 0 ? offsets : NULL};
+    const op_attr attr = {.rope_table = {o->scale, o->theta, o->factor, o->length}};
+
+    return tape_apply(t, OP_rope_table, 3, in, &attr);
 }
 
 var *ag_rope(tape *t, var *x, var *table)
@@ -213,10 +224,16 @@ var *ag_cross_entropy(tape *t, var *logits, var *targets, var **each)
     return sum;
 }
 
-var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, var **each)
+var *ag_softcap(tape *t, var *x, double cap)
 {
-    var *in[] = {x, w, b, targets};
-    var *sum = tape_apply(t, OP_cross_entropy_head, 4, in, NULL);
+    return cap > 0 ? ag_scale(t, ag_tanh(t, ag_scale(t, x, 1 / cap)), cap) : x;
+}
+
+var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double softcap, var **each)
+{
+    var          *in[] = {x, w, b, targets};
+    const op_attr attr = {.cross_entropy_head = {softcap}};
+    var          *sum = tape_apply(t, OP_cross_entropy_head, 4, in, &attr);
 
     if (each)
         *each = tape_output(t, sum, 1);

@@ -91,7 +91,7 @@ var *head_logits(tape *t, const head *h, var *x)
     CHECK(h->out);
     x = head_features(t, h, x);
     tape_enter(t, "head");
-    var *y = site_linear(t, h->out, x);
+    var *y = ag_softcap(t, site_linear(t, h->out, x), h->softcap);
     tape_leave(t);
     return y;
 }
@@ -104,7 +104,7 @@ var *head_loss(tape *t, const head *h, var *x, var *targets, var **each)
     x = head_features(t, h, x);
     tape_enter(t, "head");
     var *loss = ag_cross_entropy_head(t, x, weight_var(t, h->out->weight), weight_var(t, h->out->bias),
-                                      targets, each);
+                                      targets, h->softcap, each);
     tape_leave(t);
     return loss;
 }

@@ -27,6 +27,7 @@ typedef struct head {
     double        eps;
     site         *out;  /* [classes, C], NULL: HEAD_NONE */
     bool          tied; /* out's weight is the embedding */
+    double        softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
 } head;
 
 /* How a family calls the parts, all with the trunk's prefix where they have it. */

@@ -269,7 +269,7 @@ static var *lora_recorded(tape *t, var *const *in, pair *p)
 
 static var *loss_fused(tape *t, var *const *in, pair *p)
 {
-    return ag_cross_entropy_head(t, in[0], in[1], in[2], tape_input(t, &p->targets), NULL);
+    return ag_cross_entropy_head(t, in[0], in[1], in[2], tape_input(t, &p->targets), 0, NULL);
 }
 
 static var *loss_plain(tape *t, var *const *in, pair *p)

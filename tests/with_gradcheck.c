@@ -36,6 +36,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
                    .softcap = cap}}
 #define DROPOUT(p_, site_) {.dropout = {.p = p_, .site = site_}}
 #define FACTOR(f) {.scale = {.factor = f}}
+#define PLUS(e) {.rmsnorm = {.eps = e, .offset = 1}}
+#define CAP(c) {.cross_entropy_head = {.softcap = c}}
 #define EPS(e) {.rmsnorm = {.eps = e}}
 #define KIND(k) {.gelu = {.kind = GELU_##k}}
 #define COLUMNS(f, w) {.columns = {.from = f, .width = w}}

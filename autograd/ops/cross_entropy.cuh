@@ -8,7 +8,7 @@
 /* Rows in use: of the first input and of the targets. */
 static inline row_count loss_count_of(const op_args *a, const tensor *x, const tensor *targets)
 {
-    return row_count{op_count_there(a, x), op_count_there(a, targets), 0, targets->s.d[0]};
+    return row_count{op_count_there(a, x), op_count_there(a, targets), 0, targets->s.d[0], 0};
 }
 
 static inline int64_t loss_rows(const tensor *x, const tensor *targets)

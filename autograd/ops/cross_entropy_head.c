@@ -9,7 +9,10 @@
  * (aux: [T, C]): as attention with words for keys, s = sum_v exp(x_v - m) w_v over the words beside the
  * target, rescaled when m grows; then (s - others w_target) / total, since p_target - 1 = -others / total.
  * Else backward makes each chunk's logits again (aux: largest logit and log of the sum of
- * exp(logit - largest), by row). */
+ * exp(logit - largest), by row).
+ *
+ * With a cap, z = cap tanh((x w^T + b) / cap) takes the place of the logits, and g is multiplied with
+ * dz / dlogit = 1 - (z / cap)^2. */
 #include "autograd/ops/cross_entropy.h"
 
 enum { HEAD_ROWS = 512 };
@@ -87,6 +90,33 @@ static void over_chunks(chunk *c, void (*run)(chunk *c))
         }
 }
 
+/* Logits become capped ones; slope, where it is not NULL, gets dz / dlogit. */
+static void cap_row(const chunk *c, real *x, real *slope)
+{
+    const real cap = (real)c->a->attr->cross_entropy_head.softcap;
+
+    for (int64_t i = 0; cap > 0 && i < c->n_words; i++) {
+        const real t = real_tanh(x[i] / cap);
+        x[i] = cap * t;
+        if (slope)
+            slope[i] = 1 - t * t;
+    }
+}
+
+/* Room for the slopes of a row, NULL without a cap. */
+static real *slope_room(const chunk *c)
+{
+    return c->a->attr->cross_entropy_head.softcap > 0
+               ? threads_scratch(SLOT_PART, LOSS_WORDS * sizeof(real))
+               : NULL;
+}
+
+static void times_slope(const chunk *c, real *RESTRICT x, const real *slope)
+{
+    for (int64_t i = 0; slope && i < c->n_words; i++)
+        x[i] *= slope[i];
+}
+
 static int64_t target_in_chunk(const chunk *c, int64_t t)
 {
     const int32_t target = ((const int32_t *)c->a->in[3]->v)[t];
@@ -100,6 +130,7 @@ static void forward_row(void *context, int64_t i)
     const chunk  *c = context;
     const int64_t t = c->first + i;
 
+    cap_row(c, c->logits + i * c->n_words, NULL);
     loss_take(&c->rows[t], c->logits + i * c->n_words, c->n_words, target_in_chunk(c, t), NULL);
 }
 
@@ -120,9 +151,11 @@ static void weigh_row(void *context, int64_t i)
 {
     const chunk  *c = context;
     const int64_t t = c->first + i;
-    real         *x = c->logits + i * c->n_words, *sum = c->a->aux + t * c->C;
-    const real    shrink = (real)loss_take(&c->rows[t], x, c->n_words, target_in_chunk(c, t), x);
+    real         *x = c->logits + i * c->n_words, *sum = c->a->aux + t * c->C, *slope = slope_room(c);
 
+    cap_row(c, x, slope);
+    const real shrink = (real)loss_take(&c->rows[t], x, c->n_words, target_in_chunk(c, t), x);
+    times_slope(c, x, slope);
     for (int64_t k = 0; c->word > 0 && shrink != 1 && k < c->C; k++)
         sum[k] *= shrink;
 }
@@ -136,10 +169,12 @@ static void weigh_chunk(chunk *c)
 /* aux of rows from .. to-1: the sums become the gradient. */
 static void finish_rows(const chunk *c, int64_t from, int64_t to)
 {
-    real *w = threads_scratch(SLOT_WEIGHT, (size_t)c->C * sizeof *w);
+    const double cap = c->a->attr->cross_entropy_head.softcap;
+    real        *w = threads_scratch(SLOT_WEIGHT, (size_t)c->C * sizeof *w);
 
     for (int64_t t = from; t < to; t++) {
-        const real     one = (real)(1 / loss_total(&c->rows[t])), others = (real)c->rows[t].others;
+        const double   z = cap > 0 ? c->rows[t].target / cap : 0;
+        const real     one = (real)(1 / loss_total(&c->rows[t])), others = (real)(c->rows[t].others * (1 - z * z));
         real *RESTRICT g = c->a->aux + t * c->C;
         op_weight_row(c->a->in[1], ((const int32_t *)c->a->in[3]->v)[t], w);
         for (int64_t k = 0; k < c->C; k++)
@@ -172,9 +207,11 @@ static void gradient_row(void *context, int64_t i)
     const chunk  *c = context;
     const int64_t t = c->first + i;
     const real   *aux = c->a->aux;
+    real         *x = c->logits + i * c->n_words, *slope = slope_room(c);
 
-    loss_gradient(c->logits + i * c->n_words, c->n_words, target_in_chunk(c, t), aux[2 * t],
-                  aux[2 * t + 1], loss_upstream(c->a, t));
+    cap_row(c, x, slope);
+    loss_gradient(x, c->n_words, target_in_chunk(c, t), aux[2 * t], aux[2 * t + 1], loss_upstream(c->a, t));
+    times_slope(c, x, slope);
 }
 
 static void bias_piece(void *context, int64_t piece)

@@ -104,16 +104,24 @@ template <class T, class F> static __device__ void replace_row(wide<T> *x, int64
     }
 }
 
-template <class W> static __device__ __forceinline__ void add_bias(W *x, const W *b, int64_t V)
+template <class W> static __device__ __forceinline__ void bias_and_cap(W *x, const W *b, W cap, int64_t V)
 {
-    for (int64_t v = threadIdx.x; b && v < V; v += blockDim.x)
-        x[v] += b[v]; /* read again by this thread only, or behind a barrier */
+    for (int64_t v = threadIdx.x; (b || cap > 0) && v < V; v += blockDim.x) {
+        const W value = x[v] + (b ? b[v] : W(0)); /* read again by this thread only, or behind a barrier */
+        x[v] = cap > 0 ? cap * tanh_of(value / cap) : value;
+    }
+}
+
+/* How a capped logit follows the logit. */
+template <class W> static __device__ __forceinline__ W slope_of(W value, W cap)
+{
+    return cap > 0 ? 1 - (value / cap) * (value / cap) : W(1);
 }
 
 /* each, and aux where it is wanted; with `gradient` x becomes softmax - onehot */
 template <class T>
 static __global__ void head_forward(row_count rows, int64_t V, wide<T> *logits, const wide<T> *bias,
-                                    const int32_t *targets, wide<T> *each, wide<T> *aux, bool gradient)
+                                    wide<T> cap, const int32_t *targets, wide<T> *each, wide<T> *aux, bool gradient)
 {
     typedef wide<T>   W;
     __shared__ double shared[WARP_LANES];
@@ -124,7 +132,7 @@ static __global__ void head_forward(row_count rows, int64_t V, wide<T> *logits, 
     if ((int64_t)blockIdx.x >= rows.used())
         return;
     const int64_t target = targets[t];
-    add_bias(x, bias, V);
+    bias_and_cap(x, bias, cap, V);
     __syncthreads();
     const double loss = row_loss<W>(x, V, target, &m, &s, &rest, shared);
     if (threadIdx.x == 0) {
@@ -136,12 +144,14 @@ static __global__ void head_forward(row_count rows, int64_t V, wide<T> *logits, 
     }
     if (gradient)
         replace_row<T>(x, V,
-                       [=](int64_t v, W value) { return v == target ? -rest : exp_of((value - m) - s); });
+                       [=](int64_t v, W value) {
+                           return slope_of(value, cap) * (v == target ? -rest : exp_of((value - m) - s));
+                       });
 }
 
 template <class T>
 static __global__ void head_backward(row_count rows, int64_t V, wide<T> *logits, const wide<T> *bias,
-                                     const int32_t *targets, const wide<T> *aux, const wide<T> *dsum,
+                                     wide<T> cap, const int32_t *targets, const wide<T> *aux, const wide<T> *dsum,
                                      const wide<T> *deach)
 {
     typedef wide<T> W;
@@ -152,10 +162,10 @@ static __global__ void head_backward(row_count rows, int64_t V, wide<T> *logits,
         return;
     const W       g = (dsum ? *dsum : 0) + (deach ? deach[t] : 0), m = aux[2 * t], s = aux[2 * t + 1];
     const int64_t target = targets[t];
-    add_bias(x, bias, V);
+    bias_and_cap(x, bias, cap, V);
     replace_row<T>(x, V, [=](int64_t v, W value) {
         const W p = exp_of((value - m) - s);
-        return v == target ? g * p - g : g * p;
+        return slope_of(value, cap) * (v == target ? g * p - g : g * p);
     });
 }
 
@@ -167,9 +177,10 @@ template <class T> static void forward(const op_args *a)
     const int32_t *targets = op_values_of<int32_t>(a->in[3]);
     const wide<T> *bias = op_values<wide<T>>(a->in[2]);
     wide<T>       *each = op_values<wide<T>>(a->out[1]), *aux = op_aux<T>(a);
+    const wide<T>  cap = (wide<T>)a->attr->cross_entropy_head.softcap;
 
     over_chunks<T>(a, [&](const chunk<T> &c) {
-        LAUNCH(head_forward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, bias, targets,
+        LAUNCH(head_forward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits, bias, cap, targets,
                each, weights ? aux : (wide<T> *)NULL, on_the_way);
         if (on_the_way)
             chunk_times_words<T>(c, aux + c.rows.first * c.C, false);
@@ -218,7 +229,8 @@ template <class T> static void backward(const op_args *a)
     T *dx = op_values<T>(a->gin[0]);
     over_chunks<T>(a, [&](const chunk<T> &c) {
         LAUNCH(head_backward<T>, (unsigned)c.n, threads_for(c.V), 0, c.rows, c.V, c.logits,
-               op_values<wide<T>>(a->in[2]), op_values_of<int32_t>(a->in[3]), op_aux<T>(a),
+               op_values<wide<T>>(a->in[2]), (wide<T>)a->attr->cross_entropy_head.softcap,
+               op_values_of<int32_t>(a->in[3]), op_aux<T>(a),
                op_values<wide<T>>(a->gout[0]), op_values<wide<T>>(a->gout[1]));
         if (dx)
             chunk_times_words<T>(c, dx + c.rows.first * c.C, true);

@@ -89,6 +89,7 @@ static inline int64_t shape_last_of(const tensor *t)
 struct row_count {
     const int32_t *count, *other;   /* the smaller of the two; NULL: all of the capacity */
     int64_t        first, capacity; /* of a stretch of rows: those from `first` on, at most `capacity` */
+    int64_t        more;            /* a row is taken for 1 + more: its equal parts */
 
     __device__ __forceinline__ int64_t used() const
     {
@@ -98,7 +99,7 @@ struct row_count {
             n = *count;
         if (other && *other < n)
             n = *other;
-        return n > first ? n - first : 0;
+        return n > first ? (n - first) * (1 + more) : 0;
     }
 };
 
@@ -115,7 +116,7 @@ static inline const int32_t *op_count_there(const op_args *a, const tensor *t)
 
 static inline row_count op_count(const op_args *a, const tensor *t)
 {
-    return row_count{op_count_there(a, t), NULL, 0, op_capacity(t)};
+    return row_count{op_count_there(a, t), NULL, 0, op_capacity(t), 0};
 }
 
 template <class T> static inline wide<T> *op_aux(const op_args *a)

@@ -4,9 +4,9 @@
 
 #include "autograd/ops/columns.cuh"
 
-/* s = x + q, or x itself (q and s NULL); y = s r w, r = 1 / sqrt(mean s^2 + eps) */
+/* s = x + q, or x itself (q and s NULL); y = s r (o + w), r = 1 / sqrt(mean s^2 + eps) */
 template <class T>
-static __global__ void norm_forward(row_count rows, int64_t C, double eps, const T *x,
+static __global__ void norm_forward(row_count rows, int64_t C, double eps, wide<T> o, const T *x,
                                     const T *q, const wide<T> *w, T *s, T *y, wide<T> *factors)
 {
     __shared__ wide<T> shared[WARP_LANES];
@@ -27,14 +27,14 @@ static __global__ void norm_forward(row_count rows, int64_t C, double eps, const
     const wide<T> r = 1 / root_of(sum / (wide<T>)C + (wide<T>)eps);
     const T      *v = q ? s : x;
     for (int64_t c = threadIdx.x; c < C; c += blockDim.x)
-        store(y + row * C + c, load(v + row * C + c) * r * w[c]);
+        store(y + row * C + c, load(v + row * C + c) * r * (o + w[c]));
     if (threadIdx.x == 0)
         factors[row] = r;
 }
 
-/* g = ds + r dy w - s r^3 mean(dy w s); dx += g, dq += g; ds, dy, dx, dq may be NULL */
+/* g = ds + r dy (o + w) - s r^3 mean(dy (o + w) s); dx += g, dq += g; ds, dy, dx, dq may be NULL */
 template <class T>
-static __global__ void norm_backward(row_count rows, int64_t C, const T *s, const wide<T> *w,
+static __global__ void norm_backward(row_count rows, int64_t C, wide<T> o, const T *s, const wide<T> *w,
                                      const wide<T> *factors, const T *ds, const T *dy, T *dx, T *dq,
                                      bool fresh_x, bool fresh_q)
 {
@@ -45,13 +45,13 @@ static __global__ void norm_backward(row_count rows, int64_t C, const T *s, cons
     if (row >= rows.used())
         return;
     for (int64_t c = threadIdx.x; dy && c < C; c += blockDim.x)
-        sum += load(dy + at + c) * w[c] * load(s + at + c);
+        sum += load(dy + at + c) * (o + w[c]) * load(s + at + c);
     sum = block_sum(sum, shared);
     const wide<T> r = dy ? factors[row] : 0, k = r * r * r * sum / (wide<T>)C;
     for (int64_t c = threadIdx.x; c < C; c += blockDim.x) {
         wide<T> g = ds ? load(ds + at + c) : 0;
         if (dy)
-            g += r * (load(dy + at + c) * w[c]) - k * load(s + at + c);
+            g += r * (load(dy + at + c) * (o + w[c])) - k * load(s + at + c);
         if (dx)
             give(dx + at + c, g, fresh_x);
         if (dq)
@@ -60,13 +60,13 @@ static __global__ void norm_backward(row_count rows, int64_t C, const T *s, cons
 }
 
 template <class T>
-static void norm_weight_backward(const op_args *a, const tensor *s, const tensor *dy, const tensor *dw)
+static void norm_weight_backward(const op_args *a, row_count rows, const tensor *s, const tensor *dy, const tensor *dw)
 {
-    const int64_t  C = shape_last_of(s);
+    const int64_t  C = op_capacity(dw);
     const T       *v = op_values<T>(s), *d = op_values<T>(dy);
     const wide<T> *factors = op_aux<T>(a);
 
-    add_columns<wide<T>>(op_count(a, s), C, op_values<wide<T>>(dw), [=] __device__(int64_t n, int64_t c) {
+    add_columns<wide<T>>(rows, C, op_values<wide<T>>(dw), [=] __device__(int64_t n, int64_t c) {
         return load(d + n * C + c) * (load(v + n * C + c) * factors[n]);
     });
 }

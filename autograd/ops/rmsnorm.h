@@ -12,22 +12,22 @@
 #define REAL_SQRT sqrtf
 #endif
 
-/* y = x * r * w, r = 1 / sqrt(mean(x^2) + eps), for one row; returns r. */
-static inline real rmsnorm_row(const real *x, const real *w, real *RESTRICT y, int64_t C, double eps)
+/* y = x * r * (o + w), r = 1 / sqrt(mean(x^2) + eps), for one row; returns r. */
+static inline real rmsnorm_row(const real *x, const real *w, real o, real *RESTRICT y, int64_t C, double eps)
 {
     const real r = 1 / REAL_SQRT(op_dot(x, x, C) / (real)C + (real)eps);
 
     for (int64_t c = 0; c < C; c++)
-        y[c] = x[c] * r * w[c];
+        y[c] = x[c] * r * (o + w[c]);
     return r;
 }
 
-/* The factors of dx = r * dy * w - k * x for one row; u[C] is scratch and becomes dy * w. */
-static inline real rmsnorm_row_factor(const real *x, const real *w, const real *dy, real r,
+/* The factors of dx = r * dy * (o + w) - k * x for one row; u[C] is scratch and becomes dy * (o + w). */
+static inline real rmsnorm_row_factor(const real *x, const real *w, real o, const real *dy, real r,
                                       real *RESTRICT u, int64_t C)
 {
     for (int64_t c = 0; c < C; c++)
-        u[c] = dy[c] * w[c];
+        u[c] = dy[c] * (o + w[c]);
     return r * r * r * op_dot(u, x, C) / (real)C;
 }
 

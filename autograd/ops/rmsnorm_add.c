@@ -24,7 +24,7 @@ static void forward(const op_args *a, int64_t from, int64_t to)
     for (int64_t n = from; n < to; n++) {
         for (int64_t i = n * C; i < n * C + C; i++)
             s[i] = x[i] + q[i];
-        a->aux[n] = rmsnorm_row(s + n * C, w, y + n * C, C, a->attr->rmsnorm.eps);
+        a->aux[n] = rmsnorm_row(s + n * C, w, 0, y + n * C, C, a->attr->rmsnorm.eps);
     }
 }
 
@@ -46,7 +46,7 @@ static void row_gradient(const op_args *a, int64_t n, int64_t C, real *RESTRICT 
         return;
 
     const real *s = (const real *)a->out[0]->v + n * C, r = a->aux[n];
-    const real  k = rmsnorm_row_factor(s, a->in[2]->v, dy + n * C, r, u, C);
+    const real  k = rmsnorm_row_factor(s, a->in[2]->v, 0, dy + n * C, r, u, C);
     for (int64_t c = 0; c < C; c++)
         g[c] += r * u[c] - k * s[c];
 }

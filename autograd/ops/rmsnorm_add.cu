@@ -7,7 +7,7 @@ template <class T> static void forward(const op_args *a)
 
     if (op_bound(x) > 0)
         LAUNCH(norm_forward<T>, (unsigned)op_bound(x), threads_for(x->s.d[1]), 0, op_count(a, x), x->s.d[1],
-               a->attr->rmsnorm.eps, op_values<T>(x), op_values<T>(a->in[1]), op_values<wide<T>>(a->in[2]),
+               a->attr->rmsnorm.eps, wide<T>(0), op_values<T>(x), op_values<T>(a->in[1]), op_values<wide<T>>(a->in[2]),
                op_values<T>(a->out[0]), op_values<T>(a->out[1]), op_aux<T>(a));
 }
 
@@ -17,11 +17,11 @@ template <class T> static void backward(const op_args *a)
 
     if ((a->gin[0] || a->gin[1]) && op_bound(s) > 0)
         LAUNCH(norm_backward<T>, (unsigned)op_bound(s), threads_for(s->s.d[1]), 0, op_count(a, s), s->s.d[1],
-               op_values<T>(s), op_values<wide<T>>(a->in[2]), op_aux<T>(a), op_values<T>(a->gout[0]),
+               wide<T>(0), op_values<T>(s), op_values<wide<T>>(a->in[2]), op_aux<T>(a), op_values<T>(a->gout[0]),
                op_values<T>(a->gout[1]), op_values<T>(a->gin[0]), op_values<T>(a->gin[1]), a->fresh[0],
                a->fresh[1]);
     if (a->gin[2] && a->gout[1])
-        norm_weight_backward<T>(a, s, a->gout[1], a->gin[2]);
+        norm_weight_backward<T>(a, op_count(a, s), s, a->gout[1], a->gin[2]);
 }
 
 OP_CUDA(rmsnorm_add, IN0 | IN1)

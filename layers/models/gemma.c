@@ -1,0 +1,79 @@
+/* gemma2 (Gemma Team 2024): norms of 1 + w before and behind attention and mlp, scaled embeddings, capped scores and
+ * logits, a window in every other layer. gemma3 (Gemma Team 2025): no caps, norms of the heads of q and k, and a
+ * window in five of six layers, which have rotary frequencies of their own. */
+#include "core/json.h"
+#include "layers/decoder.h"
+
+#include <math.h>
+
+static const decoder_presets gemma2 = {.act_key = "hidden_activation", .act = "gelu_pytorch_tanh", .tied = true,
+                                       .head_size = 256, .positions = 8192, .theta = 1e4};
+static const decoder_presets gemma3 = {.act_key = "hidden_activation", .act = "gelu_pytorch_tanh", .tied = true,
+                                       .head_size = 256, .positions = 131072, .theta = 1e6};
+
+static status read_shared(arena *a, model *m, const decoder_presets *p, decoder_config *c)
+{
+    const cJSON *config = m->source->config;
+    double       scalar = 256;
+
+    TRY(decoder_read_config(a, m, p, c));
+    TRY(json_bool(config, "attention_bias", false, &c->qkv_bias, "config.json"));
+    TRY(json_double(config, "query_pre_attn_scalar", false, &scalar, "config.json"));
+    TRY(json_double(config, "attn_logit_softcapping", false, &c->score_cap, "config.json"));
+    TRY(json_double(config, "final_logit_softcapping", false, &c->logit_cap, "config.json"));
+    if (!(scalar > 0) || c->score_cap < 0 || c->logit_cap < 0)
+        return fail(STATUS_FORMAT, "config.json: query_pre_attn_scalar is %g, attn_logit_softcapping %g, "
+                    "final_logit_softcapping %g; must be > 0 (caps: or null)", scalar, c->score_cap, c->logit_cap);
+    c->o_bias = c->qkv_bias;
+    c->plus_one = c->post_norms = true;
+    c->embed_scale = sqrt((double)c->hidden);
+    c->scale = 1 / sqrt(scalar);
+    return STATUS_OK;
+}
+
+static bool even(int64_t layer, int64_t n)
+{
+    (void)n;
+    return layer % 2 == 0;
+}
+
+static bool not_every(int64_t layer, int64_t n)
+{
+    return (layer + 1) % n != 0;
+}
+
+static status gemma2_open(arena *a, model *m)
+{
+    decoder_config c;
+    int64_t        window = 4096;
+
+    TRY(read_shared(a, m, &gemma2, &c));
+    TRY(json_int(m->source->config, "sliding_window", false, 1, INT32_MAX, &window, "config.json"));
+    TRY(decoder_windows(a, m->source->config, window, even, 0, &c));
+    return decoder_open(a, m, &c);
+}
+
+static status gemma3_open(arena *a, model *m)
+{
+    const cJSON   *config = m->source->config;
+    decoder_config c;
+    int64_t        window = 4096, pattern = 6;
+    double         theta = 1e4;
+    bool          *local;
+
+    TRY(read_shared(a, m, &gemma3, &c));
+    c.qk_norm = true;
+    TRY(json_int(config, "sliding_window", false, 1, INT32_MAX, &window, "config.json"));
+    TRY(json_int(config, "sliding_window_pattern", false, 1, INT32_MAX, &pattern, "config.json"));
+    TRY(decoder_windows(a, config, window, not_every, pattern, &c));
+    TRY_TAKE(local, a, c.layers);
+    for (int64_t l = 0; l < c.layers; l++)
+        local[l] = c.windows[l] > 0;
+    c.local = local;
+    TRY(json_double(config, "rope_local_base_freq", false, &theta, "config.json"));
+    TRY(rope_read(a, config, "config.json", "sliding_attention", theta, c.head_size, c.positions, NULL, &c.rope_local));
+    return decoder_open(a, m, &c);
+}
+
+const model_family model_gemma2 = {.name = "gemma2", .open = gemma2_open, .hidden = decoder_hidden};
+const model_family model_gemma3 = {.name = "gemma3_text", .open = gemma3_open, .hidden = decoder_hidden};
