@@ -175,7 +175,8 @@ status metric_add_value(metric_tally *t, double predicted, double truth)
     const metric_sample s = {.values = {predicted, truth}};
 
     if (!isfinite(predicted) || !isfinite(truth))
-        return fail(STATUS_NUMERIC, "a value to compare is not finite: predicted %g, true %g", predicted, truth);
+        return fail(STATUS_NUMERIC, "a value to compare is not finite: predicted %g, true %g", predicted,
+                    truth);
     return add(t, METRIC_VALUES, &s);
 }
 
@@ -187,7 +188,8 @@ status metric_add_tags(metric_tally *t, const int32_t *predicted, const int32_t 
         for (int k = 0; k < 2; k++) {
             const int32_t id = k ? truth[i] : predicted[i];
             if (id < 0 || id >= t->o.n_tags)
-                return fail(STATUS_FORMAT, "tag %lld is %d, must be 0..%d", (long long)i, id, t->o.n_tags - 1);
+                return fail(STATUS_FORMAT, "tag %lld is %d, must be 0..%d", (long long)i, id,
+                            t->o.n_tags - 1);
         }
     return add(t, METRIC_TAGS, &s);
 }
@@ -207,7 +209,7 @@ status metric_add_loss(metric_tally *t, double sum, double targets)
     return add(t, METRIC_LOSSES, &s);
 }
 
-/* ---- common parts of forms ------------------------------------------------------------------------------ */
+/* ---- common parts of forms ----------------------------------------------------------------------------- */
 
 double metric_mean(const metric_tally *t, const double *state, int64_t n)
 {

@@ -82,7 +82,7 @@ status metric_open(metric_tally *t, arena *a, const char *name, metric_input inp
 /* Adds a sample of the input kind that the tally was opened with. Classes and tags that do not exist, and
  * probabilities outside 0..1, fail with STATUS_FORMAT. */
 status metric_add_class(metric_tally *t, int32_t predicted, int32_t truth);
-status metric_add_labels(metric_tally *t, const uint8_t *predicted, const uint8_t *truth); /* [classes] 0 or 1 */
+status metric_add_labels(metric_tally *t, const uint8_t *predicted, const uint8_t *truth); /* [classes] 0, 1 */
 status metric_add_scores(metric_tally *t, const double *scores, int32_t truth);            /* [classes] */
 status metric_add_value(metric_tally *t, double predicted, double truth);
 status metric_add_tags(metric_tally *t, const int32_t *predicted, const int32_t *truth, int64_t n); /* [n] */
@@ -109,16 +109,16 @@ status metric_bootstrap(const metric_tally *t, uint64_t seed, int64_t resamples,
 /* Mean and sample standard deviation (n - 1) of a figure over seeds; the deviation of one is NaN. */
 void metric_over_seeds(const double *figures, int64_t n, double *mean, double *deviation);
 
-/* The table: the i-th metric's name, the same as people write it ("ROUGE-L"), and a sentence of help, NULL behind
- * the last; and what it takes, a union of metric_input. */
+/* The table: the i-th metric's name, the same as people write it ("ROUGE-L"), and a sentence of help, NULL
+ * behind the last; and what it takes, a union of metric_input. */
 const char *metric_name(int i);
 const char *metric_title(int i);
 const char *metric_help(int i);
 unsigned    metric_inputs(int i);
 const char *metric_title_of(const metric_tally *t);
 
-/* The names of all metrics of texts, each behind a bar: "|exact_match|token_f1|...". Choices for a key are this
- * text from its second character on. */
+/* The names of all metrics of texts, each behind a bar: "|exact_match|token_f1|...". Choices for a key are
+ * this text from its second character on. */
 extern const char metric_text_names[];
 
 #ifdef __cplusplus

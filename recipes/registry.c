@@ -21,8 +21,8 @@ static const key answer_keys[] = {
      .hi = 100000, .unit = "tokens", .help = "Tokens that such an answer may have."},
     {.name = "answer_metrics", .kind = KEY_TEXTS, .offset = AT(metrics), .preset = "[rouge_l]",
      .choices = metric_text_names + 1, .help = "What the answers are scored with."},
-    {.name = "answer_resamples", .kind = KEY_INT, .offset = AT(resamples), .preset = "0", .lo = 0, .hi = 1000000,
-     .unit = "resamples", .help = "Of the answers, for 95 % confidence intervals by bootstrap; 0: none."},
+    {.name = "answer_resamples", .kind = KEY_INT, .offset = AT(resamples), .preset = "0", .lo = 0,
+     .hi = 1000000, .unit = "resamples", .help = "Of the answers, for 95 % confidence intervals; 0: none."},
 };
 #undef AT
 static const key_table answer_table = KEY_TABLE("train", answer_keys, answer_options);

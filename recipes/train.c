@@ -100,7 +100,8 @@ static status ask(training *t, answer **answers)
         return STATUS_OK;
     arena_vacate(&t->x.memory);
     TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, o->max_tokens, answers));
-    TRY(answers_score(&t->in.s.setup, t->in.questions, *answers, t->in.n_questions, o, (uint64_t)t->r->seed, &f));
+    TRY(answers_score(&t->in.s.setup, t->in.questions, *answers, t->in.n_questions, o, (uint64_t)t->r->seed,
+                      &f));
     for (int i = 0; i < o->metrics.n; i++)
         TRY(report_answers(t, &f[i]));
     return STATUS_OK;

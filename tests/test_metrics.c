@@ -21,13 +21,13 @@ static void open_arena(void)
     MUST(arena_open(&a, "test", (size_t)1 << 28));
 }
 
-/* ---- reading cases -------------------------------------------------------------------------------------- */
+/* ---- reading cases ------------------------------------------------------------------------------------- */
 
 typedef struct golden_case {
-    const char     *name; /* in messages */
-    metric_input    input;
-    metric_options  o;
-    const cJSON    *samples;
+    const char    *name; /* in messages */
+    metric_input   input;
+    metric_options o;
+    const cJSON   *samples; /* [predicted, true] */
 } golden_case;
 
 static int option(const cJSON *c, const char *name)
@@ -41,10 +41,11 @@ static golden_case read_case(const char *file, const cJSON *c, metric_input inpu
 {
     static const char *tags[TAGS_MAX];
     const cJSON *options = cJSON_GetObjectItem(c, "options"), *tag;
-    golden_case out = {.input = input,
-                       .o = {.classes = option(c, "classes"), .k = option(c, "k"), .bins = option(c, "bins"),
-                             .tags = tags, .scheme = cJSON_GetStringValue(cJSON_GetObjectItem(options, "scheme"))},
-                       .samples = cJSON_GetObjectItem(c, "samples")};
+    golden_case out = {.input = input, .samples = cJSON_GetObjectItem(c, "samples")};
+
+    out.o = (metric_options){.classes = option(c, "classes"), .k = option(c, "k"), .bins = option(c, "bins"),
+                             .tags = tags};
+    out.o.scheme = cJSON_GetStringValue(cJSON_GetObjectItem(options, "scheme"));
 
     cJSON_ArrayForEach(tag, cJSON_GetObjectItem(options, "tags"))
         tags[out.o.n_tags++] = tag->valuestring;
@@ -130,7 +131,7 @@ static metric_tally tally_of(const golden_case *c, const char *metric, int only)
     return t;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------ */
+/* ---- comparing ----------------------------------------------------------------------------------------- */
 
 static int compared[METRICS_MAX];
 
@@ -252,7 +253,7 @@ START_TEST(test_seeds)
 }
 END_TEST
 
-/* ---- what has no reference ---------------------------------------------------------------------------------- */
+/* ---- what has no reference ----------------------------------------------------------------------------- */
 
 START_TEST(test_bootstrap_is_of_the_seed)
 {
@@ -274,8 +275,9 @@ START_TEST(test_bootstrap_is_of_the_seed)
 }
 END_TEST
 
-/* 400 times 40 samples: the interval of 90 % holds the true mean in about 90 % of them. The count has a standard
- * deviation of 6 around 360, and percentile intervals of 40 samples are up to 2 % (8) too narrow: 360 - 8 - 5 * 6. */
+/* 400 times 40 samples: the interval of 90 % holds the true mean in about 90 % of them. The count has a
+ * standard deviation of 6 around 360, and percentile intervals of 40 samples are up to 2 % (8) too narrow:
+ * 360 - 8 - 5 * 6. */
 START_TEST(test_interval_covers)
 {
     int hits = 0;
@@ -324,7 +326,8 @@ END_TEST
 /* Bytes that are no UTF-8 are U+FFFD, and a NUL is a character. */
 START_TEST(test_bad_bytes)
 {
-    static const char *const metrics[] = {"exact_match", "token_f1", "rouge_l", "bleu_sentence", "chrf", "chrf_plus"};
+    static const char *const metrics[] = {"exact_match",   "token_f1", "rouge_l",
+                                          "bleu_sentence", "chrf",     "chrf_plus"};
     const metric_text x = {"ab\xFF\xC3 c\0d \xE2\x82", 10};
     double       figure;
 
@@ -352,12 +355,13 @@ START_TEST(test_refused)
     const metric_options three = {.classes = 3, .k = 4};
 
     open_arena();
-    MUST_FAIL(metric_open(&t, &a, "rogue_l", METRIC_TEXTS, NULL, 1), "there is no metric 'rogue_l'; did you mean "
-                                                                     "'rouge_l'?");
+    MUST_FAIL(metric_open(&t, &a, "rogue_l", METRIC_TEXTS, NULL, 1),
+              "there is no metric 'rogue_l'; did you mean 'rouge_l'?");
     MUST_FAIL(metric_open(&t, &a, "bleu", METRIC_CLASSES, &three, 1), "bleu is not a metric of classes");
-    MUST_FAIL(metric_open(&t, &a, "accuracy", METRIC_CLASSES, NULL, 1), "accuracy: classes is 0, must be at least 1");
-    MUST_FAIL(metric_open(&t, &a, "f1", METRIC_CLASSES, &three, 1), "f1 is for two classes, and there are 3: take "
-                                                                    "f1_macro");
+    MUST_FAIL(metric_open(&t, &a, "accuracy", METRIC_CLASSES, NULL, 1),
+              "accuracy: classes is 0, must be at least 1");
+    MUST_FAIL(metric_open(&t, &a, "f1", METRIC_CLASSES, &three, 1),
+              "f1 is for two classes, and there are 3: take f1_macro, f1_micro or f1_weighted");
     MUST_FAIL(metric_open(&t, &a, "top_k", METRIC_SCORES, &three, 1), "top_k: k is 4, must be 1..3");
     MUST_FAIL(metric_open(&t, &a, "ece", METRIC_SCORES, &(metric_options){.classes = 2, .bins = -1}, 1),
               "ece: bins is -1, must be at least 1");
@@ -379,7 +383,8 @@ START_TEST(test_refused)
     MUST(metric_open(&t, &a, "span_f1", METRIC_TAGS, &(metric_options){.tags = good, .n_tags = 3}, 1));
     MUST_FAIL(metric_add_tags(&t, (int32_t[]){0, 1}, (int32_t[]){0, 3}, 2), "tag 1 is 3, must be 0..2");
     MUST(metric_open(&t, &a, "ece", METRIC_SCORES, &three, 1));
-    MUST_FAIL(metric_add_scores(&t, (double[]){0.5, 1.5, 0}, 0), "the probability of class 1 is 1.5, must be in 0..1");
+    MUST_FAIL(metric_add_scores(&t, (double[]){0.5, 1.5, 0}, 0),
+              "the probability of class 1 is 1.5, must be in 0..1");
     MUST_FAIL(metric_add_scores(&t, (double[]){0.5, NAN, 0}, 0), "the score of class 1 is not a number");
     MUST(metric_open(&t, &a, "mse", METRIC_VALUES, NULL, 1));
     MUST_FAIL(metric_add_value(&t, INFINITY, 0), "is not finite");

@@ -227,6 +227,10 @@ def scores():
 
     ties = [([0.25, 0.25, 0.25, 0.25], t) for t in range(4)] + [([0.4, 0.1, 0.4, 0.1], t) for t in range(4)]
     borders = [([b / 10, 1 - b / 10, 0], b % 2) for b in range(11)]
+
+    def beside(p):
+        return [([p, 0, 1 - p], 0), ([p - 0.01, 1 - p, 0.01], 1), ([p + 0.01, 0, 0.99 - p], 0)]
+
     sure = [([1, 0, 0], 0), ([0, 1, 0], 0), ([0, 0, 1], 2)]
     return [
         case("mixed", metrics(2, 15), draw(40, 4, 1.5), {"classes": 4, "k": 2, "bins": 15}, interval=True),
@@ -234,6 +238,10 @@ def scores():
         case("ties", metrics(2, 4), ties, {"classes": 4, "k": 2, "bins": 4}),
         case("ties, first of three", metrics(3, 4), ties, {"classes": 4, "k": 3, "bins": 4}),
         case("on the borders of bins", metrics(2, 10), borders, {"classes": 3, "k": 2, "bins": 10}),
+        # the product of probability and number of bins is rounded to the wrong side
+        case("a border, rounded up", metrics(2, 25), beside(14 / 25), {"classes": 3, "k": 2, "bins": 25}),
+        case("behind a border, rounded down", metrics(2, 6), beside(math.nextafter(4 / 6, 1)),
+             {"classes": 3, "k": 2, "bins": 6}),
         case("sure", metrics(1, 15), sure, {"classes": 3, "k": 1, "bins": 15}),
         case("one bin", metrics(3, 1), draw(12, 3, 2), {"classes": 3, "k": 3, "bins": 1}),
     ]
@@ -380,9 +388,11 @@ def texts():
                    ("don't stop, we're .5 away, 7. and ,8", ["don't stop; we are 0.5 away, 7 and 8"]),
                    ("wait... what?! {x} [y] ~z` a_b c/d e@f #g $h ^i *j +k =l |m", ["wait what {x} [y] z a_b c/d e@f #g h i j k l m"]),
                    ("..,,..1,.2", [".. ,, 1 2"]), ("end 5-", ["end 5 -"]), ("(hi) 'so' -x- x-", ["(hi) so x x"]),
+                   ("version 2.x, 3,b or 4.,5 and 6.a", ["version 2 . x, 3 , b or 4.,5 and 6 .a"]),
                    ("trailing space and hyphen-\n", ["trailing space and hyphen -"])]
     unicode = [("Müller fährt nach Köln.", ["Müller fuhr nach Köln ."]), ("日本語 の 文章", ["日本語 の 長い 文章"]),
-               ("ΟΔΟΣ ΟΔΥΣΣΕΑΣ Σ ΑΣΒ", ["οδος οδυσσεας σ ασβ"]), ("İstanbul DİYARBAKIR", ["istanbul diyarbakir"]),
+               ("ΟΔΟΣ ΟΔΥΣΣΕΑΣ Σ ΑΣΒ", ["οδος οδυσσεας σ ασβ"]),
+               ("ΤΟ\u0301Σ Α'Σ ΑΣ\u0301 ΑΣ\u0301Β", ["το\u0301ς α'ς ας\u0301 ασ\u0301β"]), ("İstanbul DİYARBAKIR", ["istanbul diyarbakir"]),
                ("the café\u00a0and\u2003the bar", ["cafe and bar"]), ("a\u0301 the\u00e9 x²a", ["\u00e1 thé x² a"]),
                ("— “quoted” … and ‘this’ —", ["\"quoted\" ... and 'this'"]), ("🙂 smile 🙂🙂", ["smile 🙂"]),
                ("\u212a and K, ＡＢＣ", ["k and k, abc"]), ("Ünder_score the_end", ["under score end"]),
@@ -393,7 +403,10 @@ def texts():
     lines = [("the dog ran home.\nthe cat slept all day.", ["the cat slept.\n\nall day the dog ran."]),
              ("one two three\nfour five", ["four five\none two three"]), ("a b c\nb c d", ["a b c d\nb c"]),
              ("x\nx\nx", ["x x"]), ("\n\n", ["a\nb"]), ("w1 w2 w3 w4 w5", ["w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5"]),
-             ("a b a b a\nb a b", ["b a b a\na a b\n- -\nb"]), ("only one", ["only\none"])]
+             ("a b a b a\nb a b", ["b a b a\na a b\n- -\nb"]), ("only one", ["only\none"]),
+             # of several longest subsequences it matters which one is taken
+             ("a c a d\nc b b a c a\nc b c", ["a b\na a a"]), ("b b a a\nb a c a c b\nb b c", ["a c c a a c\na b c"]),
+             ("e b c d d a\ne b", ["b b b d\ne d a d e\na b d a c"])]
     r = random.Random(8)
     words = "the a of rain stone bridge - 4 , . keeps over light".split()
     noisy = []

@@ -2,11 +2,11 @@
  *
  * row = words, words of the truth, hits[4], grams[4]
  *
- * BLEU = min(1, exp(1 - truth / words)) (prod_n p_n)^(1/4), p_n = 100 hits_n / grams_n. The k-th order without a
- * hit has 1 in place of hits and 2^k times its grams; without any hit, or with no grams of an order, BLEU is 0.
- * Of sentences the effective order is taken, as sacrebleu's sentence_bleu does: only the orders that have grams.
- * Several truths: a gram hits as often as it is in the truth that has it most often, and the truth with the
- * nearest number of words gives the length (of equally near ones the shorter). */
+ * BLEU = min(1, exp(1 - truth / words)) (prod_n p_n)^(1/4), p_n = 100 hits_n / grams_n. The k-th order
+ * without a hit has 1 in place of hits and 2^k times its grams; without any hit, or with no grams of an
+ * order, BLEU is 0. Of sentences the effective order is taken, as sacrebleu's sentence_bleu does: only the
+ * orders that have grams. Several truths: a gram hits as often as it is in the truth that has it most often,
+ * and the truth with the nearest number of words gives the length (of equally near ones the shorter). */
 #include "recipes/metrics/form.h"
 #include "recipes/metrics/grams.h"
 #include "recipes/metrics/words_13a.h"
@@ -93,4 +93,5 @@ static status measure_sentence(const metric_tally *t, const metric_sample *s, do
 }
 
 const metric_form metric_form_bleu = {.width = WIDTH, .measure = measure, .finish = finish};
-const metric_form metric_form_bleu_sentence = {.width = 1, .measure = measure_sentence, .finish = metric_mean};
+const metric_form metric_form_bleu_sentence = {
+    .width = 1, .measure = measure_sentence, .finish = metric_mean};

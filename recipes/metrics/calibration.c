@@ -1,7 +1,7 @@
 /* calibration: how far probabilities are from the shares of right predictions (Guo et al. 2017).
  *
- * A bin's error is |sum of probabilities - number of hits|; the errors of all bins together, over n. Bin b of M
- * is (b/M, (b+1)/M], the first one has 0 too. The top label is the class with the highest probability, the
+ * A bin's error is |sum of probabilities - number of hits|; the errors of all bins together, over n. Bin b of
+ * M is (b/M, (b+1)/M], the first one has 0 too. The top label is the class with the highest probability, the
  * lowest number of equal ones.
  *
  * classwise (Kull et al. 2019): the bins of each class's own probability, mean over the classes.
@@ -54,7 +54,7 @@ static status measure_top(const metric_tally *t, const metric_sample *s, double 
     return STATUS_OK;
 }
 
-/* ---- equal width: state[b] = sum of (probability - hit) -------------------------------------------------- */
+/* ---- equal width: state[b] = sum of (probability - hit) ------------------------------------------------ */
 
 static status open_width(metric_tally *t)
 {
@@ -80,7 +80,7 @@ static double finish(const metric_tally *t, const double *state, int64_t n)
 const metric_form metric_form_calibration = {
     .width = 2, .open = open_width, .measure = measure_top, .add = add_top, .finish = finish};
 
-/* ---- classwise: row = probabilities [classes], true class ------------------------------------------------- */
+/* ---- classwise: row = probabilities [classes], true class ---------------------------------------------- */
 
 static status open_classwise(metric_tally *t)
 {
@@ -113,7 +113,7 @@ static double finish_classwise(const metric_tally *t, const double *state, int64
 const metric_form metric_form_calibration_classwise = {
     .open = open_classwise, .measure = measure_all, .add = add_all, .finish = finish_classwise};
 
-/* ---- adaptive: of all rows (probability, hit) ------------------------------------------------------------- */
+/* ---- adaptive: of all rows (probability, hit) ---------------------------------------------------------- */
 
 static status open_adaptive(metric_tally *t)
 {

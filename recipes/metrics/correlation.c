@@ -1,5 +1,5 @@
-/* correlation: Pearson and Spearman as in scipy.stats; rows = (predicted, true). Sums of squares would lose the
- * digits of values far from zero, so both take all rows, centred. */
+/* correlation: Pearson and Spearman as in scipy.stats; rows = (predicted, true). Sums of squares would lose
+ * the digits of values far from zero, so both take all rows, centred. */
 #include "recipes/metrics/form.h"
 
 #include <math.h>

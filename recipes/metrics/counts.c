@@ -50,7 +50,8 @@ double counts_average(const double *counts, int64_t n, int part, bool occurring)
 static status open_counts(metric_tally *t)
 {
     if ((t->m->part & OVER_MASK) == OVER_BINARY && t->o.classes != 2)
-        return fail(STATUS_USAGE, "%s is for two classes, and there are %d: take %s_macro, %s_micro or %s_weighted",
+        return fail(STATUS_USAGE,
+                    "%s is for two classes, and there are %d: take %s_macro, %s_micro or %s_weighted",
                     t->m->name, t->o.classes, t->m->name, t->m->name, t->m->name);
     t->width = t->input == METRIC_LABELS ? 2 * (int64_t)t->o.classes : 2;
     t->state = COUNT_PARTS * (int64_t)t->o.classes;
@@ -98,7 +99,8 @@ static double finish(const metric_tally *t, const double *state, int64_t n)
     return counts_average(state, t->o.classes, t->m->part, t->input == METRIC_CLASSES);
 }
 
-const metric_form metric_form_counts = {.open = open_counts, .measure = measure, .add = add, .finish = finish};
+const metric_form metric_form_counts = {
+    .open = open_counts, .measure = measure, .add = add, .finish = finish};
 
 /* The same for the label set of each sample, row = its figure. */
 static status measure_set(const metric_tally *t, const metric_sample *s, double *row)

@@ -19,5 +19,7 @@ static status measure_absolute(const metric_tally *t, const metric_sample *s, do
     return STATUS_OK;
 }
 
-const metric_form metric_form_squared_error = {.width = 1, .measure = measure_squared, .finish = metric_mean};
-const metric_form metric_form_absolute_error = {.width = 1, .measure = measure_absolute, .finish = metric_mean};
+const metric_form metric_form_squared_error = {
+    .width = 1, .measure = measure_squared, .finish = metric_mean};
+const metric_form metric_form_absolute_error = {
+    .width = 1, .measure = measure_absolute, .finish = metric_mean};

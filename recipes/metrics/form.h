@@ -1,5 +1,5 @@
-/* form: how a metric is made. A file of this folder holds one or a few forms; a row of metrics.def is a form and
- * the part of its figures that is wanted. */
+/* form: how a metric is made. A file of this folder holds one or a few forms; a row of metrics.def is a form
+ * and the part of its figures that is wanted. */
 #ifndef RECIPES_METRICS_FORM_H
 #define RECIPES_METRICS_FORM_H
 

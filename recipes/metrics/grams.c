@@ -65,8 +65,10 @@ status grams_longer(arena *a, grams *g)
     for (int k = 0; k < g->n_texts; k++) {
         gram_text *x = &g->v[k];
         x->n = x->n_units >= order ? x->n_units - order + 1 : 0;
-        for (int64_t i = 0; i < x->n; i++)
-            p[n++] = (place){(uint64_t)(order > 1 ? x->gram[i] : 0) << 32 | x->unit[i + order - 1], &x->gram[i]};
+        for (int64_t i = 0; i < x->n; i++) {
+            const uint64_t begin = order > 1 ? x->gram[i] : 0;
+            p[n++] = (place){begin << 32 | x->unit[i + order - 1], &x->gram[i]};
+        }
     }
     qsort(p, (size_t)n, sizeof *p, by_key);
     g->distinct = 0;

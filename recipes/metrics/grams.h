@@ -1,7 +1,8 @@
 /* grams: runs of n characters or words, counted.
  *
- * The grams of all texts of a sample are numbered together, order by order: a gram of n units is the number of
- * its first n - 1 and its last unit, so that two equal grams have equal numbers and no text is compared twice. */
+ * The grams of all texts of a sample are numbered together, order by order: a gram of n units is the number
+ * of its first n - 1 and its last unit, so that two equal grams have equal numbers and no text is compared
+ * twice. */
 #ifndef RECIPES_METRICS_GRAMS_H
 #define RECIPES_METRICS_GRAMS_H
 

@@ -1,12 +1,12 @@
-/* rouge: F1 of ROUGE-N, -L and -Lsum (Lin 2004) as rouge_score computes them, without stemming. Words are runs of
- * a-z and 0-9 of the text in lower case; everything else, other alphabets too, is a border.
+/* rouge: F1 of ROUGE-N, -L and -Lsum (Lin 2004) as rouge_score computes them, without stemming. Words are
+ * runs of a-z and 0-9 of the text in lower case; everything else, other alphabets too, is a border.
  *
  * row = 2 P R / (P + R), P and R = common / those of the prediction, of the truth; 0 when there is nothing in
  * common. Of several truths the best counts. What is in common:
  *   N     grams of N words
  *   L     the longest common subsequence of words
  *   Lsum  of every line of the truth the words that are in its longest common subsequence with any line of
- *         the prediction, each word at most as often as both texts have it */
+ *         the prediction, each word at most as often as the prediction has it */
 #include "recipes/metrics/form.h"
 #include "recipes/metrics/grams.h"
 
@@ -58,7 +58,7 @@ static status best_of(const metric_tally *t, const metric_texts *s, judge one, d
     return STATUS_OK;
 }
 
-/* ---- ROUGE-N --------------------------------------------------------------------------------------------- */
+/* ---- ROUGE-N ------------------------------------------------------------------------------------------- */
 
 static status judge_n(const metric_tally *t, word_list lists[2], double *out)
 {
@@ -80,7 +80,7 @@ static status measure_n(const metric_tally *t, const metric_sample *s, double *r
     return best_of(t, &s->texts, judge_n, row);
 }
 
-/* ---- ROUGE-L --------------------------------------------------------------------------------------------- */
+/* ---- ROUGE-L ------------------------------------------------------------------------------------------- */
 
 static status judge_l(const metric_tally *t, word_list lists[2], double *out)
 {
@@ -108,7 +108,7 @@ static status measure_l(const metric_tally *t, const metric_sample *s, double *r
     return best_of(t, &s->texts, judge_l, row);
 }
 
-/* ---- ROUGE-Lsum ------------------------------------------------------------------------------------------ */
+/* ---- ROUGE-Lsum ---------------------------------------------------------------------------------------- */
 
 /* Word lists of the lines that have words. */
 static status split_lines(arena *a, metric_text text, word_list **lines, int *n)
@@ -128,8 +128,8 @@ static status split_lines(arena *a, metric_text text, word_list **lines, int *n)
     return STATUS_OK;
 }
 
-/* Marks the words of x that are in one longest common subsequence with y: of several the one that is found from
- * the end by stepping back in x unless only stepping back in y keeps its length. */
+/* Marks the words of x that are in one longest common subsequence with y: of several the one that is found
+ * from the end by stepping back in x unless only stepping back in y keeps its length. */
 static status mark_common(arena *a, const word_list *x, const word_list *y, bool *marks)
 {
     const size_t  mark = arena_mark(a);
@@ -156,44 +156,38 @@ static status mark_common(arena *a, const word_list *x, const word_list *y, bool
     return STATUS_OK;
 }
 
-static int64_t count_words(const word_list *lines, int n, int64_t *counts)
+static int64_t count_words(const word_list *lines, int n)
 {
     int64_t all = 0;
 
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < n; k++)
         all += lines[k].n;
-        for (int64_t i = 0; i < lines[k].n; i++)
-            counts[lines[k].v[i].id]++;
-    }
     return all;
 }
 
 /* lines: n of the prediction, then m of the truth, numbered together */
 static status union_hits(arena *a, const word_list *lines, int n, int m, uint32_t distinct, double *out)
 {
-    int64_t *room[2], hits = 0; /* how often a word may still be counted */
+    int64_t *room, hits = 0; /* how often a word may still be counted */
 
-    for (int k = 0; k < 2; k++) {
-        TRY_TAKE(room[k], a, distinct);
-        memset(room[k], 0, distinct * sizeof *room[k]);
-    }
-    const int64_t predicted = count_words(lines, n, room[0]), truth = count_words(lines + n, m, room[1]);
+    TRY_TAKE(room, a, distinct);
+    memset(room, 0, distinct * sizeof *room);
+    for (int k = 0; k < n; k++)
+        for (int64_t i = 0; i < lines[k].n; i++)
+            room[lines[k].v[i].id]++;
     for (const word_list *r = lines + n; r < lines + n + m; r++) {
         bool *marks;
         TRY_TAKE(marks, a, r->n);
         memset(marks, 0, (size_t)r->n * sizeof *marks);
         for (int k = 0; k < n; k++)
             TRY(mark_common(a, r, &lines[k], marks));
-        for (int64_t i = 0; i < r->n; i++) {
-            const uint32_t id = r->v[i].id;
-            if (!marks[i] || room[0][id] == 0 || room[1][id] == 0)
-                continue;
-            hits++;
-            room[0][id]--;
-            room[1][id]--;
-        }
+        for (int64_t i = 0; i < r->n; i++)
+            if (marks[i] && room[r->v[i].id] > 0) {
+                hits++;
+                room[r->v[i].id]--;
+            }
     }
-    *out = f1((double)hits, (double)predicted, (double)truth);
+    *out = f1((double)hits, (double)count_words(lines, n), (double)count_words(lines + n, m));
     return STATUS_OK;
 }
 

@@ -1,5 +1,5 @@
-/* span_f1: precision, recall and F1 of spans, as seqeval computes them. A span is right when a true one has the
- * same words and the same type.
+/* span_f1: precision, recall and F1 of spans, as seqeval computes them. A span is right when a true one has
+ * the same words and the same type.
  *
  * row = (hits, predicted, true)[types] */
 #include "recipes/metrics/form.h"

@@ -1,13 +1,13 @@
 /* spans: two readings of tags
  *
  * The default mode is that of the old conlleval script: a span begins and ends wherever two neighbouring tags
- * cannot be of the same one, whatever the scheme. In strict mode a span must begin, go on and end as the scheme
- * says; what does not is no span. */
+ * cannot be of the same one, whatever the scheme. In strict mode a span must begin, go on and end as the
+ * scheme says; what does not is no span. */
 #include "recipes/metrics/spans.h"
 
 #include <string.h>
 
-/* ---- names ------------------------------------------------------------------------------------------------ */
+/* ---- names --------------------------------------------------------------------------------------------- */
 
 /* What may follow what: previous prefixes, prefixes, and whether the types must be equal. */
 typedef struct rule {
@@ -67,15 +67,15 @@ status span_tags_read(arena *a, const char *const *names, int n, const char *sch
         const char  prefix = names[i][0];
         const char *allowed = schemes[out->scheme].prefixes;
         if (!prefix || !strchr(allowed, prefix) || (names[i][1] && (prefix == 'O' || names[i][1] != '-')))
-            return fail(STATUS_FORMAT, "tag %d is '%s', must be O, or one of the letters %s and then -TYPE", i,
-                        names[i], allowed + 1);
+            return fail(STATUS_FORMAT, "tag %d is '%s', must be O, or one of the letters %s and then -TYPE",
+                        i, names[i], allowed + 1);
         v[i] = (span_tag){prefix, prefix == 'O' ? -1 : type_of(names, i)};
     }
     out->v = v;
     return STATUS_OK;
 }
 
-/* ---- default mode --------------------------------------------------------------------------------------------- */
+/* ---- default mode -------------------------------------------------------------------------------------- */
 
 static bool in(char prefix, const char *set)
 {
@@ -84,12 +84,14 @@ static bool in(char prefix, const char *set)
 
 static bool loosely_ends(span_tag before, span_tag now)
 {
-    return before.prefix != 'O' && (in(before.prefix, "ES") || in(now.prefix, "BSO") || before.type != now.type);
+    return before.prefix != 'O' &&
+           (in(before.prefix, "ES") || in(now.prefix, "BSO") || before.type != now.type);
 }
 
 static bool loosely_begins(span_tag before, span_tag now)
 {
-    return now.prefix != 'O' && (in(now.prefix, "BS") || in(before.prefix, "ESO") || before.type != now.type);
+    return now.prefix != 'O' &&
+           (in(now.prefix, "BS") || in(before.prefix, "ESO") || before.type != now.type);
 }
 
 static const span_tag outside = {'O', -1};
@@ -110,7 +112,7 @@ static int64_t find_loosely(const span_tags *t, const int32_t *tags, int64_t n, 
     return found;
 }
 
-/* ---- strict mode ----------------------------------------------------------------------------------------------- */
+/* ---- strict mode --------------------------------------------------------------------------------------- */
 
 static bool holds(const rule rules[RULES], span_tag before, span_tag now)
 {

@@ -27,8 +27,8 @@ typedef struct span {
     int64_t begin, end; /* end: behind the last word */
 } span;
 
-/* Reads the names "O", "B-PER", "I-PER"; "B" alone has a type of its own. scheme: NULL, "iob1", "iob2" or "iobes".
- * Fails with STATUS_FORMAT for a name that is no such tag, or has a prefix that the scheme lacks. */
+/* Reads the names "O", "B-PER", "I-PER"; "B" alone has a type of its own. scheme: NULL, "iob1", "iob2" or
+ * "iobes". Fails with STATUS_FORMAT for a name that is no such tag, or has a prefix that the scheme lacks. */
 status span_tags_read(arena *a, const char *const *names, int n, const char *scheme, span_tags *out);
 
 /* Spans of a sentence in their order, at most n of them, into out[n]; returns how many. */

@@ -23,7 +23,8 @@ int words_next(metric_text text, size_t at, uint32_t *code)
 bool words_is_space(uint32_t c)
 {
     return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+           c == 0x3000;
 }
 
 bool words_is_punctuation(uint32_t c)
@@ -48,7 +49,7 @@ bool words_is_letter(uint32_t c)
     }
 }
 
-/* ---- lower case ----------------------------------------------------------------------------------------- */
+/* ---- lower case ---------------------------------------------------------------------------------------- */
 
 static bool is_cased(uint32_t c)
 {
@@ -115,7 +116,7 @@ status words_lower(arena *a, metric_text text, metric_text *out)
     return STATUS_OK;
 }
 
-/* ---- words ---------------------------------------------------------------------------------------------- */
+/* ---- words --------------------------------------------------------------------------------------------- */
 
 status words_split(arena *a, metric_text text, word_list *out)
 {

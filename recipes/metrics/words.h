@@ -28,7 +28,7 @@ bool words_is_letter(uint32_t code);
 /* string.punctuation */
 bool words_is_punctuation(uint32_t code);
 
-/* str.lower(). Of the rule for a sigma at the end of a word, "cased" are here the categories Lu, Ll and Lt. */
+/* str.lower(). For the rule about a sigma at the end of a word, "cased" are the categories Lu, Ll and Lt. */
 status words_lower(arena *a, metric_text text, metric_text *out);
 
 /* str.split() and str.rstrip() */

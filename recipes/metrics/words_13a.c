@@ -1,5 +1,5 @@
-/* words_13a: white space at the end goes, "<skipped>" and a hyphen before a line end go, a line end is a blank,
- * four entities are read; then four passes put blanks, each over the result of the one before:
+/* words_13a: white space at the end goes, "<skipped>" and a hyphen before a line end go, a line end is a
+ * blank, four entities are read; then four passes put blanks, each over the result of the one before:
  *
  *   1. around ASCII punctuation, but for ' , - and .
  *   2. around . and , behind a character that is no digit
