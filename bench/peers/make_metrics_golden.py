@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/metrics/*.json: cases with the numbers of the reference implementations.
+r"""Writes tests/golden/metrics/*.json: cases with the numbers of the reference implementations.
 
     python3 -m venv VENV
-    VENV/bin/pip install scikit-learn scipy seqeval sacrebleu rouge_score transformers==4.57.1
+    VENV/bin/pip install scikit-learn==1.9.1 scipy==1.17.1 seqeval==1.2.2 sacrebleu==2.6.0 rouge_score==0.1.2 \
+        transformers==4.57.1
     VENV/bin/python bench/peers/make_metrics_golden.py [FOLDER]
 
 The numbers come from scikit-learn (classes, labels, errors, top-k), scipy (correlations), seqeval (spans),
-sacrebleu (BLEU, chrF), rouge_score (ROUGE), and transformers' copy of SQuAD 2.0's evaluation (exact match, F1 of
-words; version 4 was the last that had it). Calibration errors and perplexity have no reference among these: they
-are computed here from their formulas. The intervals are percentiles (numpy) of figures that the same
+sacrebleu (BLEU, chrF), rouge_score (ROUGE), and transformers' copy of SQuAD 2.0's evaluation (exact match, F1
+of words; version 4 was the last that had it). Calibration errors and perplexity have no reference among these:
+they are computed here from their formulas. The intervals are percentiles (numpy) of figures that the same
 implementations compute from resampled samples; only the random numbers are Cambium's, written down here once
 more. A number that is not defined is null.
 """
@@ -33,7 +34,7 @@ warnings.simplefilter("ignore")
 SEED, RESAMPLES, LEVEL = 7, 60, 0.9
 
 
-# ---- random numbers -------------------------------------------------------------------------------------------
+# ---- random numbers --------------------------------------------------------------------------------------
 
 def philox(key, counter):
     """Philox4x32-10 (Salmon et al. 2011)."""
@@ -62,7 +63,7 @@ def resample(n, b):
     return [philox(key, (i // 4, 0, b, 0))[i % 4] * n >> 32 for i in range(n)]
 
 
-# ---- cases ----------------------------------------------------------------------------------------------------
+# ---- cases -----------------------------------------------------------------------------------------------
 
 def number(x):
     x = float(x)
@@ -94,7 +95,7 @@ def case(name, metrics, samples, options=None, interval=False, each=False):
     return c
 
 
-# ---- classes and labels -----------------------------------------------------------------------------------------
+# ---- classes and labels ----------------------------------------------------------------------------------
 
 def columns(samples):
     return [s[0] for s in samples], [s[1] for s in samples]
@@ -122,7 +123,8 @@ def binary(samples):
 
 def classes():
     r = random.Random(1)
-    noisy = [(t if r.random() < 0.6 else r.randrange(4), t) for t in (r.choice([0, 0, 0, 1, 1, 2, 3]) for _ in range(60))]
+    truths = (r.choice([0, 0, 0, 1, 1, 2, 3]) for _ in range(60))
+    noisy = [(t if r.random() < 0.6 else r.randrange(4), t) for t in truths]
     rare = [(r.choice([0, 1]), int(r.random() < 0.15)) for _ in range(25)]
     two, many = {"classes": 2}, {"classes": 5}
     return [
@@ -163,7 +165,7 @@ def labels():
     ]
 
 
-# ---- scores -----------------------------------------------------------------------------------------------------
+# ---- scores ----------------------------------------------------------------------------------------------
 
 def top_k(k):
     def compute(samples):
@@ -194,7 +196,8 @@ def ece_classwise(M):
     def compute(samples):
         scores, truth = columns(samples)
         C = len(scores[0])
-        return sum(binned([s[c] for s in scores], [int(y == c) for y in truth], M) for c in range(C)) / C / len(samples)
+        sums = [binned([s[c] for s in scores], [int(y == c) for y in truth], M) for c in range(C)]
+        return sum(sums) / C / len(samples)
     return compute
 
 
@@ -247,7 +250,7 @@ def scores():
     ]
 
 
-# ---- values and losses --------------------------------------------------------------------------------------------
+# ---- values and losses -----------------------------------------------------------------------------------
 
 def scipy_or_nan(f):
     def compute(samples):
@@ -288,7 +291,7 @@ def losses():
             case("a sample without targets", metrics, [(0, 0), (3.5, 4)])]
 
 
-# ---- tags -----------------------------------------------------------------------------------------------------------
+# ---- tags ------------------------------------------------------------------------------------------------
 
 def spans(f, average, scheme):
     strict = {"mode": "strict", "scheme": scheme} if scheme else {}
@@ -300,7 +303,8 @@ def spans(f, average, scheme):
 
 
 def tag_metrics(scheme):
-    return {"span_precision": spans(precision_score, "micro", scheme), "span_recall": spans(recall_score, "micro", scheme),
+    return {"span_precision": spans(precision_score, "micro", scheme),
+            "span_recall": spans(recall_score, "micro", scheme),
             "span_f1": spans(f1_score, "micro", scheme), "span_f1_macro": spans(f1_score, "macro", scheme),
             "span_f1_weighted": spans(f1_score, "weighted", scheme)}
 
@@ -317,10 +321,12 @@ def tags():
     for name, scheme, prefixes in (("default", None, "BIES"), ("iob1", IOB1, "BI"), ("iob2", IOB2, "BI"),
                                    ("iobes", IOBES, "BIES")):
         metrics = tag_metrics(scheme)
-        fixed = ["O B-PER I-PER O/O B-PER I-PER O", "I-PER I-PER O/B-PER I-PER O", "B-PER B-PER I-LOC/B-PER I-PER I-LOC",
+        fixed = ["O B-PER I-PER O/O B-PER I-PER O", "I-PER I-PER O/B-PER I-PER O",
+                 "B-PER B-PER I-LOC/B-PER I-PER I-LOC",
                  "O O/O O", "B-PER/B-LOC", "O I-LOC I-LOC B-LOC I-PER/O B-LOC I-LOC B-LOC I-PER"]
         if "E" in prefixes:
-            fixed += ["B-PER E-PER S-LOC/B-PER E-PER S-LOC", "B-PER I-PER O/B-PER E-PER O", "E-PER S-PER I-PER E-LOC/O S-PER O O"]
+            fixed += ["B-PER E-PER S-LOC/B-PER E-PER S-LOC", "B-PER I-PER O/B-PER E-PER O",
+                      "E-PER S-PER I-PER E-LOC/O S-PER O O"]
         pairs = [tuple(half.split() for half in f.split("/")) for f in fixed]
         options = {"tags": ["O"] + [f"{p}-{t}" for p in prefixes for t in ("PER", "LOC")]}
         if scheme:
@@ -340,7 +346,7 @@ def number_tags(c):
     c["samples"] = [[[c["options"]["tags"].index(t) for t in side] for side in s] for s in c["samples"]]
 
 
-# ---- texts ----------------------------------------------------------------------------------------------------------
+# ---- texts -----------------------------------------------------------------------------------------------
 
 def rouge(kind):
     scorer = RougeScorer([kind], use_stemmer=False)
@@ -362,8 +368,10 @@ def squad(f):
 
 
 TEXTS = {"exact_match": squad(squad_metrics.compute_exact), "token_f1": squad(squad_metrics.compute_f1),
-         "rouge_1": rouge("rouge1"), "rouge_2": rouge("rouge2"), "rouge_l": rouge("rougeL"), "rouge_lsum": rouge("rougeLsum"),
-         "bleu": corpus(sacrebleu.BLEU()), "chrf": corpus(sacrebleu.CHRF()), "chrf_plus": corpus(sacrebleu.CHRF(word_order=2)),
+         "rouge_1": rouge("rouge1"), "rouge_2": rouge("rouge2"), "rouge_l": rouge("rougeL"),
+         "rouge_lsum": rouge("rougeLsum"),
+         "bleu": corpus(sacrebleu.BLEU()), "chrf": corpus(sacrebleu.CHRF()),
+         "chrf_plus": corpus(sacrebleu.CHRF(word_order=2)),
          "bleu_sentence": lambda samples: np.mean([sacrebleu.sentence_bleu(p, t).score for p, t in samples])}
 
 
@@ -380,19 +388,22 @@ def texts():
              ("apple", ["pear"]), ("   ", ["\t\n"]), ("...", ["!?"]), ("a b c d", ["e f g h"]), ("b", ["b"]),
              ("one two", ["one two"]), ("one two three", ["one two three"]), ("x y z w", ["x y q w"])]
     punctuation = [("It costs 1,234.50 dollars.", ["It costs 1,234.50 dollars ."]),
-                   ("In 1999-2004, 3-4 of 5.5 (about 73%) were red.", ["In 1999 - 2004, 3 to 4 of 5.5 (about 73 %) were red."]),
+                   ("In 1999-2004, 3-4 of 5.5 (about 73%) were red.",
+                    ["In 1999 - 2004, 3 to 4 of 5.5 (about 73 %) were red."]),
                    ("well-known, state-of-the-art; e.g. this", ["well known, state-of-the-art: e.g. that"]),
                    ("He said &quot;yes&quot; &amp; left &lt;b&gt;", ["He said \"yes\" & left <b>"]),
                    ("&amp;lt; and &amp;amp;quot;", ["< and &quot;"]),
                    ("a line-\nbreak and\nanother<skipped> one", ["a linebreak and another one"]),
                    ("don't stop, we're .5 away, 7. and ,8", ["don't stop; we are 0.5 away, 7 and 8"]),
-                   ("wait... what?! {x} [y] ~z` a_b c/d e@f #g $h ^i *j +k =l |m", ["wait what {x} [y] z a_b c/d e@f #g h i j k l m"]),
+                   ("wait... what?! {x} [y] ~z` a_b c/d e@f #g $h ^i *j +k =l |m",
+                    ["wait what {x} [y] z a_b c/d e@f #g h i j k l m"]),
                    ("..,,..1,.2", [".. ,, 1 2"]), ("end 5-", ["end 5 -"]), ("(hi) 'so' -x- x-", ["(hi) so x x"]),
                    ("version 2.x, 3,b or 4.,5 and 6.a", ["version 2 . x, 3 , b or 4.,5 and 6 .a"]),
                    ("trailing space and hyphen-\n", ["trailing space and hyphen -"])]
     unicode = [("Müller fährt nach Köln.", ["Müller fuhr nach Köln ."]), ("日本語 の 文章", ["日本語 の 長い 文章"]),
                ("ΟΔΟΣ ΟΔΥΣΣΕΑΣ Σ ΑΣΒ", ["οδος οδυσσεας σ ασβ"]),
-               ("ΤΟ\u0301Σ Α'Σ ΑΣ\u0301 ΑΣ\u0301Β", ["το\u0301ς α'ς ας\u0301 ασ\u0301β"]), ("İstanbul DİYARBAKIR", ["istanbul diyarbakir"]),
+               ("ΤΟ\u0301Σ Α'Σ ΑΣ\u0301 ΑΣ\u0301Β", ["το\u0301ς α'ς ας\u0301 ασ\u0301β"]),
+               ("İstanbul DİYARBAKIR", ["istanbul diyarbakir"]),
                ("the café\u00a0and\u2003the bar", ["cafe and bar"]), ("a\u0301 the\u00e9 x²a", ["\u00e1 thé x² a"]),
                ("— “quoted” … and ‘this’ —", ["\"quoted\" ... and 'this'"]), ("🙂 smile 🙂🙂", ["smile 🙂"]),
                ("\u212a and K, ＡＢＣ", ["k and k, abc"]), ("Ünder_score the_end", ["under score end"]),
@@ -422,7 +433,7 @@ def texts():
             case("all equal", TEXTS, [("a stone bridge over the river", ["a stone bridge over the river"])] * 3)]
 
 
-# ---- files ------------------------------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------
 
 def seeds():
     lists = [[0.5, 0.75, 0.625], [1], [3, 3, 3], [1e9 + 1, 1e9 + 2, 1e9 + 3], [-0.1, 0.25, 0.7, 12]]
