@@ -74,15 +74,16 @@ typedef struct metric_tally {
     double        *rows;     /* [room, width] */
 } metric_tally;
 
-/* Opens a tally for at most `room` samples in the arena. Fails with STATUS_USAGE when there is no such metric
- * (naming the nearest), when it is not one of `input`, or when an option is missing or out of range. */
+/* Opens a tally for at most `room` samples; it lives until the arena is rewound. Fails with STATUS_USAGE when
+ * there is no such metric (naming the nearest), when it is not one of `input`, or when an option is missing
+ * or out of range. */
 status metric_open(metric_tally *t, arena *a, const char *name, metric_input input, const metric_options *o,
                    int64_t room);
 
 /* Adds a sample of the input kind that the tally was opened with. Classes and tags that do not exist, and
  * probabilities outside 0..1, fail with STATUS_FORMAT. */
 status metric_add_class(metric_tally *t, int32_t predicted, int32_t truth);
-status metric_add_labels(metric_tally *t, const uint8_t *predicted, const uint8_t *truth); /* [classes] 0, 1 */
+status metric_add_labels(metric_tally *t, const uint8_t *predicted, const uint8_t *truth); /* [classes] 0/1 */
 status metric_add_scores(metric_tally *t, const double *scores, int32_t truth);            /* [classes] */
 status metric_add_value(metric_tally *t, double predicted, double truth);
 status metric_add_tags(metric_tally *t, const int32_t *predicted, const int32_t *truth, int64_t n); /* [n] */

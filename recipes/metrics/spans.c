@@ -5,6 +5,7 @@
  * scheme says; what does not is no span. */
 #include "recipes/metrics/spans.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 /* ---- names --------------------------------------------------------------------------------------------- */

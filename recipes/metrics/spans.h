@@ -4,8 +4,6 @@
 
 #include "core/arena.h"
 
-#include <stdbool.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
