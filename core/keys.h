@@ -44,7 +44,7 @@ typedef struct key {
                            value; "!" : must be given */
     double      lo, hi; /* inclusive range of numbers; both 0: no bound */
     bool        whole;  /* for KEY_MAP: values are whole numbers */
-    const char *choices; /* KEY_CHOICE: "none|all|lora_only" */
+    const char *choices; /* KEY_CHOICE: "none|all|lora_only"; KEY_TEXTS: each must be one, NULL: any text */
     const char *unit;   /* "tokens", "steps", "bytes" or "" */
     const char *help;   /* one sentence */
 } key;

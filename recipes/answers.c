@@ -3,7 +3,6 @@
 
 #include "core/log.h"
 #include "recipes/decoder.h"
-#include "recipes/rouge.h"
 
 #include <string.h>
 
@@ -24,24 +23,48 @@ static status decode_batch(session *s, const question *q, int64_t n, const decod
         char *text;
         TRY(session_decode(s, &s->setup, got[i].ids, got[i].n, &text, &out[i].length));
         out[i].text = text;
-        TRY(rouge_l(&s->setup, text, out[i].length, q[i].truth, q[i].truth_length, &out[i].rouge));
     }
     return STATUS_OK;
 }
 
-status answers_make(session *s, const question *q, int64_t n, int64_t max_tokens, answer **out,
-                    double *mean_rouge)
+status answers_make(session *s, const question *q, int64_t n, int64_t max_tokens, answer **out)
 {
     int32_t        ends[4];
     decode_options o = {.max_tokens = max_tokens, .ends = ends, .top_p = 1};
 
     o.n_ends = session_ends(s, ends);
-    *mean_rouge = 0;
     TRY_TAKE(*out, &s->setup, n);
     for (int64_t i = 0; i < n; i += ANSWER_BATCH)
         TRY(decode_batch(s, q + i, n - i < ANSWER_BATCH ? n - i : ANSWER_BATCH, &o, *out + i));
+    return STATUS_OK;
+}
+
+static status score(arena *a, const question *q, const answer *answers, int64_t n, const answer_options *o,
+                    uint64_t seed, answer_figure *f)
+{
+    const double level = 0.95;
+    metric_tally t;
+
+    TRY(metric_open(&t, a, f->name, METRIC_TEXTS, NULL, n));
+    f->title = metric_title_of(&t);
     for (int64_t i = 0; i < n; i++)
-        *mean_rouge += (*out)[i].rouge / (double)n;
+        TRY(metric_add_text(&t, (metric_text){answers[i].text, answers[i].length},
+                            &(metric_text){q[i].truth, q[i].truth_length}, 1));
+    TRY(metric_figure(&t, &f->value));
+    f->resampled = o->resamples > 0;
+    return f->resampled ? metric_bootstrap(&t, seed, o->resamples, level, &f->interval) : STATUS_OK;
+}
+
+status answers_score(arena *a, const question *q, const answer *answers, int64_t n, const answer_options *o,
+                     uint64_t seed, answer_figure **out)
+{
+    TRY_TAKE(*out, a, o->metrics.n);
+    for (int i = 0; i < o->metrics.n; i++) {
+        const size_t mark = arena_mark(a);
+        (*out)[i] = (answer_figure){.name = o->metrics.v[i]};
+        TRY(score(a, q, answers, n, o, seed, &(*out)[i]));
+        arena_rewind(a, mark);
+    }
     return STATUS_OK;
 }
 
@@ -78,7 +101,7 @@ static void print_answer(const char *label, const answer *a)
 void answers_print(const question *q, int64_t show, const answer *before, const answer *after)
 {
     for (int64_t i = 0; i < show; i++) {
-        const answer truth = {q[i].truth, q[i].truth_length, 1};
+        const answer truth = {q[i].truth, q[i].truth_length};
         log_info("%s", q[i].name);
         print_answer("before", before ? &before[i] : NULL);
         print_answer("after", after ? &after[i] : NULL);

@@ -11,9 +11,10 @@
 #include <string.h>
 
 typedef struct figures {
-    double  loss;
-    int64_t targets, answers, step; /* step: of the adapter, -1 when it says none */
-    double  rouge;
+    double         loss;
+    int64_t        targets, answers, step; /* step: of the adapter, -1 when it says none */
+    int            n_scores;
+    answer_figure *scores; /* of the answers */
 } figures;
 
 static status measure(opening *o, figures *f)
@@ -32,28 +33,41 @@ static status measure(opening *o, figures *f)
     trainer_close(&x);
     TRY(s);
     f->loss = f->targets > 0 ? sum / (double)f->targets : 0;
-    if (o->n_questions > 0)
-        TRY(answers_make(&o->s, o->questions, o->n_questions, o->ask->max_tokens, &answers, &f->rouge));
     f->answers = o->n_questions;
-    return STATUS_OK;
+    if (o->n_questions == 0)
+        return STATUS_OK;
+    TRY(answers_make(&o->s, o->questions, o->n_questions, o->ask->max_tokens, &answers));
+    f->n_scores = o->ask->metrics.n;
+    return answers_score(&o->s.setup, o->questions, answers, o->n_questions, o->ask, (uint64_t)o->r->seed,
+                         &f->scores);
 }
 
-static void print_figures(const figures *f, bool json, FILE *out)
+static void print_json(const figures *f, FILE *out)
 {
-    if (json) {
-        fprintf(out, "{\"loss\": %.9g, \"perplexity\": %.9g, \"targets\": %lld", f->loss, exp(f->loss),
-                (long long)f->targets);
-        if (f->answers)
-            fprintf(out, ", \"rouge_l\": %.9g, \"answers\": %lld", f->rouge, (long long)f->answers);
-        if (f->step >= 0)
-            fprintf(out, ", \"step\": %lld", (long long)f->step);
-        fprintf(out, "}\n");
-        return;
+    fprintf(out, "{\"loss\": %.9g, \"perplexity\": %.9g, \"targets\": %lld", f->loss, exp(f->loss),
+            (long long)f->targets);
+    for (const answer_figure *s = f->scores; s < f->scores + f->n_scores; s++) {
+        fprintf(out, ", \"%s\": %.9g", s->name, s->value);
+        if (s->resampled)
+            fprintf(out, ", \"%s_interval\": [%.9g, %.9g]", s->name, s->interval.lo, s->interval.hi);
     }
+    if (f->answers)
+        fprintf(out, ", \"answers\": %lld", (long long)f->answers);
+    if (f->step >= 0)
+        fprintf(out, ", \"step\": %lld", (long long)f->step);
+    fprintf(out, "}\n");
+}
+
+static void print_table(const figures *f, FILE *out)
+{
     fprintf(out, "loss        %.4f   mean over %lld targets\nperplexity  %.2f\n", f->loss,
             (long long)f->targets, exp(f->loss));
-    if (f->answers)
-        fprintf(out, "ROUGE-L     %.3f   of %lld greedy answers\n", f->rouge, (long long)f->answers);
+    for (const answer_figure *s = f->scores; s < f->scores + f->n_scores; s++) {
+        fprintf(out, "%-11s %.3f   of %lld greedy answers", s->title, s->value, (long long)f->answers);
+        if (s->resampled)
+            fprintf(out, ", 95 %% interval %.3f to %.3f", s->interval.lo, s->interval.hi);
+        fputc('\n', out);
+    }
 }
 
 /* Values of a run's or another adapter into the recipe's modules. */
@@ -101,7 +115,10 @@ static status evaluate(opening *o, const char *adapter, bool force, bool json, F
     TRY(check_memory(o));
     TRY(session_hold(&o->s));
     TRY(measure(o, &f));
-    print_figures(&f, json, out);
+    if (json)
+        print_json(&f, out);
+    else
+        print_table(&f, out);
     return STATUS_OK;
 }
 

@@ -65,7 +65,8 @@ const char *key_must_be(arena *a, const key *k)
         text = must_be_choice(a, k->choices);
         break;
     case KEY_TEXTS:
-        text = "a text or a list of texts";
+        text = k->choices ? arena_printf(a, "a list of: %s", must_be_choice(a, k->choices))
+                          : "a text or a list of texts";
         break;
     case KEY_MAP:
         text = arena_printf(a, "a mapping from names to %s%s",
@@ -79,7 +80,7 @@ static status wrong_value(arena *a, const key *k, const char *in, const yaml_nod
 {
     const char *hint = "";
 
-    if (k->kind == KEY_CHOICE && value->kind == YAML_TEXT) {
+    if (k->choices && value->kind == YAML_TEXT) {
         const char *names[64];
         int         n = 0;
         while (n < 64 && (names[n] = choice_at(a, k->choices, n)) != NULL)
@@ -114,7 +115,7 @@ static status read_real(arena *a, const key *k, const char *in, yaml_node *n, do
     return n->meaning ? STATUS_OK : STATUS_MEMORY;
 }
 
-static status read_choice(arena *a, const key *k, const char *in, yaml_node *n, const char **place)
+static status read_choice(arena *a, const key *k, const char *in, const yaml_node *n, const char **place)
 {
     const char *name;
 
@@ -139,6 +140,8 @@ static status read_texts(arena *a, const key *k, const char *in, yaml_node *n, k
         if (item->kind != YAML_TEXT || yaml_is_null(item))
             return wrong_value(a, k, in, item);
         v[i] = item->text;
+        if (k->choices)
+            TRY(read_choice(a, k, in, item, &v[i]));
     }
     n->as_list = n->kind == YAML_TEXT;
     *place = (key_texts){.n = count, .v = v};

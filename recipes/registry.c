@@ -6,6 +6,7 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "peft/peft.h"
+#include "recipes/metrics.h"
 
 enum { ROWS_MAX = 256 };
 
@@ -13,11 +14,15 @@ enum { ROWS_MAX = 256 };
 static const key answer_keys[] = {
     {.name = "answers", .kind = KEY_INT, .offset = AT(answers), .preset = "0", .lo = 0, .hi = 100000,
      .unit = "samples",
-     .help = "Test prompts that are answered before and after training and scored with ROUGE-L."},
+     .help = "Test prompts that are answered before and after training, and scored."},
     {.name = "show", .kind = KEY_INT, .offset = AT(show), .preset = "5", .lo = 0, .hi = 1000,
      .unit = "samples", .help = "Answers printed beside the true text, before and after."},
     {.name = "max_new_tokens", .kind = KEY_INT, .offset = AT(max_tokens), .preset = "32", .lo = 1,
      .hi = 100000, .unit = "tokens", .help = "Tokens that such an answer may have."},
+    {.name = "answer_metrics", .kind = KEY_TEXTS, .offset = AT(metrics), .preset = "[rouge_l]",
+     .choices = metric_text_names + 1, .help = "What the answers are scored with."},
+    {.name = "answer_resamples", .kind = KEY_INT, .offset = AT(resamples), .preset = "0", .lo = 0,
+     .hi = 1000000, .unit = "resamples", .help = "Of the answers, for 95 % confidence intervals; 0: none."},
 };
 #undef AT
 static const key_table answer_table = KEY_TABLE("train", answer_keys, answer_options);

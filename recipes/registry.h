@@ -4,11 +4,13 @@
 
 #include "recipes/recipe.h"
 
-/* How often a run answers prompts of the test data by itself, before and after training. */
+/* How a run answers prompts of the test data by itself, before and after training. */
 typedef struct answer_options {
-    int64_t answers;    /* prompts answered; 0: none */
-    int64_t show;       /* of these, printed beside the truth */
-    int64_t max_tokens; /* new tokens an answer may have */
+    int64_t   answers;    /* prompts answered; 0: none */
+    int64_t   show;       /* of these, printed beside the truth */
+    int64_t   max_tokens; /* new tokens an answer may have */
+    key_texts metrics;    /* what they are scored with; an empty list: nothing */
+    int64_t   resamples;  /* of the answers, for confidence intervals; 0: none */
 } answer_options;
 
 /* Made once, lives as long as the program. */

@@ -108,7 +108,8 @@ static cJSON *value_of(schema *x, const key *k)
     case KEY_CHOICE:
         return choices(x, k);
     case KEY_TEXTS:
-        return any_of(x, scalar(x), array_of(x, scalar(x)));
+        return k->choices ? any_of(x, choices(x, k), array_of(x, choices(x, k)))
+                          : any_of(x, scalar(x), array_of(x, scalar(x)));
     case KEY_MAP:
         o = of_type(x, (const char *const[]){"object"}, 1);
         add(x, o, "additionalProperties", number(x, k, k->whole));

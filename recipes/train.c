@@ -27,7 +27,6 @@ typedef struct training {
     report               log;
     profile              trace;
     answer              *before;
-    double               rouge_before;
     bool                 stopped;
 } training;
 
@@ -81,15 +80,31 @@ static status evaluate(training *t)
     return report_evaluation(&t->log, &t->st, loss, targets);
 }
 
-static status ask(training *t, answer **answers, double *rouge)
+static status report_answers(training *t, const answer_figure *f)
 {
+    char interval[64] = "";
+
+    if (f->resampled)
+        snprintf(interval, sizeof interval, ", 95 %% interval %.3f to %.3f", f->interval.lo, f->interval.hi);
+    log_info("step %lld  %s of %lld greedy answers %.3f%s", (long long)t->st.step, f->title,
+             (long long)t->in.n_questions, f->value, interval);
+    return report_figure(&t->st, f->name, f->value);
+}
+
+static status ask(training *t, answer **answers)
+{
+    const answer_options *o = t->in.ask;
+    answer_figure        *f;
+
     if (t->in.n_questions == 0)
         return STATUS_OK;
     arena_vacate(&t->x.memory);
-    TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, t->in.ask->max_tokens, answers, rouge));
-    log_info("step %lld  ROUGE-L of %lld greedy answers %.3f", (long long)t->st.step,
-             (long long)t->in.n_questions, *rouge);
-    return report_figure(&t->st, "rouge_l", *rouge);
+    TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, o->max_tokens, answers));
+    TRY(answers_score(&t->in.s.setup, t->in.questions, *answers, t->in.n_questions, o, (uint64_t)t->r->seed,
+                      &f));
+    for (int i = 0; i < o->metrics.n; i++)
+        TRY(report_answers(t, &f[i]));
+    return STATUS_OK;
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------------- */
@@ -174,7 +189,7 @@ static status begin(training *t)
     if (!resumed) {
         TRY(recipe_write(t->r, path));
         TRY(evaluate(t));
-        TRY(ask(t, &t->before, &t->rouge_before));
+        TRY(ask(t, &t->before));
         if (is_result(t))
             TRY(run_state_save(&t->st));
     }
@@ -198,7 +213,6 @@ static void print_next(const training *t)
 static status finish(training *t)
 {
     answer *after = NULL;
-    double  rouge = 0;
     char   *path = arena_printf(&t->in.s.setup, "%s/adapter", t->folder.path);
 
     if (!path)
@@ -210,7 +224,7 @@ static status finish(training *t)
     }
     TRY(run_state_write_adapters(&t->st, path,
                                  run_state_selects_best(&t->st) ? t->st.best_step : t->st.step));
-    TRY(ask(t, &after, &rouge));
+    TRY(ask(t, &after));
     if (after && t->in.ask->show > 0) {
         log_info(" ");
         answers_print(t->in.questions, t->in.ask->show < t->in.n_questions ? t->in.ask->show : t->in.n_questions,

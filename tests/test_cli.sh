@@ -177,6 +177,19 @@ call train recipes/tiny.yaml base="random:$work/chat/config.json" data.template=
 equal 'chat: exit' "$code" 0
 contains 'chat: answers are shown' "$err" $'\n  before '
 equal 'chat: the true answer' "$(grep '^  truth' <<<"$err")" '  truth   moo'
+contains 'answers are scored' "$err" ' ROUGE-L of 1 greedy answers '
+call eval "$work/chat/run" train.answers=3
+contains 'eval: scores of answers' "$out" 'of 3 greedy answers'
+scores=('train.answer_metrics=[exact_match, chrf_plus]' train.answer_resamples=20)
+call eval "$work/chat/run" train.answers=3 "${scores[@]}"
+contains 'eval: the chosen scores' "$(grep '^chrF++ ' <<<"$out")" ' of 3 greedy answers, 95 % interval '
+lacks 'eval: no others' "$out" 'ROUGE'
+call eval "$work/chat/run" train.answers=3 "${scores[@]}" --json
+json 'eval --json of scores'
+contains 'eval --json: scores' "$out" '"exact_match": '
+contains 'eval --json: intervals' "$out" '"chrf_plus_interval": ['
+wrong "did you mean 'bleu'?" eval "$work/chat/run" train.answer_metrics=blue
+wrong "did you mean 'rouge_l'?" train recipes/tiny.yaml 'train.answer_metrics=[bleu, rougel]' out="$work/none"
 
 # --- what comes out -----------------------------------------------------------------------------------
 call eval "$work/run"

@@ -30,7 +30,7 @@ for language in c c++; do
         continue
     fi
     for header in core/*.h core/*/*.h autograd/*.h layers/*.h layers/*/*.h peft/*.h optim/*.h data/*.h \
-        recipes/*.h tests/*.h bench/*.h; do
+        recipes/*.h recipes/*/*.h tests/*.h bench/*.h; do
         [[ -e $header ]] || continue
         if one "$language" "$header"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     done

@@ -130,6 +130,8 @@ START_TEST(test_quickstart)
     const fake_answers *answers = recipe_options(r, "+train", "answers");
     ck_assert_ptr_nonnull(answers);
     ck_assert(answers->answers == 40 && answers->show == 5);
+    ck_assert_int_eq(answers->scores.n, 1);
+    ck_assert_str_eq(answers->scores.v[0], "bleu");
     ck_assert_int_eq(recipe_warmup(r, 32), 2); /* 1.6 rounded up */
     teardown();
 }
@@ -296,6 +298,9 @@ START_TEST(test_bad_overrides)
         {"modules.0.rank_pattern=3", "must be a mapping from names to whole numbers"},
         {"modules.0.at=[a, [b]]", "modules.0.at is a list, must be a text or a list of texts"},
         {"modules.0.at=", "needs the key 'at'"},
+        {"train.scores=[chrf, blue]", "train.scores is 'blue', must be a list of: bleu, chrf or rouge; did you mean "
+                                      "'bleu'?"},
+        {"train.scores=[chrf, [bleu]]", "must be a list of: bleu, chrf or rouge"},
         {"modules.0.method=lroa", "unknown method 'lroa'; did you mean 'lora'?"},
         {"modules.0.method=", "modules.0 needs the key 'method' or 'load'"},
         {"modules=[]", "modules is an empty list"},

@@ -57,6 +57,8 @@ START_TEST(test_schema)
     ck_assert(cJSON_IsFalse(at(lora, "additionalProperties")));
     ck_assert_ptr_nonnull(at(lora, "properties/copies"));
     ck_assert_str_eq(at(top, "optim/anyOf/0/properties/average/default")->valuestring, "none");
+    ck_assert_str_eq(at(top, "train/properties/scores/anyOf/0/enum/1")->valuestring, "chrf");
+    ck_assert_str_eq(at(top, "train/properties/scores/anyOf/1/items/enum/2")->valuestring, "rouge");
     ck_assert_ptr_null(at(root, "$defs/over/properties/modules/items/anyOf/0/required"));
     cJSON_Delete(root);
     free(text);

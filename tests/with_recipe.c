@@ -56,6 +56,8 @@ static const key answer_rows[] = {
      .lo = 0, .hi = 1e6, .help = "Prompts that are answered."},
     {.name = "show", .kind = KEY_INT, .offset = offsetof(fake_answers, show), .preset = "5", .lo = 0,
      .hi = 1e6, .help = "Answers that are printed."},
+    {.name = "scores", .kind = KEY_TEXTS, .offset = offsetof(fake_answers, scores), .preset = "[bleu]",
+     .choices = "bleu|chrf|rouge", .help = "What they are scored with."},
 };
 
 static const key classify_rows[] = {

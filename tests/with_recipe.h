@@ -24,7 +24,8 @@ typedef struct fake_adamw {
 } fake_adamw;
 
 typedef struct fake_answers {
-    int64_t answers, show;
+    int64_t   answers, show;
+    key_texts scores;
 } fake_answers;
 
 typedef struct fake_average {
