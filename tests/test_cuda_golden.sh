@@ -11,7 +11,7 @@ needs cuda_golden "$build/tests/test_golden" "$build/libcambium_emu.so"
 # whole models take minutes there: with --slow only
 golden=${CAMBIUM_GOLDEN:-$root/../shared/golden}
 folders=()
-for folder in "$golden"/*/; do
+for folder in "$root/tests/golden/trunks/" "$golden"/*/; do
     [[ $folder == */real/ && -z ${CAMBIUM_SLOW-} ]] || [[ ! -d $folder ]] || folders+=("$folder")
 done
 code=0

@@ -1,5 +1,5 @@
-/* golden: runs every case found below the folders given (default: ../shared/golden). A line a case
- * with its largest error and the bound; last line the counts, skipped ones among the passed as
+/* golden: runs every case found below the folders given (default: tests/golden/trunks and ../shared/golden). A
+ * line a case with its largest error and the bound; last line the counts, skipped ones among the passed as
  * tests/run wants it.
  * tests/run: timeout 1500 (whole models take minutes on the emulated device) */
 #include "tests/check.h"
@@ -85,6 +85,8 @@ int main(int argc, char **argv)
 
     if (arena_open(&a, "golden", (size_t)8 << 30) != STATUS_OK || !open_golden_device())
         return 1;
+    if (argc < 2)
+        walk(&g, SOURCE_FOLDER "/tests/golden/trunks");
     if (argc < 2 && !usual) {
         printf("SKIP golden: no golden folder; set CAMBIUM_GOLDEN\n");
         g.skipped++;
