@@ -188,7 +188,9 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     CHECK(m->n_tensors < m->max_tensors);
 
     model_weight *w = &m->tensors[m->n_tensors];
-    *w = (model_weight){.name = from->name, .value = from->t};
+    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t};
+    if (strcmp(name, from->name) != 0 && !(w->full = arena_string(a, name, strlen(name))))
+        return STATUS_MEMORY;
     if (expand)
         TRY(expand_tensor(a, m, from, &w->value));
     m->n_tensors++;
