@@ -53,8 +53,8 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tuned(peft *p, int module, const char *name, shape s, tuned_init init, const tensor *from,
-                        tuned **out)
+static status add_tuned(peft *p, int module, const char *name, shape s, tuned_init init,
+                        const tensor *from, tuned **out)
 {
     if (!name)
         return STATUS_MEMORY;
@@ -77,8 +77,8 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_init
                   const tensor *from, tuned **out)
 {
     return add_tuned(at->p, at->module,
-                     arena_printf(at->p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix), s, init, from,
-                     out);
+                     arena_printf(at->p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix), s, init,
+                     from, out);
 }
 
 status peft_in_place(peft *p, int module, model_weight *w, const char *name)
@@ -92,10 +92,10 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
     }
     if (w->value.type != TYPE_F32 || w->turned)
-        return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned whole",
-                    w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
-    TRY(add_tuned(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s, INIT_COPY,
-                  NULL, &x));
+        return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
+                    "whole", w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
+    TRY(add_tuned(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s,
+                  INIT_COPY, NULL, &x));
     x->place = w;
     x->kept = w->value;
     x->from = &x->kept;
@@ -116,7 +116,7 @@ static bool belongs_to(const model_weight *w, const char *name)
 
 status peft_tune_whole(peft *p, int module, const char *const *names, int n)
 {
-    const head *h = &p->m->head;
+    const model_head *h = &p->m->head;
 
     p->modules[module].whole = names;
     p->modules[module].n_whole = n;
@@ -127,14 +127,14 @@ status peft_tune_whole(peft *p, int module, const char *const *names, int n)
             if (!belongs_to(w, names[k]))
                 continue;
             if (h->tied && w == h->out->weight)
-                return fail(STATUS_UNSUPPORTED, "%s is also the head's weight: a copy of it alone is not in this "
-                            "version", w->name);
+                return fail(STATUS_UNSUPPORTED, "%s is also the head's weight: a copy of it alone is not in "
+                            "this version", w->name);
             TRY(peft_in_place(p, module, w, NULL));
             found = true;
         }
         if (!found)
-            return fail(STATUS_UNSUPPORTED, "modules_to_save: '%s' is no part of this %s model with tensors of its own",
-                        names[k], p->m->family->name);
+            return fail(STATUS_UNSUPPORTED, "modules_to_save: '%s' is no part of this %s model with tensors "
+                        "of its own", names[k], p->m->family->name);
     }
     return STATUS_OK;
 }

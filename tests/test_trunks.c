@@ -169,7 +169,9 @@ static int by_name(const void *a, const void *b)
 /* The tensors of an opened trunk under other names, as a file would have them. */
 static weights renamed(small *s, const char *json, const char *prefix, renaming how)
 {
-    weights w = {.path = "renamed", .config = cJSON_Parse(json), .w = arena_take(&s->memory, 200, sizeof(weight))};
+    weights w = {.path = "renamed", .config = cJSON_Parse(json)};
+
+    w.w = arena_take(&s->memory, 200, sizeof *w.w);
 
     for (int i = 0; i < s->m.n_tensors; i++) {
         const char  *name = s->m.tensors[i].name;
@@ -225,7 +227,8 @@ START_TEST(the_bias_of_a_masked_head_is_the_one_in_use)
 
     for (int tied = 0; tied < 2; tied++) {
         static const char *const configs[] = {
-            ENCODER("bert", "BertForMaskedLM", ", \"tie_word_embeddings\": false"), ENCODER("bert", "BertForMaskedLM", "")};
+            ENCODER("bert", "BertForMaskedLM", ", \"tie_word_embeddings\": false"),
+            ENCODER("bert", "BertForMaskedLM", "")};
         small   s;
         model   m;
         float   zeros[60] = {0};
@@ -260,8 +263,9 @@ START_TEST(packed_sequences_do_not_see_each_other)
         MUST(trace_text(&s, "[{\"ids\": [9, 8, 7, 6, 5, 4, 3, 2]}]", &(trace_options){0}, &alone));
         MUST(trace_text(&s, "[{\"ids\": [9, 8, 7, 6, 5, 4, 3, 1]}]", &(trace_options){0}, &other));
         ck_assert(distance(item(&both, "seq1.logits"), item(&alone, "seq0.logits")) < 1e-5); /* roundings */
-        const tensor first = {.s = shape_1(shape_last(item(&alone, "seq0.logits")->s)), .v = item(&alone, "seq0.logits")->v};
-        const tensor changed = {.s = first.s, .v = item(&other, "seq0.logits")->v};
+        const shape  row = shape_1(shape_last(item(&alone, "seq0.logits")->s));
+        const tensor first = {.s = row, .v = item(&alone, "seq0.logits")->v};
+        const tensor changed = {.s = row, .v = item(&other, "seq0.logits")->v};
         ck_assert_msg(distance(&first, &changed) > 1e-4, "the first token does not see the last");
         small_close(&s);
     }
@@ -285,7 +289,8 @@ START_TEST(positions_begin_where_the_model_says)
     ck_assert(batch_add(&b, &e, 1, 1));
     b.place = TARGET_SEQUENCE;
     ck_assert(batch_add(&b, &e, 2, 2));
-    static const int32_t positions[] = {0, 1, 2, 3, 2, 1, 3, 4}, rows[] = {2, 4, 7, 8}, targets[] = {3, 4, 3, 2};
+    static const int32_t positions[] = {0, 1, 2, 3, 2, 1, 3, 4};
+    static const int32_t rows[] = {2, 4, 7, 8}, targets[] = {3, 4, 3, 2};
     ck_assert_mem_eq(b.positions, positions, sizeof positions);
     ck_assert_mem_eq(b.types + 4, types, sizeof types);
     ck_assert_int_eq(b.n_targets, 4);

@@ -120,7 +120,7 @@ static status llama_open(arena *a, model *m)
         TRY(open_block(a, m, &c, i, &l->blocks[i], &m->sites[i * SITES_PER_BLOCK]));
     m->n_sites = (int)c.layers * SITES_PER_BLOCK;
     TRY(model_tensor(a, m, "model.norm.weight", shape_1(c.hidden), true, true, &l->norm));
-    TRY(model_head(a, m, &words, c.words, c.tied ? l->embedding : NULL, NULL, 0));
+    TRY(model_open_head(a, m, &words, c.words, c.tied ? l->embedding : NULL, NULL, 0));
 
     model_weight *divisors = NULL;
     TRY(model_tensor(a, m, "rope_freqs.weight", shape_1(c.head_size / 2), false, false, &divisors));
