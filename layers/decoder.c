@@ -200,7 +200,7 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
         snprintf(name, sizeof name, "%sembed_tokens.weight", m->prefix);
         TRY(model_tensor(a, m, name, shape_2(c->words, c->hidden), false, true, &table));
     }
-    TRY(model_head(a, m, head, c->words, table, NULL, 0));
+    TRY(model_open_head(a, m, head, c->words, table, NULL, 0));
     m->head.softcap = c->logit_cap;
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_norms(a, m, c, i, &d->blocks[i]));

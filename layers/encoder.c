@@ -58,16 +58,20 @@ static status open_block(arena *a, model *m, const encoder_config *c, const enco
         site      **at;
         const char *name, *checkpoint;
         int64_t     in, out;
-    } sites[LINEAR_PER_BLOCK] = {{&b->q, "attn.q", n->q, C, C},           {&b->k, "attn.k", n->k, C, C},
-                                {&b->v, "attn.v", n->v, C, C},           {&b->o, "attn.o", n->o, C, C},
-                                {&b->up, "mlp.up", n->up, C, c->inner},  {&b->down, "mlp.down", n->down, c->inner, C}};
+    } sites[LINEAR_PER_BLOCK] = {{&b->q, "attn.q", n->q, C, C},
+                                {&b->k, "attn.k", n->k, C, C},
+                                {&b->v, "attn.v", n->v, C, C},
+                                {&b->o, "attn.o", n->o, C, C},
+                                {&b->up, "mlp.up", n->up, C, c->inner},
+                                {&b->down, "mlp.down", n->down, c->inner, C}};
     char name[64], checkpoint[256];
 
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, sites[i].checkpoint);
         *sites[i].at = next_site(m);
-        TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out, true));
+        TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
+                       true));
     }
     snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->attn_norm);
@@ -153,9 +157,11 @@ status encoder_read_config(const cJSON *config, const char *what, encoder_config
     TRY(json_string(config, "position_embedding_type", false, &positions, what));
     TRY(json_bool(config, "is_decoder", false, &decodes, what));
     if (strcmp(positions, "absolute") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: position_embedding_type is '%.100s', must be absolute", what, positions);
+        return fail(STATUS_UNSUPPORTED, "%s: position_embedding_type is '%.100s', must be absolute", what,
+                    positions);
     if (decodes)
-        return fail(STATUS_UNSUPPORTED, "%s: is_decoder is true; only encoders of this family are read", what);
+        return fail(STATUS_UNSUPPORTED, "%s: is_decoder is true; only encoders of this family are read",
+                    what);
     return activation_find(act, what, &c->act);
 }
 
@@ -177,7 +183,8 @@ status encoder_head(arena *a, model *m, const encoder_config *c, const head_layo
         if (!w)
             here.dense = NULL;
     }
-    return model_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words->weight : NULL, c->act, c->eps);
+    return model_open_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words->weight : NULL, c->act,
+                           c->eps);
 }
 
 /* ---- recording ------------------------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
-/* encoder: the trunk of the bert family (Devlin et al. 2019): word, position and token type embeddings under a
- * norm, then blocks that norm after each of their two halves, and no norm at the end. */
+/* encoder: the trunk of the bert family (Devlin et al. 2019): word, position and token type embeddings under
+ * a norm, then blocks that norm after each of their two halves, and no norm at the end. */
 #ifndef LAYERS_ENCODER_H
 #define LAYERS_ENCODER_H
 

@@ -55,8 +55,8 @@ status head_choose(const cJSON *config, const head_layout *layouts, int n, const
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
                  head_name(layouts[i].kind));
     }
-    return fail(STATUS_UNSUPPORTED, "%s: the architecture is '%.100s', must be one with a head of these: %s", what,
-                name, known);
+    return fail(STATUS_UNSUPPORTED, "%s: the architecture is '%.100s', must be one with a head of these: %s",
+                what, name, known);
 }
 
 status head_classes(const cJSON *config, const char *what, int64_t *classes)
@@ -71,7 +71,7 @@ status head_classes(const cJSON *config, const char *what, int64_t *classes)
     return json_int(config, "num_labels", false, 1, INT32_MAX, classes, what);
 }
 
-var *head_features(tape *t, const head *h, var *x)
+var *head_features(tape *t, const model_head *h, var *x)
 {
     if (h->dense) {
         tape_enter(t, "head.dense");
@@ -86,7 +86,7 @@ var *head_features(tape *t, const head *h, var *x)
     return x;
 }
 
-var *head_logits(tape *t, const head *h, var *x)
+var *head_logits(tape *t, const model_head *h, var *x)
 {
     CHECK(h->out);
     x = head_features(t, h, x);
@@ -96,7 +96,7 @@ var *head_logits(tape *t, const head *h, var *x)
     return y;
 }
 
-var *head_loss(tape *t, const head *h, var *x, var *targets, var **each)
+var *head_loss(tape *t, const model_head *h, var *x, var *targets, var **each)
 {
     CHECK(h->out);
     if (h->out->hooks)

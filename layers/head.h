@@ -18,7 +18,7 @@ typedef enum head_kind {
     HEAD_CLASSIFY /* the first row of a sequence: the sequence's class */
 } head_kind;
 
-typedef struct head {
+typedef struct model_head {
     head_kind     kind;
     int64_t       classes; /* columns of the logits: words or classes */
     site         *dense;   /* [C, C], or NULL */
@@ -28,7 +28,7 @@ typedef struct head {
     site         *out;  /* [classes, C], NULL: HEAD_NONE */
     bool          tied; /* out's weight is the embedding */
     double        softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
-} head;
+} model_head;
 
 /* How a family calls the parts, all with the trunk's prefix where they have it. */
 typedef struct head_layout {
@@ -53,10 +53,10 @@ status head_choose(const cJSON *config, const head_layout *layouts, int n, const
 status head_classes(const cJSON *config, const char *what, int64_t *classes);
 
 /* x [T, C] of rows that the head reads -> what its last product reads, then the logits [T, classes]. */
-var *head_features(tape *t, const head *h, var *x);
-var *head_logits(tape *t, const head *h, var *x);
+var *head_features(tape *t, const model_head *h, var *x);
+var *head_logits(tape *t, const model_head *h, var *x);
 
 /* The sum of the losses at these rows; *each: by row. */
-var *head_loss(tape *t, const head *h, var *x, var *targets, var **each);
+var *head_loss(tape *t, const model_head *h, var *x, var *targets, var **each);
 
 #endif

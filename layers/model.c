@@ -188,7 +188,9 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     CHECK(m->n_tensors < m->max_tensors);
 
     model_weight *w = &m->tensors[m->n_tensors];
-    *w = (model_weight){.name = from->name, .value = from->t};
+    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t};
+    if (strcmp(name, from->name) != 0 && !(w->full = arena_string(a, name, strlen(name))))
+        return STATUS_MEMORY;
     if (expand)
         TRY(expand_tensor(a, m, from, &w->value));
     m->n_tensors++;
@@ -197,8 +199,8 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
 }
 
 /* Name and place of a site, without its weight. */
-static status begin_site(arena *a, site *s, site_kind kind, const char *name, const char *checkpoint, int block,
-                         int64_t in, int64_t out)
+static status begin_site(arena *a, site *s, site_kind kind, const char *name, const char *checkpoint,
+                         int block, int64_t in, int64_t out)
 {
     *s = (site){.kind = kind, .block = block, .in = in, .out = out,
                 .name = arena_string(a, name, strlen(name)),
@@ -251,8 +253,8 @@ status model_site_turned(arena *a, model *m, site *s, const char *name, const ch
     TRY(begin_site(a, s, SITE_LINEAR, name, checkpoint, block, in, out));
     TRY(find_weight(a, m, s, shape_2(in, out), false));
     if (dtype_block(s->weight->value.type) != 1)
-        return fail(STATUS_UNSUPPORTED, "tensor %s is of type %s, which cannot be turned", s->weight->name,
-                    dtype_name(s->weight->value.type));
+        return fail(STATUS_UNSUPPORTED, "tensor %s is of type %s, which cannot be turned",
+                    s->weight->name, dtype_name(s->weight->value.type));
     TRY(weights_turned(a, &s->weight->value, &s->weight->value));
     s->weight->turned = true;
     return find_bias(a, m, s);
@@ -268,8 +270,8 @@ static status open_dense(arena *a, model *m, const head_layout *l, double eps)
     m->head.dense = s;
     m->head.eps = eps;
     m->n_sites++;
-    TRY(model_site(a, m, s, l->dense_is_head ? SITE_HEAD : SITE_LINEAR, "head.dense", l->dense, -1, m->width,
-                   m->width, true));
+    TRY(model_site(a, m, s, l->dense_is_head ? SITE_HEAD : SITE_LINEAR, "head.dense", l->dense, -1,
+                   m->width, m->width, true));
     if (!l->norm)
         return STATUS_OK;
     snprintf(name, sizeof name, "%s.weight", l->norm);
@@ -278,7 +280,7 @@ static status open_dense(arena *a, model *m, const head_layout *l, double eps)
     return model_tensor(a, m, name, shape_1(m->width), true, true, &m->head.norm_bias);
 }
 
-/* Tied, a bias under a name of its own is the one in use; else the one beside the weight, if both are there. */
+/* Tied, a bias under a name of its own is the one in use; else the one beside the weight, if there are both. */
 static status open_out_bias(arena *a, model *m, site *s, const char *own, bool tied)
 {
     const shape want = shape_1(s->out);
@@ -293,12 +295,13 @@ static status open_out_bias(arena *a, model *m, site *s, const char *own, bool t
     return model_tensor(a, m, tied && !m->source->random ? beside : own, want, true, true, &s->bias);
 }
 
-status model_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
+status model_open_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
                   activation *act, double eps)
 {
-    head *h = &m->head;
+    model_head *h = &m->head;
 
-    *h = (head){.kind = layout->kind, .classes = classes, .tied = tied != NULL, .act = layout->act ? layout->act : act};
+    *h = (model_head){.kind = layout->kind, .classes = classes, .tied = tied != NULL,
+                      .act = layout->act ? layout->act : act};
     if (layout->dense)
         TRY(open_dense(a, m, layout, eps));
     if (!layout->out)

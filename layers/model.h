@@ -54,7 +54,7 @@ struct model {
     int                 n_sites;
     model_weight       *tensors; /* every weight that the family asked for */
     int                 n_tensors, max_tensors;
-    head                head;
+    model_head          head;
     row_names           rows;             /* of the stream being recorded, for hooks */
     void               *state;            /* the family's own */
 };
@@ -94,7 +94,7 @@ status model_site_turned(arena *a, model *m, site *s, const char *name, const ch
 
 /* Appends the sites of a head, two at most, and fills m->head. tied: the embedding, whose weight the last
  * product shares, or NULL; act: the config's activation. */
-status model_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
+status model_open_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
                   activation *act, double eps);
 
 /* By its name in the file; NULL when there is none. */

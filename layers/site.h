@@ -17,7 +17,8 @@ typedef enum site_kind {
 
 /* A weight of the trunk, expanded or as stored. Tied uses share one. grad is NULL while frozen. */
 typedef struct model_weight {
-    const char *name; /* in the checkpoint */
+    const char *name; /* in the file */
+    const char *full; /* among the architecture's modules, from which files often leave the prefix or endings */
     tensor      value;
     tensor     *grad;
     bool        turned; /* the checkpoint has it as [in, out]: value is a turned copy */

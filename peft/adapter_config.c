@@ -232,10 +232,6 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
 
     TRY(json_string(config, "peft_type", true, &type, path));
     TRY(find_type(type, path, method));
-    const cJSON *saved = cJSON_GetObjectItemCaseSensitive(config, "modules_to_save");
-    if (cJSON_IsArray(saved) && cJSON_GetArraySize(saved) > 0)
-        return fail(STATUS_UNSUPPORTED, "%s: modules_to_save is set; whole modules that are trained beside the sites "
-                    "are not in this version", path);
     *options = arena_take(a, 1, (*method)->keys->size);
     if (!*options)
         return STATUS_MEMORY;
@@ -261,6 +257,53 @@ status adapter_read_config(arena *a, const char *folder, const model *m, const p
                          : fail(STATUS_FORMAT, "%s: must be a JSON object", path);
     cJSON_Delete(config);
     return s;
+}
+
+/* modules_to_save, each name once. */
+static status read_whole(arena *a, const cJSON *config, const char *what, const char *const **names, int *n)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "modules_to_save"), *item;
+    const char **v;
+
+    *n = 0;
+    *names = NULL;
+    if (!list || cJSON_IsNull(list))
+        return STATUS_OK;
+    if (!cJSON_IsArray(list))
+        return fail(STATUS_FORMAT, "%s: modules_to_save must be a list of texts", what);
+    TRY_TAKE(v, a, cJSON_GetArraySize(list) + 1);
+    cJSON_ArrayForEach(item, list)
+    {
+        bool there = false;
+        if (!cJSON_IsString(item) || !item->valuestring[0])
+            return fail(STATUS_FORMAT, "%s: modules_to_save must be a list of texts", what);
+        for (int i = 0; i < *n; i++)
+            there |= strcmp(v[i], item->valuestring) == 0;
+        if (!there && !(v[(*n)++] = arena_string(a, item->valuestring, strlen(item->valuestring))))
+            return STATUS_MEMORY;
+    }
+    *names = v;
+    return STATUS_OK;
+}
+
+status adapter_add(peft *p, const char *folder, const char *name, bool trains)
+{
+    const peft_method *method;
+    void              *options;
+    const char *const *sites, *const *whole;
+    int                n, n_whole;
+    cJSON             *config;
+    char              *path = path_join(p->a, folder, "adapter_config.json");
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(adapter_read_config(p->a, folder, p->m, &method, &options, &sites, &n));
+    TRY(peft_add(p, name, method, options, sites, n, trains));
+    TRY(json_read(path, &config));
+    const status s = read_whole(p->a, config, path, &whole, &n_whole);
+    cJSON_Delete(config);
+    TRY(s);
+    return n_whole ? fail_in(peft_tune_whole(p, p->n_modules - 1, whole, n_whole), "in %s", path) : STATUS_OK;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------ */
@@ -331,6 +374,8 @@ status adapter_write_config(const peft *p, int number, const char *path, const a
     s = x->method->write_config(x->options, config);
     say_orientation(config, x);
     add_targets(config, p, x);
+    if (x->n_whole > 0)
+        cJSON_AddItemToObject(config, "modules_to_save", cJSON_CreateStringArray(x->whole, x->n_whole));
     if (s == STATUS_OK) {
         char *text = cJSON_Print(config);
         s = text ? file_replace(path, text, strlen(text))

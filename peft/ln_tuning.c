@@ -12,12 +12,19 @@ typedef struct ln_options {
 
 static const key_table ln_table = {.what = "ln_tuning", .size = sizeof(ln_options)};
 
+static status tune_part(const peft_attach *at, model_weight *w, const char *part)
+{
+    const char *name = arena_printf(at->p->a, "%s.ln_tuning_layers.%s", at->s->checkpoint, part);
+
+    return name ? peft_in_place(at->p, at->module, w, name) : STATUS_MEMORY;
+}
+
 static status ln_attach(const peft_attach *at, const void *options, void **state)
 {
     (void)options;
     *state = NULL;
-    TRY(peft_in_place(at, at->s->weight, "ln_tuning_layers.weight"));
-    return at->s->bias ? peft_in_place(at, at->s->bias, "ln_tuning_layers.bias") : STATUS_OK;
+    TRY(tune_part(at, at->s->weight, "weight"));
+    return at->s->bias ? tune_part(at, at->s->bias, "bias") : STATUS_OK;
 }
 
 static int64_t ln_count(const site *s, const void *options)

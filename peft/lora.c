@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "core/quant.h"
+#include "core/text.h"
 #include "core/threads.h"
 
 #include <math.h>
@@ -103,24 +104,35 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
         at->hook->product = dora_product;
         at->hook->output = NULL;
     }
-    if (strcmp(o->bias, "none") != 0 && at->s->bias)
-        TRY(peft_in_place(at, at->s->bias, "base_layer.bias"));
+    if (strcmp(o->bias, "none") != 0 && at->s->bias) {
+        const char *name = arena_printf(at->p->a, "%s.base_layer.bias", at->s->checkpoint);
+        if (!name)
+            return STATUS_MEMORY;
+        TRY(peft_in_place(at->p, at->module, at->s->bias, name));
+    }
     *state = l;
     return STATUS_OK;
 }
 
-/* bias: all trains the biases of the other sites too. */
+/* A bias of the trunk that is not of a site the module sits on. */
+static bool is_other_bias(const peft *p, int module, const model_weight *w)
+{
+    if (w->value.s.n != 1 || !text_ends(w->full, ".bias"))
+        return false;
+    for (int i = 0; i < p->m->n_sites; i++)
+        if (p->m->sites[i].bias == w && peft_sits(p, module, &p->m->sites[i]))
+            return false;
+    return true;
+}
+
+/* bias: all trains the other biases too, also those of norms. */
 static status lora_beside(peft *p, int module, const void *options)
 {
     const lora_options *o = options;
 
-    if (strcmp(o->bias, "all") != 0)
-        return STATUS_OK;
-    for (int i = 0; i < p->m->n_sites; i++) {
-        const peft_attach at = {.p = p, .module = module, .s = &p->m->sites[i]};
-        if (at.s->bias && !peft_sits(p, module, at.s))
-            TRY_IN(peft_in_place(&at, at.s->bias, "bias"), "in %s", at.s->name);
-    }
+    for (int i = 0; i < p->m->n_tensors && strcmp(o->bias, "all") == 0; i++)
+        if (is_other_bias(p, module, &p->m->tensors[i]))
+            TRY(peft_in_place(p, module, &p->m->tensors[i], NULL));
     return STATUS_OK;
 }
 
@@ -188,9 +200,9 @@ static int64_t lora_count_beside(const peft *p, int module, const void *options)
     const lora_options *o = options;
     int64_t             n = 0;
 
-    for (int i = 0; i < p->m->n_sites && strcmp(o->bias, "all") == 0; i++)
-        if (p->m->sites[i].bias && !peft_sits(p, module, &p->m->sites[i]))
-            n += p->m->sites[i].out;
+    for (int i = 0; i < p->m->n_tensors && strcmp(o->bias, "all") == 0; i++)
+        if (is_other_bias(p, module, &p->m->tensors[i]))
+            n += shape_count(p->m->tensors[i].value.s);
     return n;
 }
 

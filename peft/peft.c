@@ -59,53 +59,99 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tensor(const peft_attach *at, const char *suffix, shape s, tuned_start start, bool fixed,
+static status add_tensor(peft *p, int module, const char *name, shape s, tuned_start start, bool fixed,
                          tuned **out)
 {
-    peft    *p = at->p;
     int64_t *size = fixed ? &p->fixed_size : &p->size;
 
+    if (!name)
+        return STATUS_MEMORY;
     if (p->n_tuned == PEFT_TUNED_MAX)
         return fail(STATUS_MEMORY, "more than %d tuned tensors", PEFT_TUNED_MAX);
 
     tuned *x = &p->tensors[p->n_tuned];
-    *x = (tuned){.module = at->module, .fixed = fixed, .start = start, .first = *size};
-    x->name = at->s ? arena_printf(p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix)
-                    : arena_printf(p->a, "base_model.%s", suffix);
-    if (!x->name)
-        return STATUS_MEMORY;
+    *x = (tuned){.name = name, .module = module, .fixed = fixed, .start = start, .first = *size};
     x->value = (tensor){.s = s, .type = TYPE_F32};
     x->grad = x->value;
     p->n_tuned++;
     *size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
-    if (!fixed && p->modules[at->module].trains)
+    if (!fixed && p->modules[module].trains)
         p->trained += shape_count(s);
     *out = x;
     return STATUS_OK;
 }
 
+static const char *name_at(const peft_attach *at, const char *suffix)
+{
+    return at->s ? arena_printf(at->p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix)
+                 : arena_printf(at->p->a, "base_model.%s", suffix);
+}
+
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at, suffix, s, start, false, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, false, out);
 }
 
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at, suffix, s, start, true, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, true, out);
 }
 
-status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix)
+status peft_in_place(peft *p, int module, model_weight *w, const char *name)
 {
     tuned *x;
 
-    for (int i = 0; i < at->p->n_tuned; i++)
-        if (at->p->tensors[i].place == w)
+    for (int i = 0; i < p->n_tuned; i++) {
+        if (p->tensors[i].place == w && p->tensors[i].module == module)
+            return STATUS_OK;
+        if (p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
-    TRY(peft_tuned(at, suffix, w->value.s, (tuned_start){.how = INIT_COPY}, &x));
+    }
+    if (w->value.type != TYPE_F32 || w->turned)
+        return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
+                    "whole", w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
+    TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s,
+                   (tuned_start){.how = INIT_COPY}, false, &x));
     x->place = w;
     x->kept = w->value;
     x->start.from = &x->kept;
-    w->grad = at->p->modules[at->module].trains ? &x->grad : NULL;
+    w->grad = p->modules[module].trains ? &x->grad : NULL;
+    return STATUS_OK;
+}
+
+/* The tensor belongs to a module whose name ends with `name`: some beginning of its own, up to a dot, does. */
+static bool belongs_to(const model_weight *w, const char *name)
+{
+    const size_t n = strlen(name);
+
+    for (const char *dot = strchr(w->full, '.'); dot; dot = strchr(dot + 1, '.'))
+        if ((size_t)(dot - w->full) >= n && strncmp(dot - n, name, n) == 0)
+            return true;
+    return false;
+}
+
+status peft_tune_whole(peft *p, int module, const char *const *names, int n)
+{
+    const model_head *h = &p->m->head;
+
+    p->modules[module].whole = names;
+    p->modules[module].n_whole = n;
+    for (int k = 0; k < n; k++) {
+        bool found = strcmp(names[k], "classifier") == 0 || strcmp(names[k], "score") == 0;
+        for (int i = 0; i < p->m->n_tensors; i++) {
+            model_weight *w = &p->m->tensors[i];
+            if (!belongs_to(w, names[k]))
+                continue;
+            if (h->tied && w == h->out->weight)
+                return fail(STATUS_UNSUPPORTED, "%s is also the head's weight: a copy of it alone is not in "
+                            "this version", w->name);
+            TRY(peft_in_place(p, module, w, NULL));
+            found = true;
+        }
+        if (!found)
+            return fail(STATUS_UNSUPPORTED, "modules_to_save: '%s' is no part of this %s model with tensors "
+                        "of its own", names[k], p->m->family->name);
+    }
     return STATUS_OK;
 }
 

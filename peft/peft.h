@@ -72,8 +72,9 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_star
 /* The same for a tensor that is never trained. */
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
-/* Tunes a copy of a trunk's tensor (a bias) in its place. Two modules on one tensor are refused. */
-status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix);
+/* Tunes a copy of a trunk's f32 tensor in its place, under its own full name or, with `name`, that one. The
+ * same module's second call for a tensor does nothing; another module's is refused. */
+status peft_in_place(peft *p, int module, model_weight *w, const char *name);
 
 typedef struct peft_method {
     const char       *name;
@@ -113,6 +114,8 @@ typedef struct module {
     const peft_method *method;
     const void        *options;
     bool               trains;
+    const char *const *whole; /* modules of the trunk that are tuned as whole copies beside the method */
+    int                n_whole;
     int                n_sites;
     const site       **at;
     site_hook         *hooks;
@@ -150,6 +153,10 @@ size_t peft_spare_bytes(const peft *p);
 /* Adds a module on the sites that the patterns select. Options must outlive it. */
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
                 const char *const *patterns, int n_patterns, bool trains);
+
+/* Tunes whole copies of the tensors of the trunk's modules whose names end with one of these, as PEFT's
+ * modules_to_save: after peft_add. The names of classifiers that PEFT lists unasked may be absent. */
+status peft_tune_whole(peft *p, int module, const char *const *names, int n);
 
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);
@@ -199,6 +206,9 @@ status adapter_save(const peft *p, int module, const char *folder, const adapter
  * target_modules, exclude_modules and layers_to_transform select in this model, ready for peft_add. */
 status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
                            void **options, const char *const **sites, int *n_sites);
+
+/* Adds the module that a folder's adapter_config.json describes, whole copies included. */
+status adapter_add(peft *p, const char *folder, const char *name, bool trains);
 
 /* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */

@@ -272,8 +272,8 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
     if (m->s.m.head.tied && has_module(m->s.p, m->s.m.head.out))
-        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it would "
-                    "change that too", adapter, m->s.m.head.out->checkpoint);
+        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it "
+                    "would change that too", adapter, m->s.m.head.out->checkpoint);
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

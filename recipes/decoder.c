@@ -351,8 +351,8 @@ status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode
     int64_t longest, total;
 
     if (m->head.kind != HEAD_CAUSAL)
-        return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm head says the next "
-                    "token", m->family->name, head_name(m->head.kind));
+        return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm head says the "
+                    "next token", m->family->name, head_name(m->head.kind));
     TRY(check_lengths(m, prompts, n, o, &longest, &total));
     d.pages = (longest + o->max_tokens + PAGE - 1) / PAGE;
     TRY(arena_open(&d.memory, "decoder", (size_t)64 << 30));

@@ -112,8 +112,8 @@ static status load_trainer(opening *o)
 static status check_head(const model *m)
 {
     if (m->head.kind != HEAD_CAUSAL)
-        return fail(STATUS_UNSUPPORTED, "a %s model with the head %s; the objective causal_lm needs a causal_lm head",
-                    m->family->name, head_name(m->head.kind));
+        return fail(STATUS_UNSUPPORTED, "a %s model with the head %s; the objective causal_lm needs a "
+                    "causal_lm head", m->family->name, head_name(m->head.kind));
     return STATUS_OK;
 }
 

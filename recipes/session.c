@@ -102,17 +102,6 @@ status session_fingerprint(session *s)
 
 /* ---- modules -------------------------------------------------------------------------------------- */
 
-static status add_folder(session *s, const char *folder, const char *name, bool trains)
-{
-    const peft_method *method;
-    void              *options;
-    const char *const *sites;
-    int                n;
-
-    TRY(adapter_read_config(&s->setup, folder, &s->m, &method, &options, &sites, &n));
-    return peft_add(s->p, name, method, options, sites, n, trains);
-}
-
 static status load_folder(session *s, int module, const char *folder, bool force)
 {
     adapter_info info = {.base = s->base};
@@ -126,7 +115,7 @@ static status load_folder(session *s, int module, const char *folder, bool force
 
 status session_adapter(session *s, const char *folder, bool force)
 {
-    TRY(add_folder(s, folder, "main", false));
+    TRY(adapter_add(s->p, folder, "main", false));
     TRY(peft_allocate(s->p, &s->tuned));
     return load_folder(s, 0, folder, force);
 }
@@ -134,7 +123,7 @@ status session_adapter(session *s, const char *folder, bool force)
 static status add_module(session *s, const recipe_module *x)
 {
     if (x->load)
-        return add_folder(s, x->load, x->name, x->train);
+        return adapter_add(s->p, x->load, x->name, x->train);
     const peft_method *method = peft_find(x->method.name);
     CHECK(method);
     const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n,

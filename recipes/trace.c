@@ -29,7 +29,8 @@ typedef struct limits {
     bool        gaps;
 } limits;
 
-static status read_list(arena *a, const cJSON *sequence, const limits *l, const char *what, int32_t **out, int64_t *n)
+static status read_list(arena *a, const cJSON *sequence, const limits *l, const char *what, int32_t **out,
+                        int64_t *n)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(sequence, l->key), *item;
 
@@ -61,7 +62,8 @@ static status read_beside(arena *a, const cJSON *sequence, const limits *l, cons
 
     TRY(read_list(a, sequence, l, what, &v, &length));
     if (length >= 0 && length != n)
-        return fail(STATUS_FORMAT, "%s: a sequence has %d ids and %lld %s", what, n, (long long)length, l->key);
+        return fail(STATUS_FORMAT, "%s: a sequence has %d ids and %lld %s", what, n, (long long)length,
+                    l->key);
     *out = v;
     return STATUS_OK;
 }
@@ -79,8 +81,8 @@ static status read_sequence(arena *a, const cJSON *item, const char *what, const
     if (n <= 0)
         return fail(STATUS_FORMAT, "%s: a sequence has no ids", what);
     if (m->position_table && n > m->positions)
-        return fail(STATUS_USAGE, "%s: a sequence of %lld tokens is longer than the model's %lld positions", what,
-                    (long long)n, (long long)m->positions);
+        return fail(STATUS_USAGE, "%s: a sequence of %lld tokens is longer than the model's %lld positions",
+                    what, (long long)n, (long long)m->positions);
     e->n = (int32_t)n;
     e->ids = v;
     TRY(read_beside(a, item, &types, what, e->n, &e->types));
@@ -190,7 +192,7 @@ static void forget_gradients(const tracer *x)
 static void record_head(tracer *x, var *last)
 {
     tape       *t = x->t;
-    const head *h = &x->m->head;
+    const model_head *h = &x->m->head;
 
     if (h->dense && (h->kind == HEAD_NONE || h->kind == HEAD_CLASSIFY))
         x->pooled = head_features(t, h, ag_gather_rows(t, last, tape_input(t, &x->first_rows)));
@@ -242,7 +244,8 @@ static status record_and_run(tracer *x)
 /* ---- results --------------------------------------------------------------------------------------- */
 
 /* `rows` rows of a value from `from` on, as a named copy for sequence n. */
-static status add_rows(tracer *x, trace_result *r, const var *v, int n, int64_t from, int64_t rows, const char *name)
+static status add_rows(tracer *x, trace_result *r, const var *v, int n, int64_t from, int64_t rows,
+                       const char *name)
 {
     const int64_t     width = shape_last(v->t.s);
     safetensors_item *item = &r->items[r->n++];

@@ -15,8 +15,8 @@ typedef struct trace_options {
     const char *const *gradients; /* trunk weights by checkpoint name, tuned tensors by file name */
     int                n_gradients;
     recompute          how;
-    const tensor      *cotangent; /* f32 [N, C] of all tokens, for a bare trunk: the loss is the sum of its product
-                                     with the last hidden state, over the number of tokens; NULL: no loss */
+    const tensor      *cotangent; /* f32 [N, C] of all tokens, for a bare trunk: the loss is the sum of its
+                                     product with the last hidden state over the tokens; NULL: no loss */
 } trace_options;
 
 typedef struct trace_result {

@@ -205,10 +205,6 @@ static void compare_norms(golden *g, const real_case *c, const cJSON *norms)
 
 static status lora(golden *g, real_case *c)
 {
-    const peft_method *method;
-    void *options;
-    const char *const *sites;
-    int n;
     const char *start = arena_printf(g->a, "%s/smollm2_lora_start", c->folder);
     trainer_options o = {.schedule = {.schedule = "constant"}};
     adamw_options adamw;
@@ -219,8 +215,7 @@ static status lora(golden *g, real_case *c)
     TRY(open_model(g, c));
     const cJSON *json = cJSON_GetObjectItem(c->json, "lora"),
                 *steps = cJSON_GetObjectItem(json, "steps");
-    TRY(adapter_read_config(g->a, start, &c->m, &method, &options, &sites, &n));
-    TRY(peft_add(c->p, "main", method, options, sites, n, true));
+    TRY(adapter_add(c->p, start, "main", true));
     TRY(arena_open(&c->tuned, "tuned", (size_t)1 << 30));
     TRY(peft_allocate(c->p, &c->tuned));
     TRY(adapter_load(c->p, 0, start, NULL));

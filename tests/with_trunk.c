@@ -13,10 +13,15 @@ static const char config[] =
 
 void small_open(small *s, uint64_t seed)
 {
+    small_open_as(s, config, seed);
+}
+
+void small_open_as(small *s, const char *json, uint64_t seed)
+{
     memset(s, 0, sizeof *s);
     MUST(arena_open(&s->memory, "small", (size_t)1 << 30));
     MUST(arena_open(&s->tuned, "tuned", (size_t)1 << 28));
-    s->w = (weights){.path = "small", .random = true, .seed = seed, .config = cJSON_Parse(config)};
+    s->w = (weights){.path = "small", .random = true, .seed = seed, .config = cJSON_Parse(json)};
     ck_assert_ptr_nonnull(s->w.config);
     MUST(model_open(&s->memory, &s->w, TYPE_F32, &s->m));
     MUST(peft_open(&s->memory, &s->m, seed, &s->p));

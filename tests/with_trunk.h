@@ -15,6 +15,8 @@ typedef struct small {
 /* A llama of 3 blocks: width 48, 4 heads on 2 of 12, inner 80, 128 words; tied; biases everywhere; wider weights than usual,
  * so that a mistake shows. */
 void small_open(small *s, uint64_t seed);
+/* A trunk of another config.json. */
+void small_open_as(small *s, const char *json, uint64_t seed);
 void small_close(small *s);
 
 /* Adds a module with the method's preset options, except the named ones (name, number pairs ending with

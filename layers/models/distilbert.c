@@ -49,4 +49,5 @@ static status distilbert_open(arena *a, model *m)
     return encoder_head(a, m, &c, head);
 }
 
-const model_family model_distilbert = {.name = "distilbert", .open = distilbert_open, .hidden = encoder_hidden};
+const model_family model_distilbert = {.name = "distilbert", .open = distilbert_open,
+                                       .hidden = encoder_hidden};

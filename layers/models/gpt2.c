@@ -1,5 +1,5 @@
-/* gpt2: Radford et al. 2019: LayerNorm before attention and mlp, learned positions, one product for q, k and v.
- * The checkpoint has the weights of its blocks as [in, out]. */
+/* gpt2: Radford et al. 2019: LayerNorm before attention and mlp, learned positions, one product for q, k
+ * and v. The checkpoint has the weights of its blocks as [in, out]. */
 #include "core/json.h"
 #include "layers/model.h"
 
@@ -19,9 +19,9 @@ typedef struct gpt2 {
 } gpt2;
 
 typedef struct gpt2_config {
-    int64_t hidden, inner, layers, heads, words, positions;
-    bool    tied;
-    const char *prefix;
+    int64_t     hidden, inner, layers, heads, words, positions;
+    bool        tied;
+    const char *prefix; /* of this architecture */
 } gpt2_config;
 
 enum { LINEAR_PER_BLOCK = 4, NORMS_PER_BLOCK = 2, OTHER_SITES = 5 /* tables, norm, head */ };
@@ -60,8 +60,8 @@ static status read_config(const cJSON *config, const char *what, gpt2_config *c,
         return fail(STATUS_FORMAT, "%s: n_embd is %lld, must be a multiple of n_head %lld", what,
                     (long long)c->hidden, (long long)c->heads);
     if (crosses)
-        return fail(STATUS_UNSUPPORTED, "%s: add_cross_attention is true; a decoder of another model is not read",
-                    what);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: add_cross_attention is true; a decoder of another model is not read", what);
     return activation_find(act, what, &g->act);
 }
 
@@ -147,7 +147,8 @@ static status gpt2_open(arena *a, model *m)
     int64_t classes = c.words;
     if (head->kind == HEAD_TAG)
         TRY(head_classes(m->source->config, "config.json", &classes));
-    return model_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words->weight : NULL, NULL, g->eps);
+    return model_open_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words->weight : NULL, NULL,
+                           g->eps);
 }
 
 /* ---- recording -------------------------------------------------------------------------------------------- */
@@ -162,11 +163,11 @@ static var *product(tape *t, const char *place, const site *s, var *x)
 
 static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, stream *s, var *x)
 {
-    const gpt2       *g = m->state;
-    const int64_t     C = m->width;
-    const double      scale = (g->scaled ? 1 / sqrt((double)m->head_size) : 1) / (g->scaled_by_layer ? layer + 1 : 1);
-    attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads, .causal = true,
-                           .scale = scale};
+    const gpt2             *g = m->state;
+    const int64_t           C = m->width;
+    const double            scale = g->scaled ? 1 / sqrt((double)m->head_size) : 1;
+    const attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads, .causal = true,
+                                 .scale = g->scaled_by_layer ? scale / (layer + 1) : scale};
     var *qkv = product(t, "attn.qkv", b->qkv, x);
 
     tape_enter(t, "attn");
@@ -175,8 +176,8 @@ static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, s
         k = ag_scatter_rows(t, tape_tensor(t, &s->cache->k[layer]), k, s->slots);
         v = ag_scatter_rows(t, tape_tensor(t, &s->cache->v[layer]), v, s->slots);
     }
-    var *y = ag_attention(t, q, k, v, s->q_offsets, s->cache ? s->k_offsets : s->q_offsets, s->q_start, s->blocks,
-                          &o, NULL);
+    var *y = ag_attention(t, q, k, v, s->q_offsets, s->cache ? s->k_offsets : s->q_offsets, s->q_start,
+                          s->blocks, &o, NULL);
     tape_leave(t);
     return product(t, "attn.o", b->o, y);
 }

@@ -26,4 +26,5 @@ static status roberta_open(arena *a, model *m)
 }
 
 const model_family model_roberta = {.name = "roberta", .open = roberta_open, .hidden = encoder_hidden};
-const model_family model_xlm_roberta = {.name = "xlm-roberta", .open = roberta_open, .hidden = encoder_hidden};
+const model_family model_xlm_roberta = {.name = "xlm-roberta", .open = roberta_open,
+                                        .hidden = encoder_hidden};
