@@ -52,10 +52,10 @@ status tokenizer_open(arena *a, const char *path, tokenizer **out)
 
 void tokenizer_close(tokenizer *t)
 {
-    for (int i = 0; t && i < t->n_steps; i++)
-        pcre2_code_free(t->steps[i].pattern);
+    for (int i = 0; t && i < t->n_patterns; i++)
+        pcre2_code_free(t->patterns[i]);
     if (t)
-        t->n_steps = 0;
+        t->n_patterns = 0;
 }
 
 int32_t tokenizer_size(const tokenizer *t)

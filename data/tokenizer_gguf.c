@@ -38,12 +38,14 @@ static status read_way(arena *a, const gguf *g, tokenizer *t, bool *add_bos)
         if (strcmp(ways[i].name, name) != 0)
             continue;
         const char *pattern = ways[i].pattern ? ways[i].pattern : PATTERN_GPT2;
-        t->n_normalizers = ways[i].nfc;
-        t->normalizers[0] = NORMALIZE_NFC;
+        if (ways[i].nfc)
+            TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_NFC}));
         t->bpe.ignore_merges = ways[i].ignore_merges;
         *add_bos = ways[i].add_bos;
         if (ways[i].digits)
-            TRY(pre_add_digits(t, true));
+            TRY(pre_add(t, (pre_step){.kind = PRE_CLASS,
+                                      .is = unicode_is_number,
+                                      .behavior = SPLIT_ISOLATED}));
         return pre_add_split(t, pattern, strlen(pattern), false, SPLIT_ISOLATED, false);
     }
     return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"%.80s\", known: %s", t->what, name,
@@ -64,7 +66,7 @@ static status read_tokens(arena *a, const gguf *g, tokenizer *t, int64_t *n)
         return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 2 GB", t->what, bytes);
     TRY(vocabulary_open(a, (size_t)*n, bytes, &t->words));
     for (int64_t i = 0; i < *n; i++)
-        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, true, t->what));
+        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, VOCABULARY_FOUND, t->what));
     return STATUS_OK;
 }
 
@@ -150,7 +152,6 @@ static status read_ends(arena *a, const gguf *g, tokenizer *t, int64_t n, bool a
 
 static status read_all(arena *a, const gguf *g, tokenizer *t)
 {
-    static const token_model kind = {"BPE", bpe_encode};
     const char *model;
     bool add_bos = false;
     int64_t n;
@@ -162,8 +163,7 @@ static status read_all(arena *a, const gguf *g, tokenizer *t)
                     "(byte-level BPE)",
                     t->what, model);
     t->byte_level = true;
-    t->decoder = DECODE_BYTES;
-    t->model = &kind;
+    TRY(decoder_add(t, (decoder){.kind = DECODE_BYTES}));
     TRY(read_way(a, g, t, &add_bos));
     TRY(read_tokens(a, g, t, &n));
     TRY(read_merges(a, g, t));
