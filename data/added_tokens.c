@@ -78,7 +78,7 @@ static status looked_for(arena *a, const tokenizer *t, added_token *token)
     if (s == STATUS_OK && out.n == 0)
         s = fail(STATUS_FORMAT, "%s: nothing is left of the added token \"%.80s\" when it is "
                  "normalised", t->what, token->text);
-    if (s == STATUS_OK) {
+    if (s == STATUS_OK && (out.n != token->n || memcmp(out.v, token->text, out.n) != 0)) {
         token->n_found = out.n;
         token->found = arena_copy(a, out.v, out.n);
         s = token->found ? STATUS_OK : STATUS_MEMORY;
@@ -100,13 +100,21 @@ status added_tokens_index(arena *a, tokenizer *t)
     TRY(trie_open(a, &all->normal, bytes));
     TRY_TAKE(all->special, a, t->words.capacity);
     memset(all->special, 0, (size_t)t->words.capacity);
+    TRY_TAKE(all->by_id, a, t->words.capacity);
+    memset(all->by_id, 0xFF, (size_t)t->words.capacity * sizeof *all->by_id);
     for (size_t i = 0; i < all->n; i++) {
         const added_token *token = &all->v[i];
         all->special[token->id] = token->special;
+        all->by_id[token->id] = (int32_t)i;
         trie_add(token->normalized ? &all->normal : &all->raw, token->found, token->n_found,
                  (int32_t)i);
     }
     return STATUS_OK;
+}
+
+const added_token *added_by_id(const added_tokens *all, int32_t id)
+{
+    return all->by_id[id] >= 0 ? &all->v[all->by_id[id]] : NULL;
 }
 
 /* Start of the last character of text[0, end). */

@@ -249,11 +249,12 @@ static void decode_strip(pieces *p, const decoder *d)
 static status replace_matches(pieces *p, const decoder *d, const piece *one, char *out,
                               size_t *hits, size_t *written)
 {
-    size_t from = 0, done = 0, to = 0, begin, end;
+    pattern_search s = pattern_begin(p->t, d->pattern, p->match, one->v, one->n);
+    size_t done = 0, to = 0, begin, end;
     bool found;
 
-    for (*hits = 0; from <= one->n; ++*hits) {
-        TRY(pattern_next(p->t, d->pattern, p->match, one->v, one->n, from, &begin, &end, &found));
+    for (*hits = 0;; ++*hits) {
+        TRY(pattern_next(&s, &begin, &end, &found));
         if (!found)
             break;
         if (out) {
@@ -262,7 +263,6 @@ static status replace_matches(pieces *p, const decoder *d, const piece *one, cha
         }
         to += begin - done + d->n;
         done = end;
-        from = pattern_after(one->v, one->n, begin, end);
     }
     if (out)
         memcpy(out + to, one->v + done, one->n - done);
@@ -399,9 +399,16 @@ status tokenizer_decode(const tokenizer *t, arena *a, const int32_t *ids, int64_
     pieces p = {.t = t, .a = a};
 
     TRY_TAKE(p.v, a, n);
-    for (int64_t i = 0; i < n; i++)
-        if (vocabulary_has(words, ids[i]) && !(skip_special && t->added.special[ids[i]]))
-            p.v[p.n++] = (piece){words->bytes + words->at[ids[i]], words->length[ids[i]]};
+    for (int64_t i = 0; i < n; i++) {
+        if (!vocabulary_has(words, ids[i]))
+            continue;
+        const added_token *added = added_by_id(&t->added, ids[i]);
+        const bool changed = added && added->found != added->text; /* the reference then forgets */
+        if (skip_special && added && added->special && !changed)   /* that it is special */
+            continue;
+        p.v[p.n++] = added ? (piece){added->found, added->n_found}
+                           : (piece){words->bytes + words->at[ids[i]], words->length[ids[i]]};
+    }
     if (t->n_patterns > 0 && !(p.match = pcre2_match_data_create(1, NULL)))
         return fail(STATUS_MEMORY, "tokenizer: no memory for a match");
     const status s = decode_all(&p, text, length);

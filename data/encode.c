@@ -53,7 +53,7 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
         TRY(grow(&w->tokens, &w->room_tokens, w->n_tokens + 1, sizeof *w->tokens));
     work_token *token = &w->tokens[w->n_tokens++];
     token->id = id;
-    token->added = false;
+    token->leading = token->trailing = -1;
     begin = begin < w->view.n ? begin : w->view.n; /* lengths of parts that were put in may add up */
     end = end < w->view.n ? end : w->view.n;       /* to more than the text */
     if (w->view.from) {
@@ -73,10 +73,34 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
     return STATUS_OK;
 }
 
+/* Blanks at both ends of a token's text; a byte-level token has a stand-in for them. */
+static void count_blanks(const char *word, size_t n, int32_t *leading, int32_t *trailing)
+{
+    bool only = true;
+
+    *leading = *trailing = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t code = 0;
+        at += (size_t)utf8_next(word, n, at, &code);
+        const bool blank = code == 0x120 || unicode_is_space(code);
+        *trailing = blank ? *trailing + 1 : 0;
+        only = only && blank;
+        *leading += only;
+    }
+}
+
+void work_own_text(tokenizer_work *w, size_t begin, size_t end)
+{
+    work_token *token = &w->tokens[w->n_tokens - 1];
+
+    if (w->t->trim)
+        count_blanks(w->view.v + begin, end - begin, &token->leading, &token->trailing);
+}
+
 static status emit_added(tokenizer_work *w, const added_match *m)
 {
     TRY(work_emit(w, m->token->id, m->begin, m->end));
-    w->tokens[w->n_tokens - 1].added = true;
+    work_own_text(w, m->begin, m->end);
     return STATUS_OK;
 }
 
@@ -100,28 +124,15 @@ static status encode_stretch(tokenizer_work *w, size_t begin, size_t end)
     return from < w->view.n ? pretokenize(w, 0, from, w->view.n) : STATUS_OK;
 }
 
-/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. An
- * added token's text is what it was found as, with the blanks that lstrip ate. */
+/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. */
 static void trim_offsets(const tokenizer_work *w, const char *text, work_token *token, bool first)
 {
     const vocabulary *words = &w->t->words;
-    const char *word = token->added ? text + token->begin : words->bytes + words->at[token->id];
-    const size_t n = token->added ? token->end - token->begin : words->length[token->id];
-    size_t leading = 0, trailing = 0, run = 0;
-    bool only = true;
+    int32_t leading = token->leading, trailing = token->trailing;
 
-    for (size_t at = 0; at < n;) {
-        uint32_t code = 0;
-        const int k = utf8_next(word, n, at, &code);
-        if (k == 0)
-            return;
-        at += (size_t)k;
-        const bool blank = code == 0x120 || unicode_is_space(code);
-        run = blank ? run + 1 : 0;
-        only = only && blank;
-        leading += only;
-    }
-    trailing = run;
+    if (leading < 0)
+        count_blanks(words->bytes + words->at[token->id], words->length[token->id], &leading,
+                     &trailing);
     if (leading > 0) {
         if (leading == 1 && (first || token->begin == 0) && w->t->trim_prefix)
             leading = 0; /* the blank put in front; more than one were in the text */

@@ -172,17 +172,17 @@ static status replace(tokenizer_work *w, const normalizer *how, const text_view 
                       aligned_text *copy, text_view *out, bool *changed)
 {
     rewriter r = rewrite_begin(in, copy);
-    size_t from = 0, begin, end;
+    pattern_search s = pattern_begin(w->t, how->pattern, w->match, in->v, in->n);
+    size_t begin, end;
     bool found;
 
-    for (*changed = false; from <= in->n; *changed = true) {
-        TRY(pattern_next(w->t, how->pattern, w->match, in->v, in->n, from, &begin, &end, &found));
+    for (*changed = false;; *changed = true) {
+        TRY(pattern_next(&s, &begin, &end, &found));
         if (!found)
             break;
         TRY(rewrite_copy(&r, begin - r.at));
         rewrite_skip(&r, end - begin);
         TRY(put_text(&r, how->text, how->n));
-        from = pattern_after(in->v, in->n, begin, end);
     }
     if (!*changed)
         return STATUS_OK;

@@ -1,8 +1,8 @@
 /* pattern: regular expressions of tokenizer files.
  *
  * Patterns are written for Oniguruma; PCRE2 reads the same syntax except that its \s also holds
- * U+180E, so \s and \S are replaced by Unicode's White_Space, and that ^ and $ need the multi-line
- * option to mean lines. */
+ * U+180E, so \s and \S are replaced by Unicode's White_Space, that \p{Han} also holds what is used
+ * with Han, and that ^ and $ need the multi-line option to mean lines. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
@@ -17,7 +17,35 @@ static const char NO_SPACE[] =
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"
     "\\x{3001}-\\x{D7FF}\\x{E000}-\\x{10FFFF}";
 
-/* Replaces \s and \S; out has room for n * sizeof NO_SPACE bytes. */
+/* Names of scripts that PCRE2 takes for script extensions, which are wider. */
+static bool is_script(const char *name, size_t n)
+{
+    static const char *const scripts[] = {
+        "Arabic", "Armenian", "Bengali",  "Bopomofo", "Common",   "Cyrillic", "Devanagari",
+        "Greek",  "Gujarati", "Gurmukhi", "Han",      "Hangul",   "Hebrew",   "Hiragana",
+        "Kannada", "Katakana", "Latin",   "Malayalam", "Mongolian", "Myanmar", "Tamil",
+        "Telugu", "Thai",     "Tibetan"};
+
+    for (size_t i = 0; i < COUNT_OF(scripts); i++)
+        if (strlen(scripts[i]) == n && memcmp(scripts[i], name, n) == 0)
+            return true;
+    return false;
+}
+
+/* \p{Han} at p[0, n): writes \p{sc:Han} and returns the bytes read, or 0. */
+static size_t replace_script(const char *p, size_t n, char **out)
+{
+    const char *end = n > 3 && p[2] == '{' ? memchr(p, '}', n) : NULL;
+    const bool not = end && p[3] == '^';
+    const char *name = p + 3 + not;
+
+    if (!end || !is_script(name, (size_t)(end - name)))
+        return 0;
+    *out += sprintf(*out, "\\%c{%ssc:%.*s}", p[1], not ? "^" : "", (int)(end - name), name);
+    return (size_t)(end - p) + 1;
+}
+
+/* Replaces \s and \S and names of scripts; out has room for n * sizeof NO_SPACE bytes. */
 static size_t replace_space(const char *pattern, size_t n, char *out)
 {
     char *p = out;
@@ -26,6 +54,12 @@ static size_t replace_space(const char *pattern, size_t n, char *out)
     for (size_t i = 0; i < n; i++) {
         if (pattern[i] == '\\' && i + 1 < n) {
             const char kind = pattern[++i];
+            const size_t script =
+                kind == 'p' || kind == 'P' ? replace_script(pattern + i - 1, n - i + 1, &p) : 0;
+            if (script > 0) {
+                i += script - 2;
+                continue;
+            }
             if (kind == 's' || kind == 'S')
                 p += sprintf(p, "%s%s%s", class ? "" : "[", kind == 's' ? SPACE : NO_SPACE,
                              class ? "" : "]");
@@ -84,36 +118,39 @@ status pattern_open(tokenizer *t, const char *part, const char *text, size_t n, 
     return STATUS_OK;
 }
 
-status pattern_next(const tokenizer *t, const pcre2_code *pattern, pcre2_match_data *match,
-                    const char *text, size_t n, size_t from, size_t *begin, size_t *end,
-                    bool *found)
+pattern_search pattern_begin(const tokenizer *t, const pcre2_code *pattern,
+                             pcre2_match_data *match, const char *text, size_t n)
 {
-    const PCRE2_SPTR subject = (PCRE2_SPTR)text;
-
-    *found = false;
-    int rc = pcre2_match(pattern, subject, n, from, PCRE2_NO_UTF_CHECK, match, NULL);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(pattern, subject, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, NULL);
-    if (rc == PCRE2_ERROR_NOMATCH)
-        return STATUS_OK;
-    if (rc < 0) {
-        PCRE2_UCHAR why[256];
-        pcre2_get_error_message(rc, why, sizeof why);
-        return fail(STATUS_FORMAT, "%s: a pattern cannot be matched: %s", t->what,
-                    (const char *)why);
-    }
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match);
-    *begin = span[0];
-    *end = span[1] < span[0] ? span[0] : span[1]; /* \K may turn a match around */
-    *found = true;
-    return STATUS_OK;
+    return (pattern_search){t, pattern, match, text, n, 0, SIZE_MAX};
 }
 
-size_t pattern_after(const char *text, size_t n, size_t begin, size_t end)
+status pattern_next(pattern_search *s, size_t *begin, size_t *end, bool *found)
 {
-    uint32_t code;
+    const PCRE2_SPTR subject = (PCRE2_SPTR)s->text;
 
-    if (begin < end)
-        return end;
-    return end < n ? end + (size_t)utf8_next(text, n, end, &code) : end + 1;
+    for (*found = false; s->from <= s->n;) {
+        int rc = pcre2_match(s->pattern, subject, s->n, s->from, PCRE2_NO_UTF_CHECK, s->match, NULL);
+        if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+            rc = pcre2_match(s->pattern, subject, s->n, s->from,
+                             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->match, NULL);
+        if (rc == PCRE2_ERROR_NOMATCH)
+            return STATUS_OK;
+        if (rc < 0) {
+            PCRE2_UCHAR why[256];
+            pcre2_get_error_message(rc, why, sizeof why);
+            return fail(STATUS_FORMAT, "%s: a pattern cannot be matched: %s", s->t->what,
+                        (const char *)why);
+        }
+        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s->match);
+        *begin = span[0];
+        *end = span[1] < span[0] ? span[0] : span[1]; /* \K may turn a match around */
+        *found = *begin < *end || *begin != s->last;
+        if (*found) {
+            s->from = s->last = *end;
+            return STATUS_OK;
+        }
+        uint32_t code; /* nothing, right behind the match before: one character further */
+        s->from += s->from < s->n ? (size_t)utf8_next(s->text, s->n, s->from, &code) : 1;
+    }
+    return STATUS_OK;
 }

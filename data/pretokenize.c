@@ -119,7 +119,7 @@ static span next_length(const pre_step *step, const char *text, size_t from, siz
 
 /* Next match of the step in the view's [begin, end) at or behind `from`. */
 static status next_match(tokenizer_work *w, const pre_step *step, size_t begin, size_t end,
-                         size_t from, span *m)
+                         size_t from, pattern_search *search, span *m)
 {
     const char *text = w->view.v;
 
@@ -139,8 +139,7 @@ static status next_match(tokenizer_work *w, const pre_step *step, size_t begin, 
     default:
         break;
     }
-    TRY(pattern_next(w->t, step->pattern, w->match, text + begin, end - begin, from - begin,
-                     &m->begin, &m->end, &m->found));
+    TRY(pattern_next(search, &m->begin, &m->end, &m->found));
     m->begin += begin;
     m->end += begin;
     return STATUS_OK;
@@ -271,18 +270,20 @@ status pretokenize(tokenizer_work *w, int step, size_t begin, size_t end)
     if (w->t->steps[step].kind >= PRE_BLANK)
         return pretokenize_changed(w, step, begin, end);
 
+    const pre_step *how = &w->t->steps[step];
     splitter s = {.w = w, .step = step};
-    size_t done = begin, from = begin;
-    while (from <= end) {
+    pattern_search search =
+        pattern_begin(w->t, how->pattern, w->match, w->view.v + begin, end - begin);
+    size_t done = begin;
+    for (;;) {
         span m;
-        TRY(next_match(w, &w->t->steps[step], begin, end, from, &m));
+        TRY(next_match(w, how, begin, end, done, &search, &m));
         if (!m.found)
             break;
         if (m.begin > done)
             TRY(part(&s, done, m.begin, false));
         TRY(part(&s, m.begin, m.end, true));
         done = m.end;
-        from = pattern_after(w->view.v, end, m.begin, m.end); /* an empty match splits, too */
     }
     if (done < end)
         TRY(part(&s, done, end, false));

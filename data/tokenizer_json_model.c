@@ -37,21 +37,28 @@ static void count_tokens(const cJSON *vocab, const cJSON *added, size_t *tokens,
     }
 }
 
+/* "left right" or ["left", "right"] */
 static status read_merge(json_reader *r, const cJSON *item, int number)
 {
-    if (cJSON_IsString(item)) {
-        const char *text = item->valuestring, *blank = strchr(text, ' ');
-        if (blank && blank > text && blank[1] && !strchr(blank + 1, ' '))
-            return bpe_add_merge(r->t, text, (size_t)(blank - text), blank + 1, strlen(blank + 1));
-    } else if (cJSON_IsArray(item) && cJSON_GetArraySize(item) == 2) {
-        const cJSON *left = item->child, *right = left->next;
-        if (cJSON_IsString(left) && cJSON_IsString(right) && *left->valuestring &&
-            *right->valuestring)
-            return bpe_add_merge(r->t, left->valuestring, strlen(left->valuestring),
-                                 right->valuestring, strlen(right->valuestring));
+    const cJSON *first = cJSON_IsArray(item) ? item->child : item,
+                *second = cJSON_IsArray(item) && first ? first->next : NULL;
+    const char *left = NULL, *right = NULL;
+    size_t n = 0, m = 0;
+
+    if (cJSON_IsString(first))
+        TRY(json_text(r->a, first, &left, &n));
+    if (left && second && cJSON_IsString(second) && !second->next)
+        TRY(json_text(r->a, second, &right, &m));
+    const char *blank = left && first == item ? memchr(left, ' ', n) : NULL;
+    if (blank) {
+        right = blank + 1;
+        m = n - (size_t)(right - left);
+        n = (size_t)(blank - left);
     }
-    return fail(STATUS_FORMAT, "%s: merge %d must be two tokens with one blank between them",
-                r->what, number);
+    if (!right || n == 0 || m == 0 || (blank && memchr(right, ' ', m)))
+        return fail(STATUS_FORMAT, "%s: merge %d must be two tokens with one blank between them",
+                    r->what, number);
+    return bpe_add_merge(r->t, left, n, right, m);
 }
 
 /* Texts with their ids into the vocabulary. */

@@ -92,6 +92,7 @@ typedef struct added_tokens {
     size_t n;
     token_trie raw, normal; /* looked for before and after normalisation */
     uint8_t *special;       /* [capacity of the vocabulary] */
+    int32_t *by_id;         /* [capacity] index into v, -1: not an added token */
 } added_tokens;
 
 typedef struct added_match {
@@ -104,6 +105,9 @@ struct tokenizer_work;
 
 /* Fills both tries; content that is normalised goes through the normaliser first. */
 status added_tokens_index(arena *a, tokenizer *t);
+
+/* How an added token reads when it is decoded: as it was looked for. NULL: not an added token. */
+const added_token *added_by_id(const added_tokens *all, int32_t id);
 
 /* The first match at or behind `at`; false when there is none. Blanks before `from` are not eaten.
  */
@@ -164,13 +168,19 @@ enum { PATTERNS_MAX = 32 };
 status pattern_open(tokenizer *t, const char *part, const char *text, size_t n, bool literal,
                     pcre2_code **out);
 
-/* Next match in text[0, n) at or behind `from`; *found false when there is none. */
-status pattern_next(const tokenizer *t, const pcre2_code *pattern, pcre2_match_data *match,
-                    const char *text, size_t n, size_t from, size_t *begin, size_t *end,
-                    bool *found);
+/* The matches in a text from left to right, in the manner of the reference: nothing is matched right
+ * behind a match, but elsewhere it is. */
+typedef struct pattern_search {
+    const tokenizer *t;
+    const pcre2_code *pattern;
+    pcre2_match_data *match;
+    const char *text;
+    size_t n, from, last;
+} pattern_search;
 
-/* Where to look for the next one: an empty match is passed by a character. */
-size_t pattern_after(const char *text, size_t n, size_t begin, size_t end);
+pattern_search pattern_begin(const tokenizer *t, const pcre2_code *pattern,
+                             pcre2_match_data *match, const char *text, size_t n);
+status pattern_next(pattern_search *s, size_t *begin, size_t *end, bool *found);
 
 /* ---- precompiled.c: the charsmap of SentencePiece ---- */
 
@@ -505,7 +515,7 @@ struct tokenizer {
 typedef struct work_token {
     int32_t id;
     uint32_t begin, end;
-    bool added; /* found in the text, not made by the model */
+    int32_t leading, trailing; /* blanks of a token that stands for a text of its own; -1: its own */
 } work_token;
 
 /* Growing temporaries of one encoding; freed at its end. */
@@ -521,6 +531,9 @@ typedef struct tokenizer_work {
     void *scratch[3]; /* normalisation and best paths, symbols, heap */
     size_t room_scratch[3];
 } tokenizer_work;
+
+/* The token emitted last stands for the view's [begin, end) as it is. */
+void work_own_text(tokenizer_work *w, size_t begin, size_t end);
 
 /* Makes room for `need` items of `size` bytes; *room counts items. */
 status grow(void *pointer, size_t *room, size_t need, size_t size);

@@ -72,8 +72,11 @@ static status emit_unknown(tokenizer_work *w, size_t begin, size_t end)
 
     for (size_t i = begin; bytes && i < end; i++)
         bytes = u->bytes[(uint8_t)w->view.v[i]] >= 0;
-    if (!bytes)
-        return work_emit(w, id >= 0 ? id : u->unknown, begin, end);
+    if (!bytes) {
+        TRY(work_emit(w, id >= 0 ? id : u->unknown, begin, end));
+        work_own_text(w, begin, end);
+        return STATUS_OK;
+    }
     for (size_t i = begin; i < end; i++)
         TRY(work_emit(w, u->bytes[(uint8_t)w->view.v[i]], begin, end));
     return STATUS_OK;
