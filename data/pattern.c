@@ -1,8 +1,8 @@
 /* pattern: regular expressions of tokenizer files.
  *
  * Patterns are written for Oniguruma; PCRE2 reads the same syntax except that its \s also holds
- * U+180E, so \s and \S are replaced by Unicode's White_Space, that \p{Han} also holds what is used
- * with Han, and that ^ and $ need the multi-line option to mean lines. */
+ * U+180E, so \s and \S are replaced by Unicode's White_Space, that \w lacks
+ * marks, that \p{Han} also holds what is used with Han, and that ^ and $ need the multi-line option to mean lines. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
@@ -16,6 +16,8 @@ static const char NO_SPACE[] =
     "\\x{0}-\\x{8}\\x{E}-\\x{1F}!-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}"
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"
     "\\x{3001}-\\x{D7FF}\\x{E000}-\\x{10FFFF}";
+
+static const char WORD[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 
 /* Names of scripts that PCRE2 takes for script extensions, which are wider. */
 static bool is_script(const char *name, size_t n)
@@ -62,6 +64,9 @@ static size_t replace_space(const char *pattern, size_t n, char *out)
             }
             if (kind == 's' || kind == 'S')
                 p += sprintf(p, "%s%s%s", class ? "" : "[", kind == 's' ? SPACE : NO_SPACE,
+                             class ? "" : "]");
+            else if (kind == 'w' || (kind == 'W' && !class))
+                p += sprintf(p, "%s%s%s", class ? "" : kind == 'w' ? "[" : "[^", WORD,
                              class ? "" : "]");
             else {
                 *p++ = '\\';

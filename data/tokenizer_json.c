@@ -120,11 +120,9 @@ status json_pattern(json_reader *r, const cJSON *o, const char *part, pcre2_code
 
 /* ---- added tokens ---- */
 
-/* seen: of each id, whether an added token has it. */
-static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added_token *token)
+status json_read_added(json_reader *r, const cJSON *o, int64_t id, bool *seen, added_token *token)
 {
     vocabulary *words = &r->t->words;
-    int64_t id = 0;
 
     TRY(json_known_keys(r, o, "an added token",
                         "id,content,single_word,lstrip,rstrip,normalized,special,"));
@@ -133,7 +131,6 @@ static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added
         return fail(STATUS_FORMAT, "%s: content of an added token must be text that is not empty",
                     r->what);
     TRY(json_text(r->a, content, &token->text, &token->n));
-    TRY(json_int(o, "id", true, 0, INT32_MAX, &id, r->what));
     TRY(json_bool(o, "single_word", false, &token->single_word, r->what));
     TRY(json_bool(o, "lstrip", false, &token->lstrip, r->what));
     TRY(json_bool(o, "rstrip", false, &token->rstrip, r->what));
@@ -147,9 +144,10 @@ static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added
         TRY(vocabulary_add(words, token->text, token->n, id, VOCABULARY_HIDDEN, r->what));
     token->id = (int32_t)id;
     token->text = words->bytes + words->at[id]; /* the JSON goes away */
-    if (seen[id])
+    if (seen && seen[id])
         return fail(STATUS_FORMAT, "%s: two added tokens have id %d", r->what, token->id);
-    seen[id] = true;
+    if (seen)
+        seen[id] = true;
     return STATUS_OK;
 }
 
@@ -166,8 +164,10 @@ static status read_added(json_reader *r)
     memset(seen, 0, (size_t)r->t->words.capacity * sizeof *seen);
     cJSON_ArrayForEach(item, list)
     {
+        int64_t id = 0;
         added->v[added->n] = (added_token){.id = -1};
-        TRY(read_added_token(r, item, seen, &added->v[added->n]));
+        TRY(json_int(item, "id", true, 0, INT32_MAX, &id, r->what));
+        TRY(json_read_added(r, item, id, seen, &added->v[added->n]));
         added->n++;
     }
     return STATUS_OK;

@@ -42,6 +42,15 @@ status json_character(json_reader *r, const cJSON *o, const char *key, const cha
                       const char *usual, uint32_t *code);
 status json_pattern(json_reader *r, const cJSON *o, const char *part, pcre2_code **out);
 
+/* An added token; seen: of each id, whether an added token had it before (NULL: it may). Beyond the
+ * model's own it goes into the vocabulary. */
+status json_read_added(json_reader *r, const cJSON *o, int64_t id, bool *seen, added_token *token);
+
+/* added_tokens_decoder of tokenizer_config.json: how many there are and their bytes, and reading
+ * them into t->added, which has room for as many. */
+size_t config_added_size(const cJSON *config, size_t *bytes);
+status config_add_tokens(arena *a, tokenizer *t, const cJSON *config, const char *path);
+
 /* The model with its vocabulary. json_check_model only looks at its kind: what is not known explains
  * all that is odd besides. */
 status json_check_model(const json_reader *r);

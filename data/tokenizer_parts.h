@@ -435,8 +435,8 @@ typedef struct spm_bpe_model {
     int32_t bytes[256];
 } spm_bpe_model;
 
-status spm_bpe_open(arena *a, tokenizer *t, float *scores, bool *use, int32_t unknown,
-                    bool byte_fallback);
+/* scores and use: one for each id, and theirs from now on. */
+status spm_bpe_open(tokenizer *t, float *scores, bool *use, int32_t unknown, bool byte_fallback);
 
 /* ---- decode.c ---- */
 
@@ -541,12 +541,17 @@ status grow(void *pointer, size_t *room, size_t need, size_t size);
 /* A token that covers w->view[begin, end). */
 status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end);
 
-/* Readers of the two formats; they fill everything but `what`. */
+/* Readers of the formats; they fill everything but `what`. */
 status tokenizer_read_json(arena *a, const char *path, tokenizer *t);
 status tokenizer_read_gguf(arena *a, const char *path, tokenizer *t);
+status tokenizer_read_spm(arena *a, const char *path, tokenizer *t);
+status tokenizer_read_vocab(arena *a, const char *path, tokenizer *t);
 
 /* BOS, EOS and the chat template from the files beside tokenizer.json, as far as they are there. */
 status tokenizer_read_config(arena *a, const char *path, tokenizer *t);
+
+/* The path of a file beside another one. */
+char *beside_file(arena *a, const char *path, const char *name);
 
 /* Sets single and pair to the bare texts. */
 status template_default(arena *a, tokenizer *t);
