@@ -146,6 +146,8 @@ static void eat_blanks(const char *text, size_t length, size_t from, added_match
             break;
         m->begin = before;
     }
+    if (m->token->lstrip && m->begin < from)
+        m->begin = from;
     while (m->token->rstrip && m->end < length) {
         const int n = utf8_next(text, length, m->end, &code);
         if (n == 0 || !unicode_is_space(code))

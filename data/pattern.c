@@ -1,8 +1,8 @@
 /* pattern: regular expressions of tokenizer files.
  *
- * Patterns are written for Oniguruma; PCRE2 reads the same syntax except that its \s also holds
- * U+180E, so \s and \S are replaced by Unicode's White_Space, that \w lacks
- * marks, that \p{Han} also holds what is used with Han, and that ^ and $ need the multi-line option to mean lines. */
+ * Patterns are written for Oniguruma. PCRE2 reads the same syntax, but its \s also holds U+180E, its
+ * \w lacks marks, and its \p{Han} also holds what is used with Han: these are replaced by what they
+ * mean there; and its ^ and $ need the multi-line option to mean lines. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
@@ -17,7 +17,7 @@ static const char NO_SPACE[] =
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"
     "\\x{3001}-\\x{D7FF}\\x{E000}-\\x{10FFFF}";
 
-static const char WORD[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+static const char WORD[] = "\\p{L}\\p{M}\\p{N}\\p{Pc}";
 
 /* Names of scripts that PCRE2 takes for script extensions, which are wider. */
 static bool is_script(const char *name, size_t n)
@@ -126,7 +126,7 @@ status pattern_open(tokenizer *t, const char *part, const char *text, size_t n, 
 pattern_search pattern_begin(const tokenizer *t, const pcre2_code *pattern,
                              pcre2_match_data *match, const char *text, size_t n)
 {
-    return (pattern_search){t, pattern, match, text, n, 0, SIZE_MAX};
+    return (pattern_search){t, pattern, match, text, n, n > 0 ? 0 : 1, SIZE_MAX};
 }
 
 status pattern_next(pattern_search *s, size_t *begin, size_t *end, bool *found)

@@ -81,8 +81,11 @@ static status open_model(arena *a, tokenizer *t, const spm_source *s)
     if (unknown < 0)
         return fail(STATUS_FORMAT, "%s: none of the %lld pieces is the unknown one", t->what,
                     (long long)s->n);
-    return s->bpe ? spm_bpe_open(t, ranks, use, unknown, s->byte_fallback)
-                  : unigram_open(a, t, scores, lowest, unknown, s->byte_fallback, use);
+    if (s->bpe)
+        return spm_bpe_open(t, ranks, use, unknown, s->byte_fallback);
+    TRY(unigram_open(a, t, scores, lowest, unknown, s->byte_fallback, use));
+    t->unigram.single = true;
+    return STATUS_OK;
 }
 
 static status add_decoders(tokenizer *t, const spm_source *s)

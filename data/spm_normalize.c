@@ -78,7 +78,11 @@ status normalize_pieces(const normalizer *how, const text_view *in, aligned_text
             break;
         at += used;
     }
-    if (at < in->n && how->prefix && !how->at_end)
+    if (at == in->n) {
+        *out = (text_view){.v = in->v, .base = in->base, .origin = in->origin};
+        return STATUS_OK;
+    }
+    if (how->prefix && !how->at_end)
         TRY(put(&w, MARK, MARK_BYTES, at, at + 1));
     for (; at < in->n; at += used) {
         const char *text = next(how, in, at, &used, &n);
@@ -87,7 +91,7 @@ status normalize_pieces(const normalizer *how, const text_view *in, aligned_text
     while (how->collapse && copy->n >= MARK_BYTES &&
            memcmp(copy->v + copy->n - MARK_BYTES, MARK, MARK_BYTES) == 0)
         copy->n -= MARK_BYTES;
-    if (how->prefix && how->at_end && at > 0)
+    if (how->prefix && how->at_end)
         TRY(put(&w, MARK, MARK_BYTES, in->n - 1, in->n));
     *out = (text_view){copy->v, copy->n, copy->from, copy->to, in->base, in->origin};
     return STATUS_OK;

@@ -169,7 +169,7 @@ status pattern_open(tokenizer *t, const char *part, const char *text, size_t n, 
                     pcre2_code **out);
 
 /* The matches in a text from left to right, in the manner of the reference: nothing is matched right
- * behind a match, but elsewhere it is. */
+ * behind a match and in an empty text, but elsewhere it is. */
 typedef struct pattern_search {
     const tokenizer *t;
     const pcre2_code *pattern;
@@ -401,6 +401,7 @@ typedef struct unigram_model {
     double unknown_score;
     int32_t unknown; /* -1: none */
     bool byte_fallback;
+    bool single;        /* sums of scores are rounded to float32, as SentencePiece has them */
     int32_t bytes[256]; /* ids of <0xNN>, -1: none */
 } unigram_model;
 

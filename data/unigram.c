@@ -1,6 +1,6 @@
 /* unigram: of all ways to cut a piece into tokens the one with the best sum of scores.
  *
- * Best paths in float64 from left to right; a later path replaces an earlier one only if it is
+ * Best paths in float64 (models of SentencePiece: float32) from left to right; a later path replaces an earlier one only if it is
  * strictly better. A character that is no token costs the unknown score; neighbouring unknowns
  * become one token, or with byte fallback the tokens of their bytes. */
 #include "core/compiler.h"
@@ -16,8 +16,11 @@ typedef struct best_path {
     int32_t id;
 } best_path;
 
-static inline void offer(best_path *at, double score, size_t begin, int32_t id)
+static inline void offer(const unigram_model *u, best_path *at, double score, size_t begin,
+                         int32_t id)
 {
+    if (u->single)
+        score = (double)(float)score;
     if (at->begin == UINT32_MAX || score > at->score)
         *at = (best_path){score, (uint32_t)begin, id};
 }
@@ -33,7 +36,7 @@ static bool offer_tokens(const unigram_model *u, const char *text, size_t n, siz
     for (size_t end = at + 1; node; end++) {
         const int32_t id = u->trie.nodes[node].id;
         if (id >= 0) {
-            offer(&best[end], u->scores[id] + before, at, id);
+            offer(u, &best[end], u->scores[id] + before, at, id);
             single = single || end == at + character;
         }
         if (end == n)
@@ -58,7 +61,7 @@ static status find_best(const tokenizer *t, const char *text, size_t n, best_pat
         if (u->unknown < 0)
             return fail(STATUS_FORMAT, "%s: \"%.*s\" is no token, and the file names no unk_id",
                         t->what, (int)character, text + at);
-        offer(&best[at + character], u->unknown_score + best[at].score, at, u->unknown);
+        offer(u, &best[at + character], u->unknown_score + best[at].score, at, u->unknown);
     }
     return STATUS_OK;
 }
