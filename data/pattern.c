@@ -17,7 +17,8 @@ static const char NO_SPACE[] =
     "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"
     "\\x{3001}-\\x{D7FF}\\x{E000}-\\x{10FFFF}";
 
-static const char WORD[] = "\\p{L}\\p{M}\\p{N}\\p{Pc}";
+static const char WORD[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE\\x{24B6}-\\x{24E9}"
+                           "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
 
 /* Names of scripts that PCRE2 takes for script extensions, which are wider. */
 static bool is_script(const char *name, size_t n)

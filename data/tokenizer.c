@@ -33,6 +33,16 @@ static char *inside(arena *a, const char *folder)
     return path_join(a, folder, names[0]);
 }
 
+bool tokenizer_is_in(arena *a, const char *folder)
+{
+    const size_t mark = arena_mark(a);
+    const char *file = inside(a, folder);
+    const bool there = file && path_exists(file);
+
+    arena_rewind(a, mark);
+    return there;
+}
+
 static status read_file(arena *a, const char *file, tokenizer *t)
 {
     return text_ends(file, ".gguf")    ? tokenizer_read_gguf(a, file, t)

@@ -41,6 +41,9 @@ typedef struct token_list {
  * wrong. */
 status tokenizer_open(arena *a, const char *path, tokenizer **out);
 
+/* True when a folder holds one of these files. */
+bool tokenizer_is_in(arena *a, const char *folder);
+
 /* Gives the compiled patterns back; NULL is fine. The arena stays the caller's. */
 void tokenizer_close(tokenizer *t);
 
