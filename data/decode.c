@@ -315,13 +315,14 @@ static status decode_byte_fallback(pieces *p)
             continue;
         }
         const size_t n = (size_t)(end - i);
-        TRY_TAKE(run, p->a, 3 * n);
+        TRY_TAKE(run, p->a, n);
         for (size_t k = 0; k < n; k++)
             run[k] = (char)byte_of(&p->v[(size_t)i + k]);
-        const bool valid = utf8_valid(run, n, &bad);
-        for (size_t k = 0; k < n && !valid; k++)
-            memcpy(run + 3 * k, "\xEF\xBF\xBD", 3);
-        p->v[to++] = (piece){run, valid ? n : 3 * n};
+        if (utf8_valid(run, n, &bad))
+            p->v[to++] = (piece){run, n};
+        else
+            for (size_t k = 0; k < n; k++)
+                p->v[to++] = (piece){"\xEF\xBF\xBD", 3};
         i = end;
     }
     p->n = to;
