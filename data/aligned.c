@@ -99,6 +99,8 @@ status rewrite_copy(rewriter *r, size_t n)
     aligned_text *out = r->out;
     const text_view *in = &r->in;
 
+    if (n == 0)
+        return STATUS_OK;
     TRY(room(out, out->n + n));
     memcpy(out->v + out->n, in->v + r->at, n);
     if (in->from) {
@@ -136,14 +138,13 @@ status aligned_same(const text_view *in, aligned_text *copy, text_view *out)
     memcpy(copy->v, in->v, in->n);
     copy->n = in->n;
     *out = *in;
-    out->v = copy->v;
     if (in->from) {
         TRY(room(copy, in->n));
         memcpy(copy->from, in->from, in->n * sizeof *copy->from);
         memcpy(copy->to, in->to, in->n * sizeof *copy->to);
         out->from = copy->from;
         out->to = copy->to;
-        out->v = copy->v;
     }
+    out->v = copy->v;
     return STATUS_OK;
 }

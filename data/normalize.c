@@ -240,7 +240,7 @@ static status one(tokenizer_work *w, const normalizer *how, const text_view *in,
     case NORMALIZE_REPLACE:
         return replace(w, how, in, copy, out, changed);
     case NORMALIZE_CHARSMAP:
-        return normalize_charsmap(w, how->map, in, copy, out, changed);
+        return normalize_charsmap(how->map, in, copy, out, changed);
     case NORMALIZE_PIECES:
         return normalize_pieces(how, in, copy, out);
     case NORMALIZE_BYTES:

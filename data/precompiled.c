@@ -233,13 +233,12 @@ static size_t cluster_end(const char *text, size_t n, size_t at)
     return at;
 }
 
-status normalize_charsmap(tokenizer_work *w, const charsmap *map, const text_view *in,
-                          aligned_text *copy, text_view *out, bool *changed)
+status normalize_charsmap(const charsmap *map, const text_view *in, aligned_text *copy,
+                          text_view *out, bool *changed)
 {
     const char *text = in->v, *value;
     size_t at = 0, used, length;
 
-    (void)w;
     *changed = false;
     while (at < in->n && (uint8_t)text[at] < 0x80 && map->plain[(uint8_t)text[at]])
         at++;

@@ -206,8 +206,7 @@ static status part(splitter *s, size_t begin, size_t end, bool match)
 
 /* ---- steps that change the text ---- */
 
-static status change(tokenizer_work *w, const pre_step *step, const text_view *in,
-                     aligned_text *copy, text_view *out)
+static status change(const pre_step *step, const text_view *in, aligned_text *copy, text_view *out)
 {
     const uint32_t front = step->kind == PRE_BLANK ? ' ' : step->character;
     bool prepend = step->kind == PRE_BLANK || (step->kind == PRE_METASPACE &&
@@ -215,7 +214,6 @@ static status change(tokenizer_work *w, const pre_step *step, const text_view *i
                                                 (step->prepend == PREPEND_FIRST && in->origin == 0)));
     uint32_t code;
 
-    (void)w;
     const size_t n = next_code(in->v, in->n, 0, &code);
     if (step->kind == PRE_METASPACE && code == ' ')
         code = front;
@@ -254,7 +252,7 @@ static status pretokenize_changed(tokenizer_work *w, int step, size_t begin, siz
     const text_view before = w->view, part = view_part(&before, begin, end);
     text_view after;
 
-    TRY(change(w, &w->t->steps[step], &part, &w->changed[step], &after));
+    TRY(change(&w->t->steps[step], &part, &w->changed[step], &after));
     w->view = after;
     const status s = pretokenize(w, step + 1, 0, after.n);
     w->view = before;

@@ -38,7 +38,6 @@ typedef struct spm_source {
  * special added tokens, so that they are found where they are written. */
 status spm_build(arena *a, tokenizer *t, const spm_source *s);
 
-/* bos and eos, -1: none. A template with those that are to be added; both texts of a pair have them.
- */
+/* A template with t->bos and t->eos, those that are to be added; both texts of a pair have them. */
 status spm_template(arena *a, tokenizer *t, bool add_bos, bool add_eos);
 #endif

@@ -91,13 +91,12 @@ status json_kept_member(json_reader *r, const cJSON *o, const char *key, const c
 }
 
 status json_character(json_reader *r, const cJSON *o, const char *key, const char *part,
-                      const char *usual, uint32_t *code)
+                      uint32_t *code)
 {
-    const char *text = usual;
-    size_t n = usual ? strlen(usual) : 0;
+    const char *text;
+    size_t n;
 
-    if (json_member(o, key) || !usual)
-        TRY(json_kept_member(r, o, key, part, &text, &n));
+    TRY(json_kept_member(r, o, key, part, &text, &n));
     if (n == 0 || (size_t)utf8_next(text, n, 0, code) != n)
         return fail(STATUS_FORMAT, "%s: %s: %s is \"%.80s\", must be one character", r->what, part,
                     key, text);

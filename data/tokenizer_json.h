@@ -34,12 +34,12 @@ status json_read_list(json_reader *r, const cJSON *o, const char *key, int depth
                       status (*read)(json_reader *r, const cJSON *o, int depth));
 
 /* Texts that live as long as the tokenizer: an item's, a member's that must be there; a member of
- * one character (usual NULL: it must be there); a member `pattern`. part: who has it, for messages. */
+ * one character; a member `pattern`. part: who has it, for messages. */
 status json_kept(json_reader *r, const cJSON *item, const char **text, size_t *n);
 status json_kept_member(json_reader *r, const cJSON *o, const char *key, const char *part,
                         const char **text, size_t *n);
 status json_character(json_reader *r, const cJSON *o, const char *key, const char *part,
-                      const char *usual, uint32_t *code);
+                      uint32_t *code);
 status json_pattern(json_reader *r, const cJSON *o, const char *part, pcre2_code **out);
 
 /* An added token; seen: of each id, whether an added token had it before (NULL: it may). Beyond the

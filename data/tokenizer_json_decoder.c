@@ -43,7 +43,7 @@ static status decoder_metaspace(json_reader *r, const cJSON *o, int depth)
     bool split = true;
 
     (void)depth;
-    TRY(json_character(r, o, "replacement", "decoder Metaspace", NULL, &d.character));
+    TRY(json_character(r, o, "replacement", "decoder Metaspace", &d.character));
     TRY(json_prepend_scheme(r, o, &scheme));
     TRY(json_bool(o, "split", false, &split, r->what));
     d.cleanup = scheme != PREPEND_NEVER;
@@ -75,7 +75,7 @@ static status decoder_strip(json_reader *r, const cJSON *o, int depth)
     decoder d = {.kind = DECODE_STRIP};
 
     (void)depth;
-    TRY(json_character(r, o, "content", "decoder Strip", NULL, &d.character));
+    TRY(json_character(r, o, "content", "decoder Strip", &d.character));
     TRY(json_int(o, "start", true, 0, INT32_MAX, &d.start, r->what));
     TRY(json_int(o, "stop", true, 0, INT32_MAX, &d.stop, r->what));
     return decoder_add(r->t, d);

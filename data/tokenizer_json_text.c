@@ -212,7 +212,7 @@ static status pre_delimiter(json_reader *r, const cJSON *o, int depth)
     pre_step step = {.kind = PRE_CHARACTER, .behavior = SPLIT_REMOVED};
 
     (void)depth;
-    TRY(json_character(r, o, "delimiter", "pre_tokenizer CharDelimiterSplit", NULL,
+    TRY(json_character(r, o, "delimiter", "pre_tokenizer CharDelimiterSplit",
                        &step.character));
     return pre_add(r->t, step);
 }
@@ -261,7 +261,7 @@ static status pre_metaspace(json_reader *r, const cJSON *o, int depth)
     bool split = true;
 
     (void)depth;
-    TRY(json_character(r, o, "replacement", "pre_tokenizer Metaspace", NULL, &mark));
+    TRY(json_character(r, o, "replacement", "pre_tokenizer Metaspace", &mark));
     TRY(json_prepend_scheme(r, o, &scheme));
     TRY(json_bool(o, "split", false, &split, r->what));
     return pre_add_metaspace(r->t, mark, scheme, split);

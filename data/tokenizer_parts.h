@@ -245,8 +245,8 @@ status normalize(struct tokenizer_work *w, const text_view *in, text_view *out);
 /* Single ones: *changed false when the text stays as it is, and then *out is not set. */
 status normalize_form(struct tokenizer_work *w, normalizer_kind form, const text_view *in,
                       aligned_text *copy, text_view *out, bool *changed);
-status normalize_charsmap(struct tokenizer_work *w, const charsmap *map, const text_view *in,
-                          aligned_text *copy, text_view *out, bool *changed);
+status normalize_charsmap(const charsmap *map, const text_view *in, aligned_text *copy,
+                          text_view *out, bool *changed);
 status normalize_pieces(const normalizer *how, const text_view *in, aligned_text *copy,
                         text_view *out);
 

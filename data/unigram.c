@@ -1,8 +1,9 @@
 /* unigram: of all ways to cut a piece into tokens the one with the best sum of scores.
  *
- * Best paths in float64 (models of SentencePiece: float32) from left to right; a later path replaces an earlier one only if it is
- * strictly better. A character that is no token costs the unknown score; neighbouring unknowns
- * become one token, or with byte fallback the tokens of their bytes. */
+ * Best paths in float64 (models of SentencePiece: float32) from left to right; a later path
+ * replaces an earlier one only if it is strictly better. A character that is no token costs the
+ * unknown score; neighbouring unknowns become one token, or with byte fallback the tokens of their
+ * bytes. */
 #include "core/compiler.h"
 #include "data/tokenizer_parts.h"
 
