@@ -44,7 +44,7 @@ static void expand(builder *b, uint32_t at)
 
     trie->nodes[at] = (piece_node){trie->n, -1};
     while (first < here.end && b->keys[first].n == here.depth)
-        trie->nodes[at].id = b->keys[first++].id; /* of equal texts the last */
+        trie->nodes[at].id = b->keys[first++].id;
     while (first < here.end) {
         const char byte = b->keys[first].text[here.depth];
         uint32_t end = first + 1;

@@ -30,7 +30,7 @@ static status read_words(arena *a, tokenizer *t, const spm_source *s)
         return fail(STATUS_FORMAT, "%s: pieces of %zu bytes, may be 2 GB", t->what, bytes);
     TRY(vocabulary_open(a, (size_t)s->n + s->more, bytes + s->more_bytes, &t->words));
     for (int64_t i = 0; i < s->n; i++)
-        TRY(vocabulary_add(&t->words, s->pieces[i].v, s->pieces[i].n, i, VOCABULARY_FOUND,
+        TRY(vocabulary_add(&t->words, s->pieces[i].v, s->pieces[i].n, i, true,
                            t->what));
     return STATUS_OK;
 }

@@ -77,7 +77,7 @@ static status read_tokens(arena *a, const gguf *g, tokenizer *t, int64_t *n)
         return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 2 GB", t->what, bytes);
     TRY(vocabulary_open(a, (size_t)*n, bytes, &t->words));
     for (int64_t i = 0; i < *n; i++)
-        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, VOCABULARY_FOUND, t->what));
+        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, true, t->what));
     return STATUS_OK;
 }
 
@@ -282,7 +282,7 @@ static status read_bert_words(arena *a, const gguf *g, tokenizer *t)
         return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 2 GB", t->what, bytes);
     TRY(vocabulary_open(a, (size_t)n, bytes, &t->words));
     for (int64_t i = 0; i < n; i++)
-        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, VOCABULARY_FOUND, t->what));
+        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, true, t->what));
     return STATUS_OK;
 }
 

@@ -140,7 +140,7 @@ status json_read_added(json_reader *r, const cJSON *o, int64_t id, bool *seen, a
         return fail(STATUS_FORMAT, "%s: added token \"%.80s\" has id %lld, in the vocabulary %d",
                     r->what, token->text, (long long)id, token->id);
     if (token->id < 0)
-        TRY(vocabulary_add(words, token->text, token->n, id, VOCABULARY_HIDDEN, r->what));
+        TRY(vocabulary_add(words, token->text, token->n, id, false, r->what));
     token->id = (int32_t)id;
     token->text = words->bytes + words->at[id]; /* the JSON goes away */
     if (seen && seen[id])

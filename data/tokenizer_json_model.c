@@ -81,7 +81,7 @@ static status read_vocab(json_reader *r, const cJSON *model)
             return fail(STATUS_FORMAT, "%s: the id of token \"%.80s\" must be a whole number",
                         r->what, item->string);
         TRY(vocabulary_add(words, item->string, key_text(item->string),
-                           (int64_t)item->valuedouble, VOCABULARY_FOUND, r->what));
+                           (int64_t)item->valuedouble, true, r->what));
     }
     return STATUS_OK;
 }
@@ -195,7 +195,7 @@ static status read_scored(json_reader *r, const cJSON *item, int64_t id, double 
                     r->what, (long long)id);
     *score = number->valuedouble;
     TRY(json_text(r->a, text, &v, &n));
-    return vocabulary_add(&r->t->words, v, n, id, VOCABULARY_LAST, r->what);
+    return vocabulary_add(&r->t->words, v, n, id, true, r->what);
 }
 
 static void count_scored(const cJSON *vocab, const cJSON *added, size_t *tokens, size_t *bytes)

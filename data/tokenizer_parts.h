@@ -32,12 +32,9 @@ typedef struct vocabulary {
 /* Room for `tokens` texts of `bytes` bytes together. */
 status vocabulary_open(arena *a, size_t tokens, size_t bytes, vocabulary *v);
 
-/* Tokens of the model are found by vocabulary_find, added tokens beyond it by added_tokens.c alone;
- * of two equal texts the later one counts where the format allows them. */
-typedef enum vocabulary_use { VOCABULARY_HIDDEN, VOCABULARY_FOUND, VOCABULARY_LAST } vocabulary_use;
-
-/* Refuses an id that is taken or too large, and but for LAST a text that is there. */
-status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, vocabulary_use use,
+/* Refuses an id that is taken or too large, and a text that is there. findable: vocabulary_find
+ * sees it (tokens of the model); added tokens beyond the model are found by added_tokens.c alone. */
+status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, bool findable,
                       const char *what);
 int32_t vocabulary_find(const vocabulary *v, const char *text, size_t n);
 

@@ -28,7 +28,7 @@ static status read_lines(arena *a, tokenizer *t, char *text, size_t n, size_t mo
         if (size == 0)
             return fail(STATUS_FORMAT, "%s:%lld: an empty line, must be a token", t->what,
                         (long long)id + 1);
-        TRY(vocabulary_add(&t->words, line, size, id, VOCABULARY_FOUND, t->what));
+        TRY(vocabulary_add(&t->words, line, size, id, true, t->what));
     }
     return STATUS_OK;
 }

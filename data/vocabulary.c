@@ -40,7 +40,7 @@ status vocabulary_open(arena *a, size_t tokens, size_t bytes, vocabulary *v)
     return STATUS_OK;
 }
 
-status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, vocabulary_use use,
+status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, bool findable,
                       const char *what)
 {
     const int shown = n < 80 ? (int)n : 80;
@@ -56,18 +56,15 @@ status vocabulary_add(vocabulary *v, const char *text, size_t n, int64_t id, voc
                     other, v->bytes + v->at[id], shown, text, (long long)id);
     }
     CHECK(n < v->room - v->used);
-    if (use != VOCABULARY_HIDDEN) {
+    if (findable) {
         const uint32_t h = hash(text, n);
         uint32_t at = h & v->mask;
         for (; v->slots[at].id >= 0; at = (at + 1) & v->mask) {
             const int32_t there = v->slots[at].id;
             if (v->slots[at].hash == h && v->length[there] == n &&
-                memcmp(v->bytes + v->at[there], text, n) == 0) {
-                if (use == VOCABULARY_LAST)
-                    break;
+                memcmp(v->bytes + v->at[there], text, n) == 0)
                 return fail(STATUS_FORMAT, "%s: token \"%.*s\" has ids %d and %lld", what, shown,
                             text, there, (long long)id);
-            }
         }
         v->slots[at] = (vocabulary_slot){h, (int32_t)id};
     }

@@ -318,6 +318,7 @@ START_TEST(wrong_files_are_refused)
     expect_refused(unigram, "[\"a\",-2]", "[\"a\",\"-2\"]", "token 2 of vocab");
     expect_refused(unigram, "[\"a\",-2]", "[\"a\"]", "token 2 of vocab");
     expect_refused(unigram, "[\"a\",-2]", "{\"a\":-2}", "token 2 of vocab");
+    expect_refused(unigram, "[\"a\",-2]", "[\"b\",-2]", "token \"b\" has ids 2 and 3");
     expect_refused(unigram, "\"unk_id\":0", "\"unk_id\":9", "unk_id");
     expect_refused(unigram, "\"Unigram\"", "\"Trigram\"", "known: BPE, Unigram, WordPiece");
     expect_refused(unigram, "\"NFC\"", "\"NFX\"", "known: NFC");
