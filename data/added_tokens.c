@@ -61,39 +61,60 @@ static int32_t trie_longest(const token_trie *trie, const char *text, size_t n)
     return best;
 }
 
+/* What is looked for: the token's text, or what the normalisers make of it. */
+static status looked_for(arena *a, const tokenizer *t, added_token *token)
+{
+    tokenizer_work w = {.t = t};
+    const text_view given = {.v = token->text, .n = token->n};
+    text_view out = {0};
+
+    token->found = token->text;
+    token->n_found = token->n;
+    if (!token->normalized || token->literal || t->n_normalizers == 0)
+        return STATUS_OK;
+    status s = work_match(&w);
+    if (s == STATUS_OK)
+        s = normalize(&w, &given, &out);
+    if (s == STATUS_OK && out.n == 0)
+        s = fail(STATUS_FORMAT, "%s: nothing is left of the added token \"%.80s\" when it is "
+                 "normalised", t->what, token->text);
+    if (s == STATUS_OK && (out.n != token->n || memcmp(out.v, token->text, out.n) != 0)) {
+        token->n_found = out.n;
+        token->found = arena_copy(a, out.v, out.n);
+        s = token->found ? STATUS_OK : STATUS_MEMORY;
+    }
+    work_close(&w);
+    return s;
+}
+
 status added_tokens_index(arena *a, tokenizer *t)
 {
     added_tokens *all = &t->added;
     size_t bytes = 1;
 
-    for (size_t i = 0; i < all->n; i++)
-        bytes += all->v[i].n;
+    for (size_t i = 0; i < all->n; i++) {
+        TRY(looked_for(a, t, &all->v[i]));
+        bytes += all->v[i].n_found;
+    }
     TRY(trie_open(a, &all->raw, bytes));
-    TRY(trie_open(a, &all->normal, 3 * bytes)); /* NFC may triple a text */
+    TRY(trie_open(a, &all->normal, bytes));
     TRY_TAKE(all->special, a, t->words.capacity);
     memset(all->special, 0, (size_t)t->words.capacity);
+    TRY_TAKE(all->by_id, a, t->words.capacity);
+    memset(all->by_id, 0xFF, (size_t)t->words.capacity * sizeof *all->by_id);
     for (size_t i = 0; i < all->n; i++) {
-        added_token *token = &all->v[i];
+        const added_token *token = &all->v[i];
         all->special[token->id] = token->special;
-        token->n_found = token->n;
-        if (!token->normalized) {
-            trie_add(&all->raw, token->text, token->n, (int32_t)i);
-            continue;
-        }
-        if (t->n_normalizers == 0 || normalize_is_plain(token->text, token->n)) {
-            trie_add(&all->normal, token->text, token->n, (int32_t)i);
-            continue;
-        }
-        tokenizer_work w = {.t = t};
-        const status s = normalize_nfc(&w, token->text, token->n, 0, &w.normal);
-        if (s == STATUS_OK) {
-            token->n_found = w.normal.n;
-            trie_add(&all->normal, w.normal.v, w.normal.n, (int32_t)i);
-        }
-        work_close(&w);
-        TRY(s);
+        all->by_id[token->id] = (int32_t)i;
+        trie_add(token->normalized ? &all->normal : &all->raw, token->found, token->n_found,
+                 (int32_t)i);
     }
     return STATUS_OK;
+}
+
+const added_token *added_by_id(const added_tokens *all, int32_t id)
+{
+    return all->by_id[id] >= 0 ? &all->v[all->by_id[id]] : NULL;
 }
 
 /* Start of the last character of text[0, end). */
@@ -125,6 +146,8 @@ static void eat_blanks(const char *text, size_t length, size_t from, added_match
             break;
         m->begin = before;
     }
+    if (m->token->lstrip && m->begin < from)
+        m->begin = from;
     while (m->token->rstrip && m->end < length) {
         const int n = utf8_next(text, length, m->end, &code);
         if (n == 0 || !unicode_is_space(code))
@@ -134,11 +157,11 @@ static void eat_blanks(const char *text, size_t length, size_t from, added_match
 }
 
 bool added_find(const added_tokens *all, const token_trie *trie, const char *text, size_t length,
-                size_t from, added_match *out)
+                size_t at, size_t from, added_match *out)
 {
     if (trie->n <= 1)
         return false;
-    for (size_t at = from; at < length; at++) {
+    for (; at < length; at++) {
         if (!trie->root[(uint8_t)text[at]])
             continue;
         const int32_t found = trie_longest(trie, text + at, length - at);
@@ -150,7 +173,7 @@ bool added_find(const added_tokens *all, const token_trie *trie, const char *tex
             at += n - 1;
             continue;
         }
-        *out = (added_match){at, at + n, token};
+        *out = (added_match){at, at + n, at + n, token};
         eat_blanks(text, length, from, out);
         return true;
     }

@@ -10,11 +10,7 @@
 
 enum { SHORT_MAX = 40 };
 
-typedef struct symbol {
-    int32_t id;
-    uint32_t begin, end;     /* bytes of the piece */
-    uint32_t next, previous; /* UINT32_MAX: none; only in long pieces */
-} symbol;
+static status bpe_encode(tokenizer_work *w, size_t begin, size_t end);
 
 static inline const bpe_merge *find_merge(const bpe_model *b, int32_t left, int32_t right)
 {
@@ -50,7 +46,8 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
                      size_t n_right)
 {
     bpe_model *b = &t->bpe;
-    const size_t n = n_left + n_right;
+    const size_t cut = n_right < b->n_prefix ? n_right : b->n_prefix; /* of the right one */
+    const size_t n = n_left + n_right - cut;
     const int32_t l = vocabulary_find(&t->words, left, n_left);
     const int32_t r = vocabulary_find(&t->words, right, n_right);
     char small[256], *whole = small;
@@ -62,7 +59,7 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
     if (n > sizeof small && !(whole = malloc(n)))
         return fail(STATUS_MEMORY, "%s: no memory for a token of %zu bytes", t->what, n);
     memcpy(whole, left, n_left);
-    memcpy(whole + n_left, right, n_right);
+    memcpy(whole + n_left, right + cut, n_right - cut);
     const int32_t id = vocabulary_find(&t->words, whole, n);
     if (whole != small)
         free(whole);
@@ -81,6 +78,13 @@ status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *
 
 void bpe_finish(tokenizer *t)
 {
+    static const token_model kind = {"BPE", bpe_encode};
+
+    t->model = &kind;
+    if (!t->byte_level) {
+        byte_tokens(&t->words, t->bpe.byte_ids);
+        return;
+    }
     for (int byte = 0; byte < 256; byte++) {
         char text[4];
         const char one = (char)byte;
@@ -90,7 +94,7 @@ void bpe_finish(tokenizer *t)
 }
 
 /* Symbols of the piece's bytes; *dropped when a byte has none. */
-static size_t begin_symbols(const bpe_model *b, const char *piece, size_t n, symbol *v,
+static size_t begin_symbols(const bpe_model *b, const char *piece, size_t n, bpe_symbol *v,
                             bool *dropped)
 {
     size_t to = 0;
@@ -109,12 +113,12 @@ static size_t begin_symbols(const bpe_model *b, const char *piece, size_t n, sym
             *dropped = true;
             continue;
         }
-        v[to++] = (symbol){.id = id, .begin = (uint32_t)i, .end = (uint32_t)i + 1};
+        v[to++] = (bpe_symbol){.id = id, .begin = (uint32_t)i, .end = (uint32_t)i + 1};
     }
     return to;
 }
 
-static size_t merge_short(const bpe_model *b, symbol *v, size_t n)
+static size_t merge_short(const bpe_model *b, bpe_symbol *v, size_t n)
 {
     uint32_t ranks[SHORT_MAX], ids[SHORT_MAX]; /* of the pair i, i + 1 */
 
@@ -183,7 +187,7 @@ static uint64_t heap_pop(pair_heap *h)
     return top;
 }
 
-static void look_pair(const bpe_model *b, pair_heap *h, const symbol *v, uint32_t at)
+static void look_pair(const bpe_model *b, pair_heap *h, const bpe_symbol *v, uint32_t at)
 {
     if (v[at].next == UINT32_MAX)
         return;
@@ -192,12 +196,12 @@ static void look_pair(const bpe_model *b, pair_heap *h, const symbol *v, uint32_
         heap_push(h, (uint64_t)m->rank << 32 | at);
 }
 
-static status merge_long(tokenizer_work *w, const bpe_model *b, symbol *v, size_t *count)
+static status merge_long(tokenizer_work *w, const bpe_model *b, bpe_symbol *v, size_t *count)
 {
     const size_t n = *count;
 
     /* n - 1 pairs at first, at most two new ones a merge */
-    TRY(grow(&w->scratch[2], &w->room_scratch[2], 3 * n, sizeof(uint64_t)));
+    TRY(grow(&w->scratch[2], &w->room_scratch[2], 3 * n * sizeof(uint64_t), 1));
     pair_heap heap = {w->scratch[2], 0};
     for (size_t i = 0; i < n; i++) {
         v[i].next = i + 1 < n ? (uint32_t)i + 1 : UINT32_MAX;
@@ -233,7 +237,7 @@ static status merge_long(tokenizer_work *w, const bpe_model *b, symbol *v, size_
 
 /* Places after bytes were dropped: the reference counts the stand-ins of the tokens that are left
  * from the start of the piece, so everything behind a dropped byte is shifted. */
-static void shift_places(const vocabulary *words, const char *piece, size_t n, symbol *v,
+static void shift_places(const vocabulary *words, const char *piece, size_t n, bpe_symbol *v,
                          size_t count)
 {
     size_t byte = 0, at = 0, end = 0; /* stand-ins before `byte` end at `at` */
@@ -281,7 +285,7 @@ static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size
     *hit = false;
     if (!cache_lock(slot))
         return STATUS_OK;
-    if (slot->length == n && memcmp(slot->piece, w->text + begin, n) == 0) {
+    if (slot->length == n && memcmp(slot->piece, w->view.v + begin, n) == 0) {
         *hit = true;
         for (int i = 0; i < slot->n && s == STATUS_OK; i++)
             s = work_emit(w, slot->ids[i], begin + (i > 0 ? slot->ends[i - 1] : 0),
@@ -291,7 +295,7 @@ static status cache_take(tokenizer_work *w, bpe_cached *slot, size_t begin, size
     return s;
 }
 
-static void cache_put(bpe_cached *slot, const char *piece, size_t n, const symbol *v, size_t count)
+static void cache_put(bpe_cached *slot, const char *piece, size_t n, const bpe_symbol *v, size_t count)
 {
     if (!cache_lock(slot))
         return;
@@ -310,19 +314,47 @@ static int32_t whole_token(const tokenizer *t, const char *piece, size_t n)
 {
     char text[512];
 
-    if (!t->bpe.ignore_merges || n > sizeof text / 2)
+    if (!t->bpe.ignore_merges)
         return -1;
-    return vocabulary_find(&t->words, text, byte_stand_ins(piece, n, text));
+    if (!t->byte_level)
+        return vocabulary_find(&t->words, piece, n);
+    return n > sizeof text / 2
+               ? -1
+               : vocabulary_find(&t->words, text, byte_stand_ins(piece, n, text));
 }
 
-status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
+/* The tokens of a piece; *v is small, or lies in w when there may be more than SHORT_MAX. */
+static status encode_piece(tokenizer_work *w, const char *piece, size_t n, bpe_symbol **v,
+                           size_t *count, bool *dropped)
 {
     const tokenizer *t = w->t;
     const bpe_model *b = &t->bpe;
+    const size_t room = t->byte_level ? n : bpe_chars_room(b, n);
+
+    if (room > SHORT_MAX) {
+        TRY(grow(&w->scratch[1], &w->room_scratch[1], room * sizeof(bpe_symbol), 1));
+        *v = w->scratch[1];
+    }
+    *dropped = false;
+    *count = t->byte_level ? begin_symbols(b, piece, n, *v, dropped)
+                           : bpe_chars_begin(t, piece, n, *v);
+    if (*count > SHORT_MAX)
+        TRY(merge_long(w, b, *v, count));
+    else
+        *count = merge_short(b, *v, *count);
+    if (*dropped)
+        shift_places(&t->words, piece, n, *v, *count);
+    return STATUS_OK;
+}
+
+static status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
+{
+    const tokenizer *t = w->t;
     const size_t n = end - begin;
-    const char *piece = w->text + begin;
-    bpe_cached *slot = n <= BPE_CACHE_BYTES ? cache_slot(b, piece, n) : NULL;
-    symbol small[SHORT_MAX], *v = small;
+    const char *piece = w->view.v + begin;
+    bpe_cached *slot = n <= BPE_CACHE_BYTES ? cache_slot(&t->bpe, piece, n) : NULL;
+    bpe_symbol small[SHORT_MAX], *v = small;
+    size_t count;
     bool hit, dropped;
 
     if (slot) {
@@ -333,17 +365,7 @@ status bpe_encode(tokenizer_work *w, size_t begin, size_t end)
     const int32_t whole = whole_token(t, piece, n);
     if (whole >= 0)
         return work_emit(w, whole, begin, end);
-    if (n > SHORT_MAX) {
-        TRY(grow(&w->scratch[1], &w->room_scratch[1], n, sizeof(symbol)));
-        v = w->scratch[1];
-    }
-    size_t count = begin_symbols(b, piece, n, v, &dropped);
-    if (n <= SHORT_MAX)
-        count = merge_short(b, v, count);
-    else
-        TRY(merge_long(w, b, v, &count));
-    if (dropped)
-        shift_places(&t->words, piece, n, v, count);
+    TRY(encode_piece(w, piece, n, &v, &count, &dropped));
     for (size_t i = 0; i < count; i++)
         TRY(work_emit(w, v[i].id, begin + v[i].begin, begin + v[i].end));
     if (slot && !dropped && count <= BPE_CACHE_TOKENS)

@@ -25,17 +25,21 @@ status grow(void *pointer, size_t *room, size_t need, size_t size)
 
 void work_close(tokenizer_work *w)
 {
-    aligned_text *texts[] = {&w->normal, &w->prefixed};
-
-    for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        free(texts[i]->v);
-        free(texts[i]->from);
-        free(texts[i]->to);
-    }
+    for (size_t i = 0; i < COUNT_OF(w->normal); i++)
+        aligned_close(&w->normal[i]);
+    for (int i = 0; i < w->t->n_steps; i++)
+        aligned_close(&w->changed[i]);
     for (size_t i = 0; i < COUNT_OF(w->scratch); i++)
         free(w->scratch[i]);
     free(w->tokens);
     pcre2_match_data_free(w->match);
+}
+
+status work_match(tokenizer_work *w)
+{
+    if (!w->match)
+        w->match = pcre2_match_data_create(1, NULL);
+    return w->match ? STATUS_OK : fail(STATUS_MEMORY, "tokenizer: no memory for a match");
 }
 
 static bool continues(const char *text, size_t at)
@@ -49,14 +53,17 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
         TRY(grow(&w->tokens, &w->room_tokens, w->n_tokens + 1, sizeof *w->tokens));
     work_token *token = &w->tokens[w->n_tokens++];
     token->id = id;
-    token->added = false;
-    if (w->from) {
-        token->begin = w->from[begin];
-        token->end = end > begin ? w->to[end - 1] : token->begin;
+    token->leading = token->trailing = -1;
+    begin = begin < w->view.n ? begin : w->view.n; /* lengths of parts that were put in may add up */
+    end = end < w->view.n ? end : w->view.n;       /* to more than the text */
+    if (w->view.from) {
+        const bool behind = begin == w->view.n && begin > 0;
+        token->begin = behind ? w->view.to[begin - 1] : w->view.from[begin];
+        token->end = end > begin ? w->view.to[end - 1] : token->begin;
         return STATUS_OK;
     }
-    begin += w->base;
-    end += w->base;
+    begin += w->view.base;
+    end += w->view.base;
     while (begin > 0 && begin < w->given_length && continues(w->given, begin))
         begin--;
     while (end < w->given_length && continues(w->given, end))
@@ -66,120 +73,66 @@ status work_emit(tokenizer_work *w, int32_t id, size_t begin, size_t end)
     return STATUS_OK;
 }
 
+/* Blanks at both ends of a token's text; a byte-level token has a stand-in for them. */
+static void count_blanks(const char *word, size_t n, int32_t *leading, int32_t *trailing)
+{
+    bool only = true;
+
+    *leading = *trailing = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t code = 0;
+        at += (size_t)utf8_next(word, n, at, &code);
+        const bool blank = code == 0x120 || unicode_is_space(code);
+        *trailing = blank ? *trailing + 1 : 0;
+        only = only && blank;
+        *leading += only;
+    }
+}
+
+void work_own_text(tokenizer_work *w, size_t begin, size_t end)
+{
+    work_token *token = &w->tokens[w->n_tokens - 1];
+
+    if (w->t->trim)
+        count_blanks(w->view.v + begin, end - begin, &token->leading, &token->trailing);
+}
+
 static status emit_added(tokenizer_work *w, const added_match *m)
 {
     TRY(work_emit(w, m->token->id, m->begin, m->end));
-    w->tokens[w->n_tokens - 1].added = true;
+    work_own_text(w, m->begin, m->end);
     return STATUS_OK;
-}
-
-/* Puts a blank in front of w->text; it has the range of the first character. */
-static status prefix_blank(tokenizer_work *w)
-{
-    aligned_text *p = &w->prefixed;
-    const size_t n = w->length + 1;
-
-    TRY(grow(&p->v, &p->room, n, 1));
-    TRY(grow(&p->from, &p->room_from, n, sizeof *p->from));
-    TRY(grow(&p->to, &p->room_to, n, sizeof *p->to));
-    p->v[0] = ' ';
-    memcpy(p->v + 1, w->text, w->length);
-    for (size_t at = 0; at < w->length;) {
-        size_t end = at + 1;
-        while (end < w->length && continues(w->text, end))
-            end++;
-        for (size_t i = at; i < end; i++) {
-            p->from[i + 1] = w->from ? w->from[i] : (uint32_t)(w->base + at);
-            p->to[i + 1] = w->from ? w->to[i] : (uint32_t)(w->base + end);
-        }
-        at = end;
-    }
-    p->from[0] = p->from[1];
-    p->to[0] = p->to[1];
-    w->text = p->v;
-    w->length = n;
-    w->from = p->from;
-    w->to = p->to;
-    return STATUS_OK;
-}
-
-/* A stretch of normalised text without added tokens: [begin, end) of w->text. */
-static status encode_plain(tokenizer_work *w, size_t begin, size_t end)
-{
-    if (begin == end)
-        return STATUS_OK;
-    if (!w->t->prefix_blank || w->text[begin] == ' ')
-        return pretokenize(w, 0, begin, end);
-
-    const tokenizer_work before = *w;
-    w->text += begin;
-    w->length = end - begin;
-    w->base += begin;
-    if (w->from) {
-        w->from += begin;
-        w->to += begin;
-    }
-    status s = prefix_blank(w);
-    if (s == STATUS_OK)
-        s = pretokenize(w, 0, 0, w->length);
-    w->text = before.text;
-    w->length = before.length;
-    w->base = before.base;
-    w->from = before.from;
-    w->to = before.to;
-    return s;
 }
 
 /* A stretch of the given text between added tokens that are found before normalisation. */
 static status encode_stretch(tokenizer_work *w, size_t begin, size_t end)
 {
     const tokenizer *t = w->t;
+    const text_view given = {w->given + begin, end - begin, NULL, NULL, begin, begin};
     added_match m;
 
     if (begin == end)
         return STATUS_OK;
-    w->text = w->given + begin;
-    w->length = end - begin;
-    w->base = begin;
-    w->from = w->to = NULL;
-    if (t->n_normalizers > 0 && !normalize_is_plain(w->text, w->length)) {
-        TRY(normalize_nfc(w, w->text, w->length, begin, &w->normal));
-        w->text = w->normal.v;
-        w->length = w->normal.n;
-        w->from = w->normal.from;
-        w->to = w->normal.to;
-    }
-    size_t from = 0;
-    while (added_find(&t->added, &t->added.normal, w->text, w->length, from, &m)) {
-        TRY(encode_plain(w, from, m.begin));
+    TRY(normalize(w, &given, &w->view));
+    size_t from = 0, at = 0;
+    while (added_find(&t->added, &t->added.normal, w->view.v, w->view.n, at, from, &m)) {
+        TRY(pretokenize(w, 0, from, m.begin));
         TRY(emit_added(w, &m));
         from = m.end;
+        at = m.found;
     }
-    return encode_plain(w, from, w->length);
+    return from < w->view.n ? pretokenize(w, 0, from, w->view.n) : STATUS_OK;
 }
 
-/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. An
- * added token's text is what it was found as, with the blanks that lstrip ate. */
+/* Offsets without the blanks that a token begins or ends with; blanks are counted in characters. */
 static void trim_offsets(const tokenizer_work *w, const char *text, work_token *token, bool first)
 {
     const vocabulary *words = &w->t->words;
-    const char *word = token->added ? text + token->begin : words->bytes + words->at[token->id];
-    const size_t n = token->added ? token->end - token->begin : words->length[token->id];
-    size_t leading = 0, trailing = 0, run = 0;
-    bool only = true;
+    int32_t leading = token->leading, trailing = token->trailing;
 
-    for (size_t at = 0; at < n;) {
-        uint32_t code = 0;
-        const int k = utf8_next(word, n, at, &code);
-        if (k == 0)
-            return;
-        at += (size_t)k;
-        const bool blank = code == 0x120 || unicode_is_space(code);
-        run = blank ? run + 1 : 0;
-        only = only && blank;
-        leading += only;
-    }
-    trailing = run;
+    if (leading < 0)
+        count_blanks(words->bytes + words->at[token->id], words->length[token->id], &leading,
+                     &trailing);
     if (leading > 0) {
         if (leading == 1 && (first || token->begin == 0) && w->t->trim_prefix)
             leading = 0; /* the blank put in front; more than one were in the text */
@@ -201,7 +154,7 @@ status work_encode(tokenizer_work *w, const char *text, size_t length)
 {
     const tokenizer *t = w->t;
     const size_t first = w->n_tokens;
-    size_t bad, from = 0;
+    size_t bad, from = 0, at = 0;
     added_match m;
 
     if (length > TOKEN_TEXT_MAX)
@@ -209,18 +162,19 @@ status work_encode(tokenizer_work *w, const char *text, size_t length)
                     TOKEN_TEXT_MAX);
     if (!utf8_valid(text, length, &bad))
         return fail(STATUS_FORMAT, "tokenizer: the text is not valid UTF-8 at byte %zu", bad);
-    if (!w->match && !(w->match = pcre2_match_data_create(1, NULL)))
-        return fail(STATUS_MEMORY, "tokenizer: no memory for a match");
+    TRY(work_match(w));
     w->given = text;
     w->given_length = length;
-    while (added_find(&t->added, &t->added.raw, text, length, from, &m)) {
-        TRY(encode_stretch(w, from, m.begin));
-        w->from = w->to = NULL;
-        w->base = 0;
+    while (added_find(&t->added, &t->added.raw, text, length, at, from, &m)) {
+        if (from < m.begin)
+            TRY(encode_stretch(w, from, m.begin));
+        w->view = (text_view){.v = text, .n = length};
         TRY(emit_added(w, &m));
         from = m.end;
+        at = m.found;
     }
-    TRY(encode_stretch(w, from, length));
+    if (from < length)
+        TRY(encode_stretch(w, from, length));
     for (size_t i = first; t->trim && i < w->n_tokens; i++)
         trim_offsets(w, text, &w->tokens[i], i == first);
     return STATUS_OK;
@@ -258,30 +212,98 @@ static status apply_template(const tokenizer_work *w, const token_template *how,
     return STATUS_OK;
 }
 
+/* Tokens that the template adds. */
+static int64_t added_by(const token_template *how)
+{
+    int64_t n = 0;
+
+    for (int i = 0; i < how->n; i++)
+        n += how->v[i].id >= 0;
+    return n;
+}
+
+/* How many of n[0] and n[1] tokens stay so that they are `most` together: the longer text is cut
+ * first; when both must be, they become equal but for an odd one, which the longer has (the second
+ * when they were equal). */
+static status share(const token_limit *limit, int64_t most, int64_t n[2])
+{
+    const int64_t over = n[0] + n[1] - most;
+    const int shorter = n[0] > n[1];
+
+    if (over <= 0)
+        return STATUS_OK;
+    if (limit->how == TOKEN_CUT_LONGEST || most == 0) {
+        int64_t low = n[shorter], high = most - low > low ? most - low : low;
+        if (low + high > most) {
+            low = most / 2;
+            high = low + most % 2;
+        }
+        n[shorter] = low;
+        n[!shorter] = high;
+        return STATUS_OK;
+    }
+    int64_t *one = &n[limit->how == TOKEN_CUT_SECOND];
+    if (*one <= over)
+        return fail(STATUS_SHAPE,
+                    "tokenizer: %lld of %lld tokens must go, and the %s text has only %lld",
+                    (long long)over, (long long)(n[0] + n[1]),
+                    limit->how == TOKEN_CUT_SECOND ? "second" : "first", (long long)*one);
+    *one -= over;
+    return STATUS_OK;
+}
+
+/* Keeps as many tokens of both texts as the limit allows, with room for the template's. */
+static status cut_tokens(tokenizer_work *w, const token_template *how, size_t *cut, bool add_special,
+                         const token_limit *limit)
+{
+    const int64_t added = add_special ? added_by(how) : 0, most = limit->max - added;
+    int64_t n[2] = {(int64_t)*cut, (int64_t)(w->n_tokens - *cut)};
+    size_t to = 0;
+
+    if (most < 0)
+        return fail(STATUS_SHAPE, "tokenizer: a text may have %lld tokens, and %lld are added to it",
+                    (long long)limit->max, (long long)added);
+    const int64_t before[2] = {n[0], n[1]};
+    TRY(share(limit, most, n));
+    for (int text = 0; text < 2; text++) {
+        const size_t from = (text ? *cut : 0) + (limit->left ? (size_t)(before[text] - n[text]) : 0);
+        memmove(w->tokens + to, w->tokens + from, (size_t)n[text] * sizeof *w->tokens);
+        to += (size_t)n[text];
+    }
+    *cut = (size_t)n[0];
+    w->n_tokens = to;
+    return STATUS_OK;
+}
+
+status tokenizer_encode_limited(const tokenizer *t, arena *a, const char *text, size_t length,
+                                const char *second, size_t second_length, bool add_special,
+                                const token_limit *limit, token_list *out)
+{
+    const token_template *how = second ? &t->pair : &t->single;
+    tokenizer_work w = {.t = t};
+    status s = work_encode(&w, text, length);
+    size_t cut = w.n_tokens;
+
+    if (s == STATUS_OK && second)
+        s = work_encode(&w, second, second_length);
+    if (s == STATUS_OK && limit)
+        s = cut_tokens(&w, how, &cut, add_special, limit);
+    if (s == STATUS_OK)
+        s = apply_template(&w, how, cut, add_special, a, out);
+    work_close(&w);
+    return s;
+}
+
 status tokenizer_encode(const tokenizer *t, arena *a, const char *text, size_t length,
                         bool add_special, token_list *out)
 {
-    tokenizer_work w = {.t = t};
-    status s = work_encode(&w, text, length);
-
-    if (s == STATUS_OK)
-        s = apply_template(&w, &t->single, w.n_tokens, add_special, a, out);
-    work_close(&w);
-    return s;
+    return tokenizer_encode_limited(t, a, text, length, NULL, 0, add_special, NULL, out);
 }
 
 status tokenizer_encode_pair(const tokenizer *t, arena *a, const char *text, size_t length,
                              const char *second, size_t second_length, bool add_special,
                              token_list *out)
 {
-    tokenizer_work w = {.t = t};
-    status s = work_encode(&w, text, length);
-    const size_t cut = w.n_tokens;
-
-    if (s == STATUS_OK)
-        s = work_encode(&w, second, second_length);
-    if (s == STATUS_OK)
-        s = apply_template(&w, &t->pair, cut, add_special, a, out);
-    work_close(&w);
-    return s;
+    return tokenizer_encode_limited(t, a, text, length, second, second_length, add_special, NULL,
+                                    out);
 }

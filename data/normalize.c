@@ -1,213 +1,262 @@
-/* normalize: NFC with the origin of every byte.
+/* normalize: the normalisers of a tokenizer, one after the other over a stretch.
  *
- * Each run from a character below U+0300 (those never join anything before them) up to the next one
- * is decomposed, put in canonical order and composed again. A character carries a `change` on the
- * way: +1 when decomposition inserted it, -k when composition swallowed k others. Origins follow
- * the reference: characters are matched with the given ones in order, an inserted one has the range
- * of the one before, a composed one has the range of the first it was made of. */
+ * Each looks first whether there is anything to do; most texts go through most of them untouched. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include <utf8proc.h>
-
-typedef struct nchar {
-    utf8proc_int32_t code;
-    int32_t change;
-    int32_t class;
-} nchar;
-
-enum { DECOMPOSED_MAX = 32 };
-
-bool normalize_is_plain(const char *text, size_t n)
+status normalizer_add(tokenizer *t, normalizer n)
 {
-    for (size_t i = 0; i < n; i++)
-        if ((uint8_t)text[i] >= 0xCC) /* first byte of U+0300 */
+    if (t->n_normalizers == NORMALIZERS_MAX)
+        return fail(STATUS_FORMAT, "%s: more than %d normalizers", t->what, NORMALIZERS_MAX);
+    t->normalizers[t->n_normalizers++] = n;
+    return STATUS_OK;
+}
+
+status normalizer_add_bert(tokenizer *t, bool clean, bool chinese, bool strip_accents, bool lower)
+{
+    if (clean)
+        TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_CLEAN}));
+    if (chinese)
+        TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_CHINESE}));
+    if (strip_accents) {
+        TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_NFD}));
+        TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_STRIP_NONSPACING}));
+    }
+    return lower ? normalizer_add(t, (normalizer){.kind = NORMALIZE_LOWERCASE}) : STATUS_OK;
+}
+
+/* What a character becomes where it becomes one: itself, another, or GONE. */
+enum { GONE = 0x110000 };
+
+static uint32_t clean(uint32_t code)
+{
+    return unicode_is_control(code) ? GONE : unicode_is_space(code) ? ' ' : code;
+}
+
+static uint32_t without_marks(uint32_t code)
+{
+    return unicode_is_mark(code) ? GONE : code;
+}
+
+static uint32_t without_nonspacing(uint32_t code)
+{
+    return unicode_is_nonspacing(code) ? GONE : code;
+}
+
+static uint32_t nmt(uint32_t code)
+{
+    if ((code >= 1 && code <= 8) || code == 0xB || (code >= 0xE && code <= 0x1F) || code == 0x7F ||
+        code == 0x8F || code == 0x9F)
+        return GONE;
+    return code == 9 || code == 0xA || code == 0xC || code == 0xD || code == 0x1680 ||
+                   (code >= 0x200B && code <= 0x200F) || code == 0x2028 || code == 0x2029 ||
+                   code == 0x2581 || code == 0xFEFF || code == 0xFFFD
+               ? ' '
+               : code;
+}
+
+/* Every character on its own. ASCII that stays ASCII changes in place. */
+static status map(uint32_t (*to)(uint32_t), const text_view *in, aligned_text *copy, text_view *out)
+{
+    size_t plain = 0;
+
+    TRY(aligned_same(in, copy, out));
+    while (plain < in->n && (uint8_t)in->v[plain] < 0x80) {
+        const uint32_t code = to((uint8_t)in->v[plain]);
+        if (code >= 0x80)
+            break;
+        copy->v[plain++] = (char)code;
+    }
+    if (plain == in->n)
+        return STATUS_OK;
+
+    rewriter r = rewrite_begin(in, copy);
+    while (r.at < in->n) {
+        uint32_t code;
+        const size_t n = (size_t)utf8_next(in->v, in->n, r.at, &code);
+        const uint32_t new = to(code);
+        if (new == GONE)
+            rewrite_skip(&r, n);
+        else
+            TRY(rewrite_put(&r, new, 0));
+        if (to == unicode_lower && code == 0x130)
+            TRY(rewrite_put(&r, 0x307, 1));
+    }
+    *out = rewrite_view(&r);
+    return STATUS_OK;
+}
+
+static bool all_ascii(const text_view *in)
+{
+    for (size_t i = 0; i < in->n; i++)
+        if ((uint8_t)in->v[i] >= 0x80)
             return false;
     return true;
 }
 
-/* Characters with a class or a decomposition that came after Unicode 9. The reference's tables end
- * there, so checkpoints know them as characters that stay where and what they are. */
-static const uint32_t later[][2] = {
-    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
-    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
-    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
-    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
-    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
-    {0x11930, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
-    {0x11A99, 0x11A99}, {0x11D42, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
-    {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
-    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
-
-static bool is_later(uint32_t code)
+static status chinese(const text_view *in, aligned_text *copy, text_view *out)
 {
-    size_t lo = 0, hi = COUNT_OF(later);
+    rewriter r = rewrite_begin(in, copy);
 
-    while (lo < hi) {
-        const size_t mid = (lo + hi) / 2;
-        if (code > later[mid][1])
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < COUNT_OF(later) && code >= later[lo][0];
-}
-
-/* Stable sort of each run of characters with a class other than 0: insertion for short runs,
- * counting by class for long ones. */
-static status order(nchar *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        size_t end = i;
-        while (end < n && v[end].class != 0)
-            end++;
-        if (end - i > 32) {
-            size_t at[257] = {0};
-            nchar *copy = malloc((end - i) * sizeof *copy);
-            if (!copy)
-                return fail(STATUS_MEMORY, "tokenizer: no memory to order %zu marks", end - i);
-            memcpy(copy, v + i, (end - i) * sizeof *copy);
-            for (size_t k = 0; k < end - i; k++)
-                at[copy[k].class + 1]++;
-            for (int c = 0; c < 256; c++)
-                at[c + 1] += at[c];
-            for (size_t k = 0; k < end - i; k++)
-                v[i + at[copy[k].class]++] = copy[k];
-            free(copy);
-        } else
-            for (size_t k = i + 1; k < end; k++) {
-                const nchar c = v[k];
-                size_t to = k;
-                for (; to > i && v[to - 1].class > c.class; to--)
-                    v[to] = v[to - 1];
-                v[to] = c;
-            }
-        i = end;
-    }
-    return STATUS_OK;
-}
-
-static bool compose_pair(utf8proc_int32_t a, utf8proc_int32_t b, utf8proc_int32_t *out)
-{
-    utf8proc_int32_t pair[2] = {a, b};
-
-    if (is_later((uint32_t)a) || is_later((uint32_t)b))
-        return false;
-    if (b == 0x11A7) /* no trailing consonant, but utf8proc takes it for one */
-        return false;
-    if (utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1)
-        return false;
-    *out = pair[0];
-    return true;
-}
-
-static size_t compose(nchar *v, size_t n)
-{
-    size_t to = 0, starter = SIZE_MAX;
-    int last = -1; /* class of the last character that stayed behind the starter */
-
-    for (size_t i = 0; i < n; i++) {
-        utf8proc_int32_t code;
-        if (starter != SIZE_MAX && last < v[i].class && (last < 0 || v[i].class > 0) &&
-            compose_pair(v[starter].code, v[i].code, &code)) {
-            v[starter].code = code;
-            v[starter].change += v[i].change - 1;
+    while (r.at < in->n) {
+        uint32_t code;
+        const size_t n = (size_t)utf8_next(in->v, in->n, r.at, &code);
+        if (!unicode_is_chinese(code)) {
+            TRY(rewrite_copy(&r, n));
             continue;
         }
-        v[to] = v[i];
-        if (v[i].class == 0) {
-            starter = to;
-            last = -1;
-        } else
-            last = v[i].class;
-        to++;
+        TRY(rewrite_put(&r, ' ', 0));
+        TRY(rewrite_put(&r, code, 1));
+        TRY(rewrite_put(&r, ' ', 1));
     }
-    return to;
-}
-
-static status put(aligned_text *out, const char *bytes, size_t n, size_t from, size_t to)
-{
-    TRY(grow(&out->v, &out->room, out->n + n, 1));
-    TRY(grow(&out->from, &out->room_from, out->n + n, sizeof *out->from));
-    TRY(grow(&out->to, &out->room_to, out->n + n, sizeof *out->to));
-    memcpy(out->v + out->n, bytes, n);
-    for (size_t i = out->n; i < out->n + n; i++) {
-        out->from[i] = (uint32_t)from;
-        out->to[i] = (uint32_t)to;
-    }
-    out->n += n;
+    *out = rewrite_view(&r);
     return STATUS_OK;
 }
 
-/* Writes composed characters; at walks through the given characters. */
-static status write_run(aligned_text *out, const nchar *v, size_t n, const char *text, size_t at,
-                        size_t end, size_t base)
+/* Blanks at the ends: a part of the same text. */
+static text_view strip(const normalizer *how, const text_view *in)
 {
-    size_t last = at, behind = at; /* the given character that was used last */
+    size_t begin = 0, end = in->n;
+    uint32_t code;
+    int n;
 
-    for (size_t i = 0; i < n; i++) {
-        char bytes[4];
-        size_t from = last, to = behind;
-        for (int32_t k = v[i].change; k <= 0 && at < end; k++) {
-            last = at++;
-            while (at < end && ((uint8_t)text[at] & 0xC0) == 0x80)
-                at++;
-            behind = at;
-            if (k == v[i].change) {
-                from = last;
-                to = behind;
-            }
-        }
-        const int size = utf8_put((uint32_t)v[i].code, bytes);
-        TRY(put(out, bytes, (size_t)size, base + from, base + to));
+    while (how->left && begin < end && (n = utf8_next(in->v, end, begin, &code)) > 0 &&
+           unicode_is_space(code))
+        begin += (size_t)n;
+    while (how->right && end > begin) {
+        size_t at = end - 1;
+        while (at > begin && ((uint8_t)in->v[at] & 0xC0) == 0x80)
+            at--;
+        if (!utf8_next(in->v, end, at, &code) || !unicode_is_space(code))
+            break;
+        end = at;
+    }
+    text_view out = view_part(in, begin, end);
+    out.origin = in->origin;
+    return out;
+}
+
+static status put_text(rewriter *r, const char *text, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        uint32_t code = 0;
+        at += (size_t)utf8_next(text, n, at, &code);
+        TRY(rewrite_put(r, code, 1));
     }
     return STATUS_OK;
 }
 
-static status run(tokenizer_work *w, const char *text, size_t begin, size_t end, size_t base,
-                  aligned_text *out)
+/* The new text takes the first character's place, and so does that. */
+static status prepend(const normalizer *how, const text_view *in, aligned_text *copy,
+                      text_view *out)
 {
-    size_t n = 0;
+    rewriter r = rewrite_begin(in, copy);
+    uint32_t code;
 
-    for (size_t at = begin; at < end;) {
+    const size_t n = (size_t)utf8_next(in->v, in->n, 0, &code);
+    size_t at = (size_t)utf8_next(how->text, how->n, 0, &code);
+    TRY(rewrite_put(&r, code, 0));
+    TRY(put_text(&r, how->text + at, how->n - at));
+    utf8_next(in->v, in->n, 0, &code);
+    TRY(rewrite_put(&r, code, 1));
+    r.at = n;
+    TRY(rewrite_copy(&r, in->n - n));
+    *out = rewrite_view(&r);
+    return STATUS_OK;
+}
+
+/* Every match of the pattern; the new text has the place of the match's last character. */
+static status replace(tokenizer_work *w, const normalizer *how, const text_view *in,
+                      aligned_text *copy, text_view *out, bool *changed)
+{
+    rewriter r = rewrite_begin(in, copy);
+    pattern_search s = pattern_begin(w->t, how->pattern, w->match, in->v, in->n);
+    size_t begin, end;
+    bool found;
+
+    for (*changed = false;; *changed = true) {
+        TRY(pattern_next(&s, &begin, &end, &found));
+        if (!found)
+            break;
+        TRY(rewrite_copy(&r, begin - r.at));
+        rewrite_skip(&r, end - begin);
+        TRY(put_text(&r, how->text, how->n));
+    }
+    if (!*changed)
+        return STATUS_OK;
+    TRY(rewrite_copy(&r, in->n - r.at));
+    *out = rewrite_view(&r);
+    return STATUS_OK;
+}
+
+static status bytes(const text_view *in, aligned_text *copy, text_view *out)
+{
+    rewriter r = rewrite_begin(in, copy);
+
+    while (r.at < in->n) {
         uint32_t code;
-        utf8proc_int32_t parts[DECOMPOSED_MAX];
-        int ignored = 0;
-        at += (size_t)utf8_next(text, end, at, &code);
-        const bool keep = is_later(code);
-        parts[0] = (utf8proc_int32_t)code;
-        const utf8proc_ssize_t k =
-            keep ? 1
-                 : utf8proc_decompose_char((utf8proc_int32_t)code, parts, DECOMPOSED_MAX,
-                                           UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &ignored);
-        CHECK(k >= 1 && k <= DECOMPOSED_MAX);
-        TRY(grow(&w->scratch[0], &w->room_scratch[0], n + (size_t)k, sizeof(nchar)));
-        nchar *v = w->scratch[0];
-        for (utf8proc_ssize_t i = 0; i < k; i++)
-            v[n++] = (nchar){parts[i], i > 0,
-                             keep ? 0 : utf8proc_get_property(parts[i])->combining_class};
+        const size_t at = r.at, n = (size_t)utf8_next(in->v, in->n, at, &code);
+        for (size_t i = 0; i < n; i++)
+            TRY(rewrite_put(&r, byte_stand_in((uint8_t)in->v[at + i]), i > 0));
     }
-    TRY(order(w->scratch[0], n));
-    n = compose(w->scratch[0], n);
-    return write_run(out, w->scratch[0], n, text, begin, end, base);
+    *out = rewrite_view(&r);
+    return STATUS_OK;
 }
 
-status normalize_nfc(tokenizer_work *w, const char *text, size_t n, size_t base, aligned_text *out)
+static status one(tokenizer_work *w, const normalizer *how, const text_view *in,
+                  aligned_text *copy, text_view *out, bool *changed)
 {
-    out->n = 0;
-    for (size_t begin = 0; begin < n;) {
-        size_t end = begin;
-        do
-            end++;
-        while (end < n && ((uint8_t)text[end] >= 0xCC || ((uint8_t)text[end] & 0xC0) == 0x80));
-        if (normalize_is_plain(text + begin, end - begin))
-            TRY(put(out, text + begin, end - begin, base + begin, base + end));
-        else
-            TRY(run(w, text, begin, end, base, out));
-        begin = end;
+    *changed = true;
+    switch (how->kind) {
+    case NORMALIZE_NFC:
+    case NORMALIZE_NFD:
+    case NORMALIZE_NFKC:
+    case NORMALIZE_NFKD:
+        return normalize_form(w, how->kind, in, copy, out, changed);
+    case NORMALIZE_LOWERCASE:
+        return map(unicode_lower, in, copy, out);
+    case NORMALIZE_CLEAN:
+        return map(clean, in, copy, out);
+    case NORMALIZE_NMT:
+        return map(nmt, in, copy, out);
+    case NORMALIZE_STRIP_MARKS:
+    case NORMALIZE_STRIP_NONSPACING:
+        *changed = !all_ascii(in);
+        return *changed ? map(how->kind == NORMALIZE_STRIP_MARKS ? without_marks
+                                                                 : without_nonspacing,
+                              in, copy, out)
+                        : STATUS_OK;
+    case NORMALIZE_CHINESE:
+        *changed = !all_ascii(in);
+        return *changed ? chinese(in, copy, out) : STATUS_OK;
+    case NORMALIZE_STRIP:
+        *changed = false; /* nothing moves */
+        *out = strip(how, in);
+        return STATUS_OK;
+    case NORMALIZE_PREPEND:
+        return prepend(how, in, copy, out);
+    case NORMALIZE_REPLACE:
+        return replace(w, how, in, copy, out, changed);
+    case NORMALIZE_CHARSMAP:
+        return normalize_charsmap(how->map, in, copy, out, changed);
+    case NORMALIZE_PIECES:
+        return normalize_pieces(how, in, copy, out);
+    case NORMALIZE_BYTES:
+        return bytes(in, copy, out);
+    }
+    return STATUS_OK;
+}
+
+status normalize(tokenizer_work *w, const text_view *in, text_view *out)
+{
+    *out = *in;
+    for (int i = 0, side = 0; i < w->t->n_normalizers && out->n > 0; i++) {
+        const text_view before = *out;
+        bool changed;
+        TRY(one(w, &w->t->normalizers[i], &before, &w->normal[side], out, &changed));
+        side ^= changed;
     }
     return STATUS_OK;
 }

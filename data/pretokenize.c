@@ -1,68 +1,20 @@
 /* pretokenize: cutting a stretch into pieces that no token crosses.
  *
  * Steps run one inside the other: each cuts what it is given, and each part goes through the next
- * step at once. Patterns are written for Oniguruma; PCRE2 reads the same syntax except that its \s
- * also holds U+180E, so \s and \S are replaced by Unicode's White_Space, and that ^ and $ need the
- * multi-line option to mean lines. */
+ * step at once. A step that changes the text puts a new one in the place of the view while the
+ * steps behind it run. */
 #include "core/utf8.h"
 #include "data/tokenizer_parts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <utf8proc.h>
 
 const char *const PATTERN_GPT2 =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static const char SPACE[] = "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}"
-                            "\\x{202F}\\x{205F}\\x{3000}";
-static const char NO_SPACE[] =
-    "\\x{0}-\\x{8}\\x{E}-\\x{1F}!-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}"
-    "\\x{200B}-\\x{2027}\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}"
-    "\\x{3001}-\\x{D7FF}\\x{E000}-\\x{10FFFF}";
-
-/* Replaces \s and \S; out has room for n * sizeof NO_SPACE bytes. */
-static size_t replace_space(const char *pattern, size_t n, char *out)
+status pre_add(tokenizer *t, pre_step step)
 {
-    char *p = out;
-    bool class = false;
-
-    for (size_t i = 0; i < n; i++) {
-        if (pattern[i] == '\\' && i + 1 < n) {
-            const char kind = pattern[++i];
-            if (kind == 's' || kind == 'S')
-                p += sprintf(p, "%s%s%s", class ? "" : "[", kind == 's' ? SPACE : NO_SPACE,
-                             class ? "" : "]");
-            else {
-                *p++ = '\\';
-                *p++ = kind;
-            }
-            continue;
-        }
-        if (pattern[i] == '[' && !class) {
-            class = true;
-            *p++ = '[';
-            if (i + 1 < n && pattern[i + 1] == '^')
-                *p++ = pattern[++i];
-            if (i + 1 < n && pattern[i + 1] == ']')
-                *p++ = pattern[++i];
-            continue;
-        }
-        if (pattern[i] == ']')
-            class = false;
-        *p++ = pattern[i];
-    }
-    return (size_t)(p - out);
-}
-
-static status add_step(tokenizer *t, pre_step step)
-{
-    if (t->n_steps == PRE_STEPS_MAX) {
-        pcre2_code_free(step.pattern);
+    if (t->n_steps == PRE_STEPS_MAX)
         return fail(STATUS_FORMAT, "%s: more than %d pre-tokenizers", t->what, PRE_STEPS_MAX);
-    }
     t->steps[t->n_steps++] = step;
     return STATUS_OK;
 }
@@ -70,79 +22,126 @@ static status add_step(tokenizer *t, pre_step step)
 status pre_add_split(tokenizer *t, const char *pattern, size_t n, bool literal,
                      split_behavior behavior, bool invert)
 {
-    int error;
-    PCRE2_SIZE at;
+    pcre2_code *code;
 
-    if (n == 0 || n > 4096)
-        return fail(STATUS_FORMAT, "%s: a Split pattern has %zu bytes, must have 1..4096", t->what,
-                    n);
-    char *text = malloc(n * sizeof NO_SPACE);
-    if (!text)
-        return fail(STATUS_MEMORY, "%s: no memory for a pattern of %zu bytes", t->what, n);
-    if (literal)
-        memcpy(text, pattern, n);
-    const size_t size = literal ? n : replace_space(pattern, n, text);
-    const uint32_t options =
-        PCRE2_UTF |
-        (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C);
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, size, options, &error, &at, NULL);
-    free(text);
-    if (!code) {
-        PCRE2_UCHAR why[256];
-        pcre2_get_error_message(error, why, sizeof why);
-        return fail(STATUS_FORMAT, "%s: Split pattern \"%.*s\": %s", t->what, n < 80 ? (int)n : 80,
-                    pattern, (const char *)why);
-    }
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* without it the interpreter matches */
-    return add_step(t, (pre_step){code, behavior, invert});
+    TRY(pattern_open(t, "Split", pattern, n, literal, &code));
+    return pre_add(t, (pre_step){.pattern = code, .behavior = behavior, .invert = invert});
 }
 
-status pre_add_digits(tokenizer *t, bool individual)
+status pre_add_bert(tokenizer *t)
 {
-    return add_step(t, (pre_step){.behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS});
+    TRY(pre_add(
+        t, (pre_step){.kind = PRE_CLASS, .is = unicode_is_space, .behavior = SPLIT_REMOVED}));
+    return pre_add(
+        t, (pre_step){.kind = PRE_CLASS, .is = unicode_is_punctuation, .behavior = SPLIT_ISOLATED});
 }
 
-/* Next match of the step in text[begin, end) at or behind `from`; *found false when there is none.
- */
+status pre_add_metaspace(tokenizer *t, uint32_t character, prepend_scheme prepend, bool split)
+{
+    TRY(pre_add(t, (pre_step){.kind = PRE_METASPACE, .character = character, .prepend = prepend}));
+    return split ? pre_add(t, (pre_step){.kind = PRE_CHARACTER,
+                                         .character = character,
+                                         .behavior = SPLIT_MERGED_WITH_NEXT})
+                 : STATUS_OK;
+}
+
+/* ---- where to cut ---- */
+
+typedef struct span {
+    size_t begin, end;
+    bool found;
+} span;
+
+static inline size_t next_code(const char *text, size_t end, size_t at, uint32_t *code)
+{
+    *code = (uint8_t)text[at];
+    return *code < 0x80 ? 1 : (size_t)utf8_next(text, end, at, code);
+}
+
+static span next_character(const pre_step *step, const char *text, size_t from, size_t end)
+{
+    char first[4];
+
+    utf8_put(step->character, first);
+    for (size_t at = from; at < end;) {
+        uint32_t code;
+        const char *p = memchr(text + at, first[0], end - at);
+        if (!p)
+            break;
+        at = (size_t)(p - text);
+        const size_t n = next_code(text, end, at, &code);
+        if (code == step->character)
+            return (span){at, at + n, true};
+        at += n;
+    }
+    return (span){0};
+}
+
+static span next_of_class(const pre_step *step, const char *text, size_t from, size_t end)
+{
+    uint32_t code;
+
+    for (size_t at = from, n; at < end; at += n) {
+        n = next_code(text, end, at, &code);
+        if (step->is(code))
+            return (span){at, at + n, true};
+    }
+    return (span){0};
+}
+
+static span next_words(const char *text, size_t from, size_t end)
+{
+    uint32_t code;
+    size_t at = from, n = 0;
+
+    while (at < end && (n = next_code(text, end, at, &code), unicode_is_space(code)))
+        at += n;
+    const size_t begin = at;
+    if (at == end)
+        return (span){0};
+    const bool word = unicode_is_word(code);
+    do
+        at += n;
+    while (at < end && (n = next_code(text, end, at, &code), unicode_is_word(code) == word) &&
+           (word || !unicode_is_space(code)));
+    return (span){begin, at, true};
+}
+
+static span next_length(const pre_step *step, const char *text, size_t from, size_t end)
+{
+    size_t at = from;
+    uint32_t code;
+
+    for (size_t k = 0; k < step->length && at < end; k++)
+        at += next_code(text, end, at, &code);
+    return (span){from, at, at > from};
+}
+
+/* Next match of the step in the view's [begin, end) at or behind `from`. */
 static status next_match(tokenizer_work *w, const pre_step *step, size_t begin, size_t end,
-                         size_t from, size_t *m_begin, size_t *m_end, bool *found)
+                         size_t from, pattern_search *search, span *m)
 {
-    *found = false;
-    if (!step->pattern) {
-        for (size_t at = from; at < end;) {
-            uint32_t code = (uint8_t)w->text[at];
-            const int n = code < 0x80 ? 1 : utf8_next(w->text, end, at, &code);
-            const int kind = code < 0x80 ? 0 : utf8proc_category((utf8proc_int32_t)code);
-            if ((code >= '0' && code <= '9') ||
-                (kind >= UTF8PROC_CATEGORY_ND && kind <= UTF8PROC_CATEGORY_NO)) {
-                *m_begin = at;
-                *m_end = at + (size_t)n;
-                *found = true;
-                return STATUS_OK;
-            }
-            at += (size_t)n;
-        }
-        return STATUS_OK;
-    }
+    const char *text = w->view.v;
 
-    const PCRE2_SPTR subject = (PCRE2_SPTR)w->text + begin;
-    int rc = pcre2_match(step->pattern, subject, end - begin, from - begin, PCRE2_NO_UTF_CHECK,
-                         w->match, NULL);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(step->pattern, subject, end - begin, from - begin,
-                         PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, w->match, NULL);
-    if (rc == PCRE2_ERROR_NOMATCH)
+    switch (step->kind) {
+    case PRE_CHARACTER:
+        *m = next_character(step, text, from, end);
         return STATUS_OK;
-    if (rc < 0) {
-        PCRE2_UCHAR why[256];
-        pcre2_get_error_message(rc, why, sizeof why);
-        return fail(STATUS_FORMAT, "%s: a Split pattern cannot be matched: %s", w->t->what,
-                    (const char *)why);
+    case PRE_CLASS:
+        *m = next_of_class(step, text, from, end);
+        return STATUS_OK;
+    case PRE_WORDS:
+        *m = next_words(text, from, end);
+        return STATUS_OK;
+    case PRE_LENGTH:
+        *m = next_length(step, text, from, end);
+        return STATUS_OK;
+    default:
+        break;
     }
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(w->match);
-    *m_begin = begin + span[0];
-    *m_end = begin + (span[1] < span[0] ? span[0] : span[1]); /* \K may turn a match around */
-    *found = true;
+    TRY(pattern_next(search, &m->begin, &m->end, &m->found));
+    m->begin += begin;
+    m->end += begin;
     return STATUS_OK;
 }
 
@@ -205,30 +204,84 @@ static status part(splitter *s, size_t begin, size_t end, bool match)
     return STATUS_OK;
 }
 
+/* ---- steps that change the text ---- */
+
+static status change(const pre_step *step, const text_view *in, aligned_text *copy, text_view *out)
+{
+    const uint32_t front = step->kind == PRE_BLANK ? ' ' : step->character;
+    bool prepend = step->kind == PRE_BLANK || (step->kind == PRE_METASPACE &&
+                                               (step->prepend == PREPEND_ALWAYS ||
+                                                (step->prepend == PREPEND_FIRST && in->origin == 0)));
+    uint32_t code;
+
+    const size_t n = next_code(in->v, in->n, 0, &code);
+    if (step->kind == PRE_METASPACE && code == ' ')
+        code = front;
+    prepend = prepend && code != front;
+    *out = *in;
+    if (!prepend && (step->kind == PRE_BLANK ||
+                     (step->kind == PRE_METASPACE && !memchr(in->v, ' ', in->n))))
+        return STATUS_OK;
+
+    rewriter r = rewrite_begin(in, copy);
+    if (prepend) {
+        TRY(rewrite_put(&r, front, 0));
+        TRY(rewrite_put(&r, code, 1));
+        r.at = n;
+    }
+    while (r.at < in->n) {
+        if (step->kind == PRE_BYTES) {
+            const size_t at = r.at, k = next_code(in->v, in->n, at, &code);
+            for (size_t i = 0; i < k; i++)
+                TRY(rewrite_put(&r, byte_stand_in((uint8_t)in->v[at + i]), i > 0));
+            continue;
+        }
+        const char *rest = in->v + r.at, *blank = NULL;
+        if (step->kind == PRE_METASPACE)
+            blank = memchr(rest, ' ', in->n - r.at);
+        TRY(rewrite_copy(&r, blank ? (size_t)(blank - rest) : in->n - r.at));
+        if (blank)
+            TRY(rewrite_put(&r, front, 0));
+    }
+    *out = rewrite_view(&r);
+    return STATUS_OK;
+}
+
+static status pretokenize_changed(tokenizer_work *w, int step, size_t begin, size_t end)
+{
+    const text_view before = w->view, part = view_part(&before, begin, end);
+    text_view after;
+
+    TRY(change(&w->t->steps[step], &part, &w->changed[step], &after));
+    w->view = after;
+    const status s = pretokenize(w, step + 1, 0, after.n);
+    w->view = before;
+    return s;
+}
+
 status pretokenize(tokenizer_work *w, int step, size_t begin, size_t end)
 {
     if (begin == end)
         return STATUS_OK;
     if (step == w->t->n_steps)
         return w->t->model->encode(w, begin, end);
+    if (w->t->steps[step].kind >= PRE_BLANK)
+        return pretokenize_changed(w, step, begin, end);
 
+    const pre_step *how = &w->t->steps[step];
     splitter s = {.w = w, .step = step};
-    size_t done = begin, from = begin;
-    while (from <= end) {
-        size_t m_begin, m_end;
-        bool found;
-        TRY(next_match(w, &w->t->steps[step], begin, end, from, &m_begin, &m_end, &found));
-        if (!found)
+    pattern_search search =
+        pattern_begin(w->t, how->pattern, w->match, w->view.v + begin, end - begin);
+    size_t done = begin;
+    for (;;) {
+        span m;
+        TRY(next_match(w, how, begin, end, done, &search, &m));
+        if (!m.found)
             break;
-        if (m_begin > done)
-            TRY(part(&s, done, m_begin, false));
-        TRY(part(&s, m_begin, m_end, true));
-        done = m_end;
-        from = m_end;
-        if (m_begin == m_end) { /* an empty match splits here; go on one character further */
-            uint32_t code;
-            from += from < end ? (size_t)utf8_next(w->text, end, from, &code) : 1;
-        }
+        if (m.begin > done)
+            TRY(part(&s, done, m.begin, false));
+        TRY(part(&s, m.begin, m.end, true));
+        done = m.end;
     }
     if (done < end)
         TRY(part(&s, done, end, false));

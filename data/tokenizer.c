@@ -2,16 +2,10 @@
 #include "data/tokenizer.h"
 
 #include "core/file.h"
+#include "core/text.h"
 #include "data/tokenizer_parts.h"
 
 #include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text), k = strlen(end);
-
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
 
 status template_default(arena *a, tokenizer *t)
 {
@@ -24,6 +18,39 @@ status template_default(arena *a, tokenizer *t)
     return STATUS_OK;
 }
 
+/* The file of a folder that says most; tokenizer.json when there is none, so that the message names
+ * it. */
+static char *inside(arena *a, const char *folder)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
+                                        "sentencepiece.bpe.model", "vocab.txt"};
+
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        char *file = path_join(a, folder, names[i]);
+        if (!file || path_exists(file))
+            return file;
+    }
+    return path_join(a, folder, names[0]);
+}
+
+bool tokenizer_is_in(arena *a, const char *folder)
+{
+    const size_t mark = arena_mark(a);
+    const char *file = inside(a, folder);
+    const bool there = file && path_exists(file);
+
+    arena_rewind(a, mark);
+    return there;
+}
+
+static status read_file(arena *a, const char *file, tokenizer *t)
+{
+    return text_ends(file, ".gguf")    ? tokenizer_read_gguf(a, file, t)
+           : text_ends(file, ".model") ? tokenizer_read_spm(a, file, t)
+           : text_ends(file, ".txt")   ? tokenizer_read_vocab(a, file, t)
+                                       : tokenizer_read_json(a, file, t);
+}
+
 status tokenizer_open(arena *a, const char *path, tokenizer **out)
 {
     tokenizer *t;
@@ -31,15 +58,14 @@ status tokenizer_open(arena *a, const char *path, tokenizer **out)
 
     *out = NULL;
     if (file && path_is_folder(path))
-        file = path_join(a, path, "tokenizer.json");
+        file = inside(a, path);
     if (!file)
         return STATUS_MEMORY;
     TRY_TAKE(t, a, 1);
     *t = (tokenizer){.what = file, .bos = -1, .eos = -1};
     status s = template_default(a, t);
     if (s == STATUS_OK)
-        s = ends_with(file, ".gguf") ? tokenizer_read_gguf(a, file, t)
-                                     : tokenizer_read_json(a, file, t);
+        s = read_file(a, file, t);
     if (s == STATUS_OK)
         s = added_tokens_index(a, t);
     if (s != STATUS_OK) {
@@ -52,10 +78,10 @@ status tokenizer_open(arena *a, const char *path, tokenizer **out)
 
 void tokenizer_close(tokenizer *t)
 {
-    for (int i = 0; t && i < t->n_steps; i++)
-        pcre2_code_free(t->steps[i].pattern);
+    for (int i = 0; t && i < t->n_patterns; i++)
+        pcre2_code_free(t->patterns[i]);
     if (t)
-        t->n_steps = 0;
+        t->n_patterns = 0;
 }
 
 int32_t tokenizer_size(const tokenizer *t)

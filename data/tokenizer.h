@@ -1,13 +1,14 @@
 /* tokenizer: text to token ids and back, exactly as the checkpoint was trained.
  *
- * Read from tokenizer.json (and tokenizer_config.json, chat_template.jinja beside it) or from the
- * metadata of a GGUF file. Byte-level BPE stands; every other model, normalizer, pre-tokenizer,
- * post-processor or decoder is refused by name, never approximated. Truncation and padding of the
- * file are checked and ignored: the caller packs.
+ * Read from tokenizer.json (and tokenizer_config.json, chat_template.jinja beside it), from the
+ * metadata of a GGUF file, from vocab.txt (WordPiece) or from a SentencePiece model. BPE, Unigram,
+ * WordPiece and WordLevel stand with the reference's normalizers, pre-tokenizers, post-processors
+ * and decoders; what is not known is refused by name, never approximated. Truncation and padding of
+ * the file are checked and ignored: the caller packs, or cuts with a token_limit.
  *
  * The way of a text: added tokens written in it are found first; each stretch between them is
- * normalised (NFC), cut into pieces, and each piece becomes tokens; then the template adds <s> and
- * the like. Offsets are bytes of the text as given, whatever happened on the way.
+ * normalised, cut into pieces, and each piece becomes tokens; then the template adds <s> and the
+ * like. Offsets are bytes of the text as given, whatever happened on the way.
  *
  * Threads: a const tokenizer may be used by any number of threads at once, each with its own arena.
  */
@@ -34,10 +35,14 @@ typedef struct token_list {
     uint8_t *special;      /* 1: from the template, not from the text */
 } token_list;
 
-/* Reads a tokenizer: path is a folder with tokenizer.json, a .json file, or a .gguf file.
+/* Reads a tokenizer: path is a .json, .gguf or .model file, a vocab.txt, or a folder with
+ * tokenizer.json, else tokenizer.model, spiece.model or sentencepiece.bpe.model, else vocab.txt.
  * Everything but the compiled patterns lies in the arena. Failures name the file and what in it is
  * wrong. */
 status tokenizer_open(arena *a, const char *path, tokenizer **out);
+
+/* True when a folder holds one of these files. */
+bool tokenizer_is_in(arena *a, const char *folder);
 
 /* Gives the compiled patterns back; NULL is fine. The arena stays the caller's. */
 void tokenizer_close(tokenizer *t);
@@ -52,6 +57,20 @@ status tokenizer_encode(const tokenizer *t, arena *a, const char *text, size_t l
 status tokenizer_encode_pair(const tokenizer *t, arena *a, const char *text, size_t length,
                              const char *second, size_t second_length, bool add_special,
                              token_list *out);
+
+/* Which text loses tokens when both are too long together. */
+typedef enum token_cut { TOKEN_CUT_LONGEST, TOKEN_CUT_FIRST, TOKEN_CUT_SECOND } token_cut;
+
+typedef struct token_limit {
+    int64_t max; /* tokens in all, those of the template included */
+    token_cut how;
+    bool left; /* tokens go from the beginning of a text, not from its end */
+} token_limit;
+
+/* Both of the above (second NULL: one text), cut to a limit unless that is NULL. */
+status tokenizer_encode_limited(const tokenizer *t, arena *a, const char *text, size_t length,
+                                const char *second, size_t second_length, bool add_special,
+                                const token_limit *limit, token_list *out);
 
 /* Text of n ids, NUL-terminated; ids that have no token are left out, and so are special tokens
  * when skip_special is true. Bytes that are not UTF-8 (a character cut in the middle) become

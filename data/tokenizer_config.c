@@ -1,9 +1,9 @@
 /* tokenizer_config: what stands beside tokenizer.json: tokenizer_config.json names BOS and EOS and
  * may hold the chat template, chat_template.jinja holds it alone. Neither must be there. */
 #include "core/file.h"
-#include "core/json.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { CHAT_TEMPLATE_MAX = 1 << 20 };
@@ -52,7 +52,7 @@ static status read_chat_template(arena *a, const cJSON *root, const char *path, 
     return t->chat_template ? STATUS_OK : STATUS_MEMORY;
 }
 
-static char *beside(arena *a, const char *path, const char *name)
+char *beside_file(arena *a, const char *path, const char *name)
 {
     const char *slash = strrchr(path, '/');
 
@@ -62,8 +62,8 @@ static char *beside(arena *a, const char *path, const char *name)
 
 status tokenizer_read_config(arena *a, const char *path, tokenizer *t)
 {
-    char *config = beside(a, path, "tokenizer_config.json");
-    char *chat = beside(a, path, "chat_template.jinja");
+    char *config = beside_file(a, path, "tokenizer_config.json");
+    char *chat = beside_file(a, path, "chat_template.jinja");
 
     if (!config || !chat)
         return STATUS_MEMORY;
@@ -85,6 +85,57 @@ status tokenizer_read_config(arena *a, const char *path, tokenizer *t)
         if (strlen(text) != n)
             return fail(STATUS_FORMAT, "%s: a chat template must not hold NUL bytes", chat);
         t->chat_template = text;
+    }
+    return STATUS_OK;
+}
+
+/* ---- added_tokens_decoder: {"32000": {"content": ...}} ---- */
+
+size_t config_added_size(const cJSON *config, size_t *bytes)
+{
+    const cJSON *item;
+    size_t n = 0;
+
+    *bytes = 0;
+    cJSON_ArrayForEach(item, json_member(config, "added_tokens_decoder"))
+    {
+        const cJSON *content = json_member(item, "content");
+        *bytes += cJSON_IsString(content) ? strlen(content->valuestring) : 0;
+        n++;
+    }
+    return n;
+}
+
+/* The token takes the place of one with its id, or stands behind the others. */
+static void put_added(added_tokens *added, added_token token)
+{
+    for (size_t i = 0; i < added->n; i++)
+        if (added->v[i].id == token.id) {
+            token.literal = added->v[i].literal && token.normalized;
+            added->v[i] = token;
+            return;
+        }
+    added->v[added->n++] = token;
+}
+
+status config_add_tokens(arena *a, tokenizer *t, const cJSON *config, const char *path)
+{
+    const cJSON *list = json_member(config, "added_tokens_decoder"), *item;
+    json_reader r = {.a = a, .t = t, .what = path, .root = config};
+
+    if (list && !cJSON_IsObject(list))
+        return fail(STATUS_FORMAT, "%s: added_tokens_decoder must be an object", path);
+    cJSON_ArrayForEach(item, list)
+    {
+        added_token token = {.id = -1};
+        char *end;
+        const long long id = strtoll(item->string, &end, 10);
+        if (*item->string < '0' || *item->string > '9' || *end || id > INT32_MAX)
+            return fail(STATUS_FORMAT,
+                        "%s: added_tokens_decoder has the key \"%.80s\", must be an id", path,
+                        item->string);
+        TRY(json_read_added(&r, item, id, NULL, &token));
+        put_added(&t->added, token);
     }
     return STATUS_OK;
 }

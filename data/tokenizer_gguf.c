@@ -1,9 +1,12 @@
-/* tokenizer_gguf: the tokenizer in a GGUF file's metadata. The file has the vocabulary and the
- * merges; how texts are cut it says by a name only (tokenizer.ggml.pre), so the ways are listed
- * here. */
+/* tokenizer_gguf: the tokenizer in a GGUF file's metadata.
+ *
+ * tokenizer.ggml.model says which of four it is: gpt2 (byte-level BPE; how texts are cut stands in a
+ * name only, tokenizer.ggml.pre, so the ways are listed here), llama (SentencePiece's BPE), t5
+ * (its unigram) and bert (WordPiece). */
 #include "core/gguf.h"
-#include "data/tokenizer_parts.h"
+#include "data/spm.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LETTERS_AND_MARKS(digits)                                                                  \
@@ -18,32 +21,42 @@ static const struct {
 } ways[] = {
     {.name = "default"},
     {.name = "gpt-2"},
+    {.name = "phi-2"},
     {.name = "smollm", .digits = true},
+    {.name = "starcoder", .digits = true},
+    {.name = "refact", .digits = true},
     {.name = "llama-bpe",
      .pattern = LETTERS_AND_MARKS("{1,3}"),
      .ignore_merges = true,
      .add_bos = true},
+    {.name = "llama3",
+     .pattern = LETTERS_AND_MARKS("{1,3}"),
+     .ignore_merges = true,
+     .add_bos = true},
     {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
+    {.name = "deepseek-r1-qwen", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
 };
-
-/* Token types of the file. */
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
 
 static status read_way(arena *a, const gguf *g, tokenizer *t, bool *add_bos)
 {
-    const char *name, *known = "default, gpt-2, smollm, llama-bpe, qwen2";
+    char known[256] = "";
+    const char *name;
 
     TRY(gguf_string(a, g, "tokenizer.ggml.pre", true, &name));
     for (size_t i = 0; i < COUNT_OF(ways); i++) {
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+                 ways[i].name);
         if (strcmp(ways[i].name, name) != 0)
             continue;
         const char *pattern = ways[i].pattern ? ways[i].pattern : PATTERN_GPT2;
-        t->n_normalizers = ways[i].nfc;
-        t->normalizers[0] = NORMALIZE_NFC;
+        if (ways[i].nfc)
+            TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_NFC}));
         t->bpe.ignore_merges = ways[i].ignore_merges;
         *add_bos = ways[i].add_bos;
         if (ways[i].digits)
-            TRY(pre_add_digits(t, true));
+            TRY(pre_add(t, (pre_step){.kind = PRE_CLASS,
+                                      .is = unicode_is_number,
+                                      .behavior = SPLIT_ISOLATED}));
         return pre_add_split(t, pattern, strlen(pattern), false, SPLIT_ISOLATED, false);
     }
     return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"%.80s\", known: %s", t->what, name,
@@ -103,74 +116,224 @@ static status read_types(arena *a, const gguf *g, tokenizer *t, int64_t n_tokens
         return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type has %lld values, must have %lld",
                     t->what, (long long)n, (long long)n_tokens);
     for (int64_t i = 0; i < n; i++)
-        added += types[i] >= TYPE_UNKNOWN && types[i] <= TYPE_USER;
+        added += types[i] >= SPM_UNKNOWN && types[i] <= SPM_USER_DEFINED;
     TRY_TAKE(t->added.v, a, added);
     for (int64_t i = 0; i < n; i++)
-        if (types[i] >= TYPE_UNKNOWN && types[i] <= TYPE_USER)
+        if (types[i] >= SPM_UNKNOWN && types[i] <= SPM_USER_DEFINED)
             t->added.v[t->added.n++] = (added_token){.text = t->words.bytes + t->words.at[i],
                                                      .n = t->words.length[i],
                                                      .id = (int32_t)i,
-                                                     .special = types[i] != TYPE_USER};
+                                                     .special = types[i] != SPM_USER_DEFINED};
     return STATUS_OK;
 }
 
-/* BOS and EOS, and a template with them where the file wants them added. */
-static status read_ends(arena *a, const gguf *g, tokenizer *t, int64_t n, bool add_bos)
-{
-    int64_t bos = -1, eos = -1;
-    bool add_eos = false;
+/* ---- around the texts ---- */
 
-    TRY(gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, n - 1, &bos));
-    TRY(gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, n - 1, &eos));
-    TRY(gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &add_bos));
-    TRY(gguf_bool(g, "tokenizer.ggml.add_eos_token", false, &add_eos));
-    t->bos = (int32_t)bos;
-    t->eos = (int32_t)eos;
-    if ((add_bos && bos < 0) || (add_eos && eos < 0))
-        return fail(STATUS_FORMAT,
-                    "%s: a token is to be added at the %s of a text, %s_token_id is "
-                    "missing",
-                    t->what, add_bos && bos < 0 ? "beginning" : "end",
-                    add_bos && bos < 0 ? "bos" : "eos");
-    template_item both[6];
-    int k = 0, single = 0;
-    for (uint8_t text = 0; text < 2; text++) {
-        if (add_bos)
-            both[k++] = (template_item){.id = t->bos, .type = text};
-        both[k++] = (template_item){.id = -1, .text = text, .type = text};
-        if (add_eos)
-            both[k++] = (template_item){.id = t->eos, .type = text};
-        single = text == 0 ? k : single;
-    }
-    t->single.v = t->pair.v = arena_copy(a, both, sizeof both);
-    t->single.n = single;
-    t->pair.n = k;
-    return t->pair.v ? STATUS_OK : STATUS_MEMORY;
+static status read_id(const gguf *g, const char *name, int64_t n, int32_t *id)
+{
+    char key[64];
+    int64_t at = *id;
+
+    snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", name);
+    TRY(gguf_int(g, key, false, 0, n - 1, &at));
+    *id = (int32_t)at;
+    return STATUS_OK;
 }
 
-static status read_all(arena *a, const gguf *g, tokenizer *t)
+/* BOS and EOS, and a template with them where the file, or else the kind, wants them added. */
+static status read_ends(arena *a, const gguf *g, tokenizer *t, bool add_bos, bool add_eos)
 {
-    static const token_model kind = {"BPE", bpe_encode};
-    const char *model;
+    TRY(read_id(g, "bos", t->words.n_ids, &t->bos));
+    TRY(read_id(g, "eos", t->words.n_ids, &t->eos));
+    TRY(gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &add_bos));
+    TRY(gguf_bool(g, "tokenizer.ggml.add_eos_token", false, &add_eos));
+    return spm_template(a, t, add_bos, add_eos);
+}
+
+/* ---- gpt2 ---- */
+
+static status read_gpt2(arena *a, const gguf *g, tokenizer *t)
+{
     bool add_bos = false;
     int64_t n;
 
-    TRY(gguf_string(a, g, "tokenizer.ggml.model", true, &model));
-    if (strcmp(model, "gpt2") != 0)
-        return fail(STATUS_UNSUPPORTED,
-                    "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 "
-                    "(byte-level BPE)",
-                    t->what, model);
     t->byte_level = true;
-    t->decoder = DECODE_BYTES;
-    t->model = &kind;
+    TRY(decoder_add(t, (decoder){.kind = DECODE_BYTES}));
     TRY(read_way(a, g, t, &add_bos));
     TRY(read_tokens(a, g, t, &n));
     TRY(read_merges(a, g, t));
     bpe_finish(t);
     TRY(read_types(a, g, t, n));
-    TRY(read_ends(a, g, t, n, add_bos));
-    return gguf_string(a, g, "tokenizer.chat_template", false, &t->chat_template);
+    return read_ends(a, g, t, add_bos, false);
+}
+
+/* ---- llama and t5 ---- */
+
+static status read_pieces(arena *a, const gguf *g, const char *what, spm_source *s)
+{
+    gguf_text *tokens;
+    float *scores;
+    int64_t *types, n_scores, n_types;
+
+    TRY(gguf_texts(a, g, "tokenizer.ggml.tokens", true, &tokens, &s->n));
+    TRY(gguf_floats(a, g, "tokenizer.ggml.scores", true, &scores, &n_scores));
+    TRY(gguf_ints(a, g, "tokenizer.ggml.token_type", true, &types, &n_types));
+    if (n_scores != s->n || n_types != s->n)
+        return fail(STATUS_FORMAT,
+                    "%s: %lld tokens, %lld scores and %lld token types, must be as many", what,
+                    (long long)s->n, (long long)n_scores, (long long)n_types);
+    TRY_TAKE(s->pieces, a, s->n);
+    for (int64_t i = 0; i < s->n; i++)
+        s->pieces[i] = (spm_piece){tokens[i].v, tokens[i].n, scores[i], types[i]};
+    return STATUS_OK;
+}
+
+static status read_charsmap(arena *a, const gguf *g, spm_source *s)
+{
+    const char *key = "tokenizer.ggml.precompiled_charsmap";
+    int64_t *bytes, n;
+    char *to;
+
+    TRY(gguf_ints(a, g, key, false, &bytes, &n));
+    TRY_TAKE(to, a, n);
+    for (int64_t i = 0; i < n; i++) {
+        if (bytes[i] < -128 || bytes[i] > 255)
+            return fail(STATUS_FORMAT, "%s: %s holds %lld, must be bytes", g->map.path, key,
+                        (long long)bytes[i]);
+        to[i] = (char)bytes[i];
+    }
+    s->charsmap = to;
+    s->n_charsmap = (size_t)n;
+    return STATUS_OK;
+}
+
+/* SentencePiece's BPE without a normaliser: blanks become U+2581, and one is put in front. */
+static status read_llama(arena *a, const gguf *g, tokenizer *t)
+{
+    spm_source s = {.bpe = true, .byte_fallback = true, .prefix = true, .user_raw = true};
+
+    TRY(gguf_bool(g, "tokenizer.ggml.add_space_prefix", false, &s.prefix));
+    TRY(read_pieces(a, g, t->what, &s));
+    TRY(spm_build(a, t, &s));
+    return read_ends(a, g, t, true, false);
+}
+
+static status read_t5(arena *a, const gguf *g, tokenizer *t)
+{
+    spm_source s = {.prefix = true, .collapse = true, .user_raw = true};
+
+    TRY(gguf_bool(g, "tokenizer.ggml.add_space_prefix", false, &s.prefix));
+    TRY(gguf_bool(g, "tokenizer.ggml.remove_extra_whitespaces", false, &s.collapse));
+    TRY(read_pieces(a, g, t->what, &s));
+    TRY(read_charsmap(a, g, &s));
+    TRY(spm_build(a, t, &s));
+    return read_ends(a, g, t, false, true);
+}
+
+/* ---- bert ---- */
+
+/* A token as vocab.txt has it: the file marks the beginnings of words, not what continues them. */
+static status bert_text(arena *a, gguf_text *token)
+{
+    const bool special = token->n > 1 && token->v[0] == '[' && token->v[token->n - 1] == ']';
+    char *with;
+
+    if (special)
+        return STATUS_OK;
+    if (token->n >= 3 && memcmp(token->v, "\xE2\x96\x81", 3) == 0) {
+        token->v += 3;
+        token->n -= 3;
+        return STATUS_OK;
+    }
+    TRY_TAKE(with, a, token->n + 2);
+    memcpy(with, "##", 2);
+    memcpy(with + 2, token->v, token->n);
+    *token = (gguf_text){with, token->n + 2};
+    return STATUS_OK;
+}
+
+/* The file does not say whether texts are lower-cased; a vocabulary without capitals does. */
+static status check_uncased(const tokenizer *t, const gguf_text *token)
+{
+    for (size_t i = 0; i < token->n && token->v[0] != '['; i++)
+        if (token->v[i] >= 'A' && token->v[i] <= 'Z')
+            return fail(STATUS_UNSUPPORTED,
+                        "%s: tokenizer.ggml.model bert with capitals in its vocabulary (\"%.*s\") "
+                        "does not say how texts are normalised, known: without capitals",
+                        t->what, token->n < 80 ? (int)token->n : 80, token->v);
+    return STATUS_OK;
+}
+
+static status read_bert_words(arena *a, const gguf *g, tokenizer *t)
+{
+    gguf_text *tokens;
+    size_t bytes = 0;
+    int64_t n;
+
+    TRY(gguf_texts(a, g, "tokenizer.ggml.tokens", true, &tokens, &n));
+    if (n < 1 || n >= 1 << 24)
+        return fail(STATUS_FORMAT, "%s: %lld tokens, must be 1..16777215", t->what, (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        TRY(bert_text(a, &tokens[i]));
+        TRY(check_uncased(t, &tokens[i]));
+        bytes += tokens[i].n;
+    }
+    if (bytes >= UINT32_MAX / 2)
+        return fail(STATUS_FORMAT, "%s: tokens of %zu bytes, may be 2 GB", t->what, bytes);
+    TRY(vocabulary_open(a, (size_t)n, bytes, &t->words));
+    for (int64_t i = 0; i < n; i++)
+        TRY(vocabulary_add(&t->words, tokens[i].v, tokens[i].n, i, true, t->what));
+    return STATUS_OK;
+}
+
+static status read_bert(arena *a, const gguf *g, tokenizer *t)
+{
+    int32_t ids[2];
+
+    TRY(read_bert_words(a, g, t));
+    ids[0] = vocabulary_find(&t->words, "[CLS]", 5);
+    ids[1] = vocabulary_find(&t->words, "[SEP]", 5);
+    TRY(read_id(g, "cls", t->words.n_ids, &ids[0]));
+    TRY(read_id(g, "seperator", t->words.n_ids, &ids[1])); /* so spelled in the format */
+    if (ids[0] < 0 || ids[1] < 0)
+        return fail(STATUS_FORMAT, "%s: there is no [%s], nor its id", t->what,
+                    ids[0] < 0 ? "CLS" : "SEP");
+    const template_item items[] = {
+        {ids[0], 0, 0}, {-1, 0, 0}, {ids[1], 0, 0}, {-1, 1, 1}, {ids[1], 0, 1}};
+    t->single.v = t->pair.v = arena_copy(a, items, sizeof items);
+    t->single.n = 3;
+    t->pair.n = 5;
+    if (!t->pair.v)
+        return STATUS_MEMORY;
+    TRY(read_types(a, g, t, t->words.n_ids));
+    TRY(normalizer_add_bert(t, true, true, true, true));
+    TRY(pre_add_bert(t));
+    TRY(wordpiece_open(a, t, "[UNK]", "##", 100));
+    return decoder_add(
+        t, (decoder){.kind = DECODE_WORDPIECE, .text = "##", .n = 2, .cleanup = true});
+}
+
+/* ---- which ---- */
+
+static status read_all(arena *a, const gguf *g, tokenizer *t)
+{
+    static const struct {
+        const char *name;
+        status (*read)(arena *a, const gguf *g, tokenizer *t);
+    } models[] = {
+        {"gpt2", read_gpt2}, {"llama", read_llama}, {"t5", read_t5}, {"bert", read_bert}};
+    const char *model;
+
+    TRY(gguf_string(a, g, "tokenizer.ggml.model", true, &model));
+    for (size_t i = 0; i < COUNT_OF(models); i++)
+        if (strcmp(model, models[i].name) == 0) {
+            TRY(models[i].read(a, g, t));
+            return gguf_string(a, g, "tokenizer.chat_template", false, &t->chat_template);
+        }
+    return fail(STATUS_UNSUPPORTED,
+                "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 (byte-level BPE), llama "
+                "(SentencePiece's BPE), t5 (its unigram), bert (WordPiece)",
+                t->what, model);
 }
 
 status tokenizer_read_gguf(arena *a, const char *path, tokenizer *t)

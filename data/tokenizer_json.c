@@ -2,6 +2,9 @@
  * are not known here: they would change what the tokens are. */
 #include "data/tokenizer_json.h"
 
+#include "core/utf8.h"
+
+#include <stdio.h>
 #include <string.h>
 
 status json_known_keys(const json_reader *r, const cJSON *o, const char *part, const char *known)
@@ -34,150 +37,91 @@ const cJSON *json_member(const cJSON *o, const char *key)
     return cJSON_IsNull(item) ? NULL : item;
 }
 
-/* ---- vocabulary, model ---- */
-
-/* The text of a key; NUL is C0 80 in it (core/json.c). */
-static size_t key_text(char *key)
+status json_read_part(json_reader *r, const cJSON *o, const char *part, const part_kind *kinds,
+                        int n, int depth)
 {
-    const size_t n = strlen(key);
-    size_t to = 0;
+    const char *type;
+    char known[512] = "", label[128];
 
-    if (!memchr(key, 0xC0, n))
-        return n;
-    for (size_t i = 0; i < n; i++)
-        key[to++] = (uint8_t)key[i] == 0xC0 ? (i++, '\0') : key[i];
-    return to;
+    if (!cJSON_IsObject(o))
+        return fail(STATUS_FORMAT, "%s: %s must be an object or null", r->what, part);
+    if (depth > 4)
+        return fail(STATUS_FORMAT, "%s: %s is nested deeper than 4 levels", r->what, part);
+    snprintf(label, sizeof label, "%s: %s", r->what, part);
+    TRY(json_string(o, "type", true, &type, label));
+    for (int i = 0; i < n; i++) {
+        if (strcmp(kinds[i].type, type) == 0) {
+            snprintf(label, sizeof label, "%s %s", part, type);
+            TRY(json_known_keys(r, o, label, kinds[i].keys));
+            return kinds[i].read(r, o, depth);
+        }
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", kinds[i].type);
+    }
+    return fail(STATUS_UNSUPPORTED, "%s: %s is \"%.80s\", known: %s", r->what, part, type, known);
 }
 
-/* Bytes and number of all texts, added tokens included. */
-static void count_tokens(const cJSON *vocab, const cJSON *added, size_t *tokens, size_t *bytes)
+/* Reads the parts of a Sequence one by one. */
+status json_read_list(json_reader *r, const cJSON *o, const char *key, int depth,
+                        status (*read)(json_reader *r, const cJSON *o, int depth))
 {
-    const cJSON *item;
+    const cJSON *list = json_member(o, key), *item;
 
-    *tokens = *bytes = 0;
-    cJSON_ArrayForEach(item, vocab)
-    {
-        ++*tokens;
-        *bytes += strlen(item->string);
-    }
-    cJSON_ArrayForEach(item, added)
-    {
-        const cJSON *content = json_member(item, "content");
-        ++*tokens;
-        *bytes += cJSON_IsString(content) ? strlen(content->valuestring) : 0;
-    }
-}
-
-static status read_merge(json_reader *r, const cJSON *item, int number)
-{
-    if (cJSON_IsString(item)) {
-        const char *text = item->valuestring, *blank = strchr(text, ' ');
-        if (blank && blank > text && blank[1] && !strchr(blank + 1, ' '))
-            return bpe_add_merge(r->t, text, (size_t)(blank - text), blank + 1, strlen(blank + 1));
-    } else if (cJSON_IsArray(item) && cJSON_GetArraySize(item) == 2) {
-        const cJSON *left = item->child, *right = left->next;
-        if (cJSON_IsString(left) && cJSON_IsString(right) && *left->valuestring &&
-            *right->valuestring)
-            return bpe_add_merge(r->t, left->valuestring, strlen(left->valuestring),
-                                 right->valuestring, strlen(right->valuestring));
-    }
-    return fail(STATUS_FORMAT, "%s: merge %d must be two tokens with one blank between them",
-                r->what, number);
-}
-
-static status read_bpe_flags(json_reader *r, const cJSON *model)
-{
-    bpe_model *b = &r->t->bpe;
-    bool fallback = false;
-    double dropout = 0;
-    const char *prefix = "", *suffix = "", *unknown = NULL;
-
-    TRY(json_bool(model, "byte_fallback", false, &fallback, r->what));
-    TRY(json_bool(model, "fuse_unk", false, &b->fuse_unknown, r->what));
-    TRY(json_bool(model, "ignore_merges", false, &b->ignore_merges, r->what));
-    TRY(json_double(model, "dropout", false, &dropout, r->what));
-    TRY(json_string(model, "continuing_subword_prefix", false, &prefix, r->what));
-    TRY(json_string(model, "end_of_word_suffix", false, &suffix, r->what));
-    TRY(json_string(model, "unk_token", false, &unknown, r->what));
-    if (fallback || dropout != 0 || *prefix || *suffix)
-        return fail(STATUS_UNSUPPORTED, "%s: model BPE: %s is set, which is not supported", r->what,
-                    fallback       ? "byte_fallback"
-                    : dropout != 0 ? "dropout"
-                    : *prefix != 0 ? "continuing_subword_prefix"
-                                   : "end_of_word_suffix");
-    if (!r->t->byte_level)
-        return fail(STATUS_UNSUPPORTED,
-                    "%s: model BPE without the pre-tokenizer ByteLevel is not "
-                    "supported",
-                    r->what);
-    if (unknown) {
-        b->unknown = vocabulary_find(&r->t->words, unknown, strlen(unknown));
-        if (b->unknown < 0)
-            return fail(STATUS_FORMAT, "%s: unk_token is \"%.80s\", which is not a token", r->what,
-                        unknown);
-    }
+    if (!cJSON_IsArray(list))
+        return fail(STATUS_FORMAT, "%s: %s of a Sequence must be a list", r->what, key);
+    cJSON_ArrayForEach(item, list) TRY(read(r, item, depth + 1));
     return STATUS_OK;
 }
 
-static status read_bpe(json_reader *r, const cJSON *model)
+status json_kept(json_reader *r, const cJSON *item, const char **text, size_t *n)
 {
-    static const token_model kind = {"BPE", bpe_encode};
-    const cJSON *vocab = json_member(model, "vocab"), *merges = json_member(model, "merges"), *item;
-    tokenizer *t = r->t;
-    size_t tokens, bytes;
-    int number = 0;
+    TRY(json_text(r->a, item, text, n));
+    *text = arena_string(r->a, *text, *n);
+    return *text ? STATUS_OK : STATUS_MEMORY;
+}
 
-    TRY(json_known_keys(r, model, "model BPE",
-                        "type,dropout,unk_token,continuing_subword_prefix,"
-                        "end_of_word_suffix,fuse_unk,byte_fallback,ignore_merges,vocab,merges,"));
-    if (!cJSON_IsObject(vocab) || !cJSON_IsArray(merges))
-        return fail(STATUS_FORMAT, "%s: model BPE: %s", r->what,
-                    !cJSON_IsObject(vocab) ? "vocab must be an object" : "merges must be a list");
-    count_tokens(vocab, json_member(r->root, "added_tokens"), &tokens, &bytes);
-    if (tokens >= (size_t)1 << 24)
-        return fail(STATUS_FORMAT, "%s: %zu tokens, may be 16 million", r->what, tokens);
-    TRY(vocabulary_open(r->a, tokens, bytes, &t->words));
-    cJSON_ArrayForEach(item, vocab)
-    {
-        if (!cJSON_IsNumber(item) || item->valuedouble != (double)(int64_t)item->valuedouble)
-            return fail(STATUS_FORMAT, "%s: the id of token \"%.80s\" must be a whole number",
-                        r->what, item->string);
-        TRY(vocabulary_add(&t->words, item->string, key_text(item->string),
-                           (int64_t)item->valuedouble, true, r->what));
-    }
-    TRY(bpe_open(r->a, (size_t)cJSON_GetArraySize(merges), &t->bpe));
-    cJSON_ArrayForEach(item, merges) TRY(read_merge(r, item, number++));
-    TRY(read_bpe_flags(r, model));
-    bpe_finish(t);
-    t->model = &kind;
+status json_kept_member(json_reader *r, const cJSON *o, const char *key, const char *part,
+                        const char **text, size_t *n)
+{
+    const cJSON *item = json_member(o, key);
+
+    if (!cJSON_IsString(item))
+        return fail(STATUS_FORMAT, "%s: %s: %s must be text", r->what, part, key);
+    return json_kept(r, item, text, n);
+}
+
+status json_character(json_reader *r, const cJSON *o, const char *key, const char *part,
+                      uint32_t *code)
+{
+    const char *text;
+    size_t n;
+
+    TRY(json_kept_member(r, o, key, part, &text, &n));
+    if (n == 0 || (size_t)utf8_next(text, n, 0, code) != n)
+        return fail(STATUS_FORMAT, "%s: %s: %s is \"%.80s\", must be one character", r->what, part,
+                    key, text);
     return STATUS_OK;
 }
 
-/* The one kind of model that is read, asked for first: its absence explains all that is odd
- * besides. */
-static status check_model(const json_reader *r)
+status json_pattern(json_reader *r, const cJSON *o, const char *part, pcre2_code **out)
 {
-    const cJSON *model = json_member(r->root, "model"), *type = json_member(model, "type");
+    const cJSON *pattern = json_member(o, "pattern"), *regex = json_member(pattern, "Regex"),
+                *plain = json_member(pattern, "String");
+    const char *text;
+    size_t n;
 
-    if (!cJSON_IsObject(model))
-        return fail(STATUS_FORMAT, "%s: model must be an object", r->what);
-    if (!type && json_member(model, "merges")) /* older files leave BPE's type out */
-        return STATUS_OK;
-    if (!cJSON_IsString(type))
-        return fail(STATUS_FORMAT, "%s: type of the model must be text", r->what);
-    if (strcmp(type->valuestring, "BPE") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: the model is \"%.80s\", known: BPE", r->what,
-                    type->valuestring);
-    return STATUS_OK;
+    if (!pattern || !cJSON_IsString(regex ? regex : plain) || cJSON_GetArraySize(pattern) != 1)
+        return fail(STATUS_FORMAT,
+                    "%s: %s: pattern must be {\"Regex\": text} or {\"String\": text}", r->what, part);
+    TRY(json_text(r->a, regex ? regex : plain, &text, &n));
+    return pattern_open(r->t, part, text, n, !regex, out);
 }
 
 /* ---- added tokens ---- */
 
-/* seen: of each id, whether an added token has it. */
-static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added_token *token)
+status json_read_added(json_reader *r, const cJSON *o, int64_t id, bool *seen, added_token *token)
 {
     vocabulary *words = &r->t->words;
-    int64_t id = 0;
 
     TRY(json_known_keys(r, o, "an added token",
                         "id,content,single_word,lstrip,rstrip,normalized,special,"));
@@ -186,7 +130,6 @@ static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added
         return fail(STATUS_FORMAT, "%s: content of an added token must be text that is not empty",
                     r->what);
     TRY(json_text(r->a, content, &token->text, &token->n));
-    TRY(json_int(o, "id", true, 0, INT32_MAX, &id, r->what));
     TRY(json_bool(o, "single_word", false, &token->single_word, r->what));
     TRY(json_bool(o, "lstrip", false, &token->lstrip, r->what));
     TRY(json_bool(o, "rstrip", false, &token->rstrip, r->what));
@@ -200,9 +143,10 @@ static status read_added_token(json_reader *r, const cJSON *o, bool *seen, added
         TRY(vocabulary_add(words, token->text, token->n, id, false, r->what));
     token->id = (int32_t)id;
     token->text = words->bytes + words->at[id]; /* the JSON goes away */
-    if (seen[id])
+    if (seen && seen[id])
         return fail(STATUS_FORMAT, "%s: two added tokens have id %d", r->what, token->id);
-    seen[id] = true;
+    if (seen)
+        seen[id] = true;
     return STATUS_OK;
 }
 
@@ -219,8 +163,10 @@ static status read_added(json_reader *r)
     memset(seen, 0, (size_t)r->t->words.capacity * sizeof *seen);
     cJSON_ArrayForEach(item, list)
     {
+        int64_t id = 0;
         added->v[added->n] = (added_token){.id = -1};
-        TRY(read_added_token(r, item, seen, &added->v[added->n]));
+        TRY(json_int(item, "id", true, 0, INT32_MAX, &id, r->what));
+        TRY(json_read_added(r, item, id, seen, &added->v[added->n]));
         added->n++;
     }
     return STATUS_OK;
@@ -262,12 +208,12 @@ static status read_root(json_reader *r)
     if (version && (!cJSON_IsString(version) || strcmp(version->valuestring, "1.0") != 0))
         return fail(STATUS_FORMAT, "%s: version must be \"1.0\"", r->what);
     TRY(check_lengths(r));
-    TRY(check_model(r));
+    TRY(json_check_model(r));
     if ((part = json_member(r->root, "normalizer")))
         TRY(json_read_normalizer(r, part, 0));
     if ((part = json_member(r->root, "pre_tokenizer")))
         TRY(json_read_pretokenizer(r, part, 0));
-    TRY(read_bpe(r, json_member(r->root, "model")));
+    TRY(json_read_model(r, json_member(r->root, "model")));
     TRY(read_added(r));
     if ((part = json_member(r->root, "post_processor")))
         TRY(json_read_postprocessor(r, part, 0));

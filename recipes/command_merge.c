@@ -223,7 +223,9 @@ static status write_config(merge *m, const char *folder)
 
 static status write_folder(merge *m, const char *folder)
 {
-    static const char *const beside[] = {"tokenizer.json", "tokenizer_config.json",
+    static const char *const beside[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
+                                         "sentencepiece.bpe.model", "vocab.txt",
+                                         "tokenizer_config.json",
                                          "special_tokens_map.json", "generation_config.json",
                                          "chat_template.jinja"};
     const safetensors_pair   pair = {.key = "format", .value = "pt"};

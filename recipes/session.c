@@ -42,7 +42,7 @@ static status open_tokenizer(session *s)
 
     if (!where)
         return STATUS_MEMORY;
-    if (path_is_folder(where) && !path_exists(path_join(&s->setup, where, "tokenizer.json")))
+    if (path_is_folder(where) && !tokenizer_is_in(&s->setup, where))
         return STATUS_OK; /* bytes are tokens; a trunk with too few words is refused when text comes */
     TRY(tokenizer_open(&s->setup, where, &s->words));
     if (tokenizer_size(s->words) > s->m.words)
