@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { N = 32, STEPS = 10 }; /* values of a block; scales tried on either side of the first one */
+enum { N = 32, STEPS = 6 }; /* values of a block; scales tried on either side of the first one */
 
 /* ---- plain types --------------------------------------------------------------------------------- */
 
@@ -42,7 +42,7 @@ static void load(const float *x, floats16 v[2])
 
 static ALWAYS_INLINE floats16 levels(floats16 x, scales s, float lo, float hi)
 {
-    return s.d != 0 ? clamp16(nearest16((x - s.m) / s.d), lo, hi) : (floats16){0};
+    return s.d != 0 ? clamp16(nearest16((x - s.m) * (1 / s.d)), lo, hi) : (floats16){0};
 }
 
 static float error_of(const floats16 x[2], scales s, float lo, float hi)
@@ -121,6 +121,23 @@ static float farthest(const float *x)
     return most;
 }
 
+/* The share of a value between `from` (0) and `from` + `width` (1); 0 when none lies there. Whole levels make it
+ * a whole number of k-th parts, which is quickly seen not to be so. */
+static float some_share(const float *x, float from, float width)
+{
+    for (int i = 0; i < N; i++) {
+        const float share = (x[i] - from) / width;
+        if (share != 0 && fabsf(share) < 1)
+            return share;
+    }
+    return 0;
+}
+
+static bool may_be_whole(float share, float k)
+{
+    return fabsf(share * k - nearest(share * k)) < 0.01f;
+}
+
 /* d for levels lo..hi, lo = -(hi + 1). cut: the farthest value may move for the sake of the others. */
 static float symmetric(const float *x, float lo, float hi, bool cut)
 {
@@ -130,21 +147,22 @@ static float symmetric(const float *x, float lo, float hi, bool cut)
 
     if (most == 0)
         return 0;
-    for (float k = hi; k > 0; k--) {
+    const float share = some_share(x, 0, most);
+    for (float k = -lo; k > 0; k--) {
+        if (!may_be_whole(share, k))
+            continue;
         if (exact(x, half(most / k), 0, lo, hi))
             return half(most / k);
         if (exact(x, half(most / -k), 0, lo, hi))
             return half(most / -k);
-        if (k == hi && exact(x, half(most / lo), 0, lo, hi))
-            return half(most / lo);
     }
     load(x, v);
-    for (int t = -STEPS; t <= (cut ? STEPS : 0); t++)
+    for (int side = 0; side < 2; side++)
+        keep_better(v, &best, half_not_zero(most / (side ? lo : hi)), 0, lo, hi);
+    for (int t = -STEPS; cut && t <= STEPS; t++)
         for (int side = 0; side < 2; side++) {
-            const float edge = side ? lo - 0.05f * (float)t : hi + 0.05f * (float)t;
-            keep_better(v, &best, half_not_zero(most / edge), 0, lo, hi);
-            if (cut)
-                keep_better(v, &best, half_not_zero(fitted(v, most / edge, lo, hi)), 0, lo, hi);
+            const float edge = side ? lo - 0.1f * (float)t : hi + 0.1f * (float)t;
+            keep_better(v, &best, half_not_zero(fitted(v, most / edge, lo, hi)), 0, lo, hi);
         }
     return best.error < INFINITY ? best.d : INFINITY;
 }
@@ -181,8 +199,10 @@ static void block_write_q4_0(const float *x, uint8_t *b)
  * largest `from + k`, or the other way round with a negative d. */
 static bool exact_line(const float *x, float least, float most, scales *out)
 {
+    const float share = some_share(x, least, most - least);
+
     for (int k = 15; k > 0; k--)
-        for (int from = 0; from + k <= 15; from++)
+        for (int from = may_be_whole(share, (float)k) ? 0 : 16; from + k <= 15; from++)
             for (int side = 0; side < 2; side++) {
                 const float d = half((side ? least - most : most - least) / (float)k);
                 const float m = half((side ? most : least) - (float)from * d);
@@ -212,7 +232,7 @@ static scales line(const float *x)
     if (most == least) /* what the minimum lacks, as one level */
         return (scales){.d = half_not_zero(least - half(least)), .m = half(least)};
     for (int t = -STEPS; t <= STEPS; t++) {
-        float d = (most - least) / (15 + 0.1f * (float)t), m = least + (most - least - 15 * d) / 2;
+        float d = (most - least) / (15 + 0.2f * (float)t), m = least + (most - least - 15 * d) / 2;
         keep_better(v, &best, half_not_zero(d), half(m), 0, 15);
         m = least;
         fitted_line(v, &d, &m, 15);

@@ -39,7 +39,7 @@ typedef struct block4 {
 
 static ALWAYS_INLINE floats16 levels4(floats16 x, float step, float min)
 {
-    return step > 0 ? clamp16(nearest16((x + min) / step), 0, 15) : (floats16){0};
+    return step > 0 ? clamp16(nearest16((x + min) * (1 / step)), 0, 15) : (floats16){0};
 }
 
 static float group_error4(const floats16 *x, const floats16 *w, float step, float min)
@@ -369,7 +369,7 @@ typedef struct block6 {
 
 static ALWAYS_INLINE floats16 levels6(floats16 x, float step)
 {
-    return step != 0 ? clamp16(nearest16(x / step), -32, 31) : (floats16){0};
+    return step != 0 ? clamp16(nearest16(x * (1 / step)), -32, 31) : (floats16){0};
 }
 
 static float group_error6(floats16 x, floats16 w, float step)

@@ -1,48 +1,25 @@
 /* tokenizer_gguf: the tokenizer in a GGUF file's metadata. The file has the vocabulary and the
- * merges; how texts are cut it says by a name only (tokenizer.ggml.pre), so the ways are listed
- * here. */
+ * merges; how texts are cut it says by a name only (tokenizer.ggml.pre), see data/tokenizer_ways.h. */
 #include "core/gguf.h"
 #include "data/tokenizer_parts.h"
+#include "data/tokenizer_ways.h"
 
 #include <string.h>
 
-#define LETTERS_AND_MARKS(digits)                                                                  \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                     \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-/* What a name in tokenizer.ggml.pre means. */
-static const struct {
-    const char *name, *pattern; /* NULL: GPT-2's */
-    bool digits;                /* characters of category N apart first */
-    bool nfc, ignore_merges, add_bos;
-} ways[] = {
-    {.name = "default"},
-    {.name = "gpt-2"},
-    {.name = "smollm", .digits = true},
-    {.name = "llama-bpe",
-     .pattern = LETTERS_AND_MARKS("{1,3}"),
-     .ignore_merges = true,
-     .add_bos = true},
-    {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
-};
-
-/* Token types of the file. */
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
-
 static status read_way(arena *a, const gguf *g, tokenizer *t, bool *add_bos)
 {
-    const char *name, *known = "default, gpt-2, smollm, llama-bpe, qwen2";
+    const char *name, *known = TOKEN_WAY_NAMES;
 
     TRY(gguf_string(a, g, "tokenizer.ggml.pre", true, &name));
-    for (size_t i = 0; i < COUNT_OF(ways); i++) {
-        if (strcmp(ways[i].name, name) != 0)
+    for (size_t i = 0; i < COUNT_OF(token_ways); i++) {
+        if (strcmp(token_ways[i].name, name) != 0)
             continue;
-        const char *pattern = ways[i].pattern ? ways[i].pattern : PATTERN_GPT2;
-        t->n_normalizers = ways[i].nfc;
+        const char *pattern = token_ways[i].pattern ? token_ways[i].pattern : PATTERN_GPT2;
+        t->n_normalizers = token_ways[i].nfc;
         t->normalizers[0] = NORMALIZE_NFC;
-        t->bpe.ignore_merges = ways[i].ignore_merges;
-        *add_bos = ways[i].add_bos;
-        if (ways[i].digits)
+        t->bpe.ignore_merges = token_ways[i].ignore_merges;
+        *add_bos = token_ways[i].add_bos;
+        if (token_ways[i].digits)
             TRY(pre_add_digits(t, true));
         return pre_add_split(t, pattern, strlen(pattern), false, SPLIT_ISOLATED, false);
     }
@@ -103,14 +80,14 @@ static status read_types(arena *a, const gguf *g, tokenizer *t, int64_t n_tokens
         return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type has %lld values, must have %lld",
                     t->what, (long long)n, (long long)n_tokens);
     for (int64_t i = 0; i < n; i++)
-        added += types[i] >= TYPE_UNKNOWN && types[i] <= TYPE_USER;
+        added += types[i] >= TOKEN_UNKNOWN && types[i] <= TOKEN_USER;
     TRY_TAKE(t->added.v, a, added);
     for (int64_t i = 0; i < n; i++)
-        if (types[i] >= TYPE_UNKNOWN && types[i] <= TYPE_USER)
+        if (types[i] >= TOKEN_UNKNOWN && types[i] <= TOKEN_USER)
             t->added.v[t->added.n++] = (added_token){.text = t->words.bytes + t->words.at[i],
                                                      .n = t->words.length[i],
                                                      .id = (int32_t)i,
-                                                     .special = types[i] != TYPE_USER};
+                                                     .special = types[i] != TOKEN_USER};
     return STATUS_OK;
 }
 

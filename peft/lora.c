@@ -1,6 +1,6 @@
 /* lora: y' = y + s (x A^T) B^T, A [r, in], B [out, r] starting at zero, s = alpha / r, or alpha / sqrt(r)
  * with rslora (Hu et al. 2021; Kalajdzievski 2023). */
-#include "peft/peft.h"
+#include "peft/lora.h"
 
 #include "core/json.h"
 
@@ -82,8 +82,9 @@ static status from_patterns(const key_map *map, const char *name, double *value)
     return STATUS_OK;
 }
 
-static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
+status lora_rank_and_scale(const void *options, const site *s, int64_t *rank, double *scale)
 {
+    const lora_options *o = options;
     const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
@@ -104,7 +105,7 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
 
     TRY_TAKE(l, at->p->a, 1);
     *l = (lora_state){.p = at->p, .dropout = o->dropout};
-    TRY(rank_and_scale(o, at->s, &rank, &l->scale));
+    TRY(lora_rank_and_scale(o, at->s, &rank, &l->scale));
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), INIT_KAIMING, NULL, &l->a));
     TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), INIT_ZERO, NULL, &l->b));
     if (strcmp(o->bias, "none") != 0 && at->s->bias)
@@ -157,7 +158,7 @@ static int64_t lora_count(const site *s, const void *options)
     int64_t             rank;
     double              scale;
 
-    if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
+    if (lora_rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
     return rank * (s->in + s->out) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }

@@ -1,0 +1,29 @@
+/* tokenizer_ways: what a name in tokenizer.ggml.pre means, for reading and writing GGUF files. Internal to data/. */
+#ifndef DATA_TOKENIZER_WAYS_H
+#define DATA_TOKENIZER_WAYS_H
+
+#include <stdbool.h>
+
+#define LETTERS_AND_MARKS(digits)                                                                  \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                     \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+typedef struct token_way {
+    const char *name, *pattern;       /* NULL: GPT-2's */
+    bool        digits;               /* characters of category N apart first */
+    bool        nfc, ignore_merges, add_bos; /* add_bos: when the file does not say */
+} token_way;
+
+static const token_way token_ways[] = {
+    {.name = "gpt-2"},
+    {.name = "default"},
+    {.name = "smollm", .digits = true},
+    {.name = "llama-bpe", .pattern = LETTERS_AND_MARKS("{1,3}"), .ignore_merges = true, .add_bos = true},
+    {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
+};
+#define TOKEN_WAY_NAMES "gpt-2, default, smollm, llama-bpe, qwen2"
+
+/* Token types of a GGUF file. */
+enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
+
+#endif
