@@ -162,15 +162,20 @@ static status read_pairs(arena *a, reader *r, gguf *g, uint64_t n)
 
 static status read_type(const reader *r, const char *name, uint32_t number, dtype *out)
 {
-    if (number >= COUNT_OF(gguf_types) || !gguf_types[number].name)
+    const gguf_type *t = NULL;
+
+    for (size_t i = 0; i < COUNT_OF(gguf_types); i++)
+        if (gguf_types[i].number == number)
+            t = &gguf_types[i];
+    if (!t)
         return fail(STATUS_FORMAT, "%s: tensor %.200s has type %u, which the format does not know",
                     r->path, name, number);
-    if (gguf_types[number].type < 0)
+    if (t->type < 0)
         return fail(STATUS_UNSUPPORTED,
                     "%s: tensor %.200s is stored as %s, which is not handled; f32, f16, bf16, f64, "
                     "q4_0..q8_0, q2_k..q6_k, iq4_nl, iq4_xs and mxfp4 are",
-                    r->path, name, gguf_types[number].name);
-    *out = (dtype)gguf_types[number].type;
+                    r->path, name, t->name);
+    *out = (dtype)t->type;
     return STATUS_OK;
 }
 

@@ -162,7 +162,8 @@ static status check_pairs(arena *a, const char *path, const gguf_meta *m)
         TRY(check_name(path, "a metadata key", names[i]));
         for (size_t k = 0; bools && k < v->bytes; k++)
             if (v->v[k] > 1)
-                return fail(STATUS_FORMAT, "%s: %s holds a bool of %d, must be 0 or 1", path, names[i], v->v[k]);
+                return fail(STATUS_FORMAT, "%s: %s holds a bool of %d, must be 0 or 1", path, names[i],
+                            v->v[k]);
     }
     return check_once(path, "the metadata key", names, m->n);
 }
@@ -171,8 +172,8 @@ static status check_pairs(arena *a, const char *path, const gguf_meta *m)
 static int type_number(dtype t)
 {
     for (size_t i = 0; i < COUNT_OF(gguf_types); i++)
-        if (gguf_types[i].name && gguf_types[i].type == (int)t)
-            return (int)i;
+        if (gguf_types[i].type == (int)t)
+            return (int)gguf_types[i].number;
     return -1;
 }
 
@@ -182,18 +183,19 @@ static status check_item(const char *path, const gguf_item *x)
 
     TRY(check_name(path, "a tensor's name", x->name));
     if (type_number(x->t.type) < 0)
-        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is %s, which the format cannot hold", path, x->name,
-                    dtype_name(x->t.type));
+        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is %s, which the format cannot hold", path,
+                    x->name, dtype_name(x->t.type));
     if (s.n < 1 || s.n > DIMENSIONS_MAX)
-        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s has %d sizes, the format has 1..%d", path, x->name, s.n,
-                    DIMENSIONS_MAX);
+        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s has %d sizes, the format has 1..%d", path, x->name,
+                    s.n, DIMENSIONS_MAX);
     for (int d = 0; d < s.n; d++)
         if (s.d[d] < 1)
-            return fail(STATUS_SHAPE, "%s: tensor %.200s is %s; the format has no empty tensors", path, x->name,
-                        shape_text(s));
+            return fail(STATUS_SHAPE, "%s: tensor %.200s is %s; the format has no empty tensors", path,
+                        x->name, shape_text(s));
     if (dtype_row_bytes(x->t.type, shape_last(s)) < 0)
         return fail(STATUS_SHAPE, "%s: tensor %.200s: rows of %lld, must be whole blocks of %lld (%s)", path,
-                    x->name, (long long)shape_last(s), (long long)dtype_block(x->t.type), dtype_name(x->t.type));
+                    x->name, (long long)shape_last(s), (long long)dtype_block(x->t.type),
+                    dtype_name(x->t.type));
     return STATUS_OK;
 }
 
@@ -219,8 +221,8 @@ static status find_alignment(const char *path, const gguf_meta *m, uint64_t *out
     if (v)
         memcpy(&alignment, v->v, sizeof alignment);
     if (alignment < 8 || alignment > ALIGNMENT_MAX || (alignment & (alignment - 1)))
-        return fail(STATUS_FORMAT, "%s: general.alignment is %u, must be a power of two, 8..%d", path, alignment,
-                    ALIGNMENT_MAX);
+        return fail(STATUS_FORMAT, "%s: general.alignment is %u, must be a power of two, 8..%d", path,
+                    alignment, ALIGNMENT_MAX);
     *out = alignment;
     return STATUS_OK;
 }

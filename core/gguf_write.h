@@ -38,10 +38,10 @@ typedef struct gguf_item {
     tensor      t; /* sizes as everywhere: [out, in]; 1..4 of them, none 0 */
 } gguf_item;
 
-/* Writes beside, syncs, renames. Tensors lie in the order given, at multiples of general.alignment (a power of
- * two from 8 on; 32 without that key). `fill` makes the values; NULL: they are items[i].t.v. Keys and names that
- * are empty, equal or not UTF-8, bools other than 0 and 1, and types that the format lacks fail, and nothing is
- * written. */
+/* Writes beside, syncs, renames. Tensors lie in the order given, at multiples of general.alignment (a power
+ * of two from 8 on; 32 without that key). `fill` makes the values; NULL: they are items[i].t.v. Keys and
+ * names that are empty, equal or not UTF-8, bools other than 0 and 1, and types that the format lacks fail,
+ * and nothing is written. */
 status gguf_write(const char *path, const gguf_meta *m, const gguf_item *items, int64_t n,
                   const tensor_fill *fill);
 

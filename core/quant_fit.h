@@ -7,6 +7,9 @@
 
 #include <math.h>
 
+/* Vectors wider than the registers are passed between inlined functions only. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 /* To the nearest whole number, halves to even; |x| below 2^22. */
 static ALWAYS_INLINE float nearest(float x)
 {

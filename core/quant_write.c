@@ -121,8 +121,8 @@ static float farthest(const float *x)
     return most;
 }
 
-/* The share of a value between `from` (0) and `from` + `width` (1); 0 when none lies there. Whole levels make it
- * a whole number of k-th parts, which is quickly seen not to be so. */
+/* The share of a value between `from` (0) and `from` + `width` (1); 0 when none lies there. Whole levels make
+ * it a whole number of k-th parts, which is quickly seen not to be so. */
 static float some_share(const float *x, float from, float width)
 {
     for (int i = 0; i < N; i++) {
@@ -195,8 +195,8 @@ static void block_write_q4_0(const float *x, uint8_t *b)
     pack(x, (scales){.d = d}, -8, b + 2);
 }
 
-/* d and m that represent the block exactly; false when there are none. The smallest value has level `from`, the
- * largest `from + k`, or the other way round with a negative d. */
+/* d and m that represent the block exactly; false when there are none. The smallest value has level `from`,
+ * the largest `from + k`, or the other way round with a negative d. */
 static bool exact_line(const float *x, float least, float most, scales *out)
 {
     const float share = some_share(x, least, most - least);

@@ -1,8 +1,8 @@
 /* quant_write: blocks of 256 values whose groups have scales of their own (q4_k, q6_k)
  *
- * First each group gets the step (and minimum) that suits it best; then the steps become whole multiples of one
- * half-precision number, neighbours of the nearest multiple are tried too, and last that number is fitted to what
- * was chosen. */
+ * First each group gets the step (and minimum) that suits it best; then the steps become whole multiples of
+ * one half-precision number, neighbours of the nearest multiple are tried too, and last that number is fitted
+ * to what was chosen. */
 #include "core/quant_fit.h"
 
 #include <string.h>
@@ -244,8 +244,9 @@ static bool settle4(const grid *g, block4 *b)
                 continue;
             for (int from = 0; !found && from <= 15 - c * g[i].k0; from++) {
                 const float min = (float)from * (b->d * (float)b->s[i]) - g[i].least;
-                found = min >= -1e-6f * fabsf(g[i].least) &&
-                        is_multiple(fmaxf(min, 0), b->dmin, 2e-6f * (fabsf(g[i].least) + 15 * u), 63, &b->m[i]);
+                found =
+                    min >= -1e-6f * fabsf(g[i].least) &&
+                    is_multiple(fmaxf(min, 0), b->dmin, 2e-6f * (fabsf(g[i].least) + 15 * u), 63, &b->m[i]);
             }
         }
         if (!found)

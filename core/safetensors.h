@@ -63,15 +63,15 @@ status safetensors_write(const char *path, const safetensors_item *items, int n,
 status safetensors_write_made(const char *path, const safetensors_item *items, int n,
                               const safetensors_pair *metadata, int n_metadata, const tensor_fill *fill);
 
-/* A trunk's tensors in an existing folder, in files of at most `limit` bytes of data each (a larger tensor has
- * one for itself): model.safetensors when one is enough, else model-00001-of-0000N.safetensors and
+/* A trunk's tensors in an existing folder, in files of at most `limit` bytes of data each (a larger tensor
+ * has one for itself): model.safetensors when one is enough, else model-00001-of-0000N.safetensors and
  * model.safetensors.index.json, which is written last. *files is their number. */
 status safetensors_write_shards(const char *folder, const safetensors_item *items, int n, int64_t limit,
                                 const tensor_fill *fill, int *files);
 
 /* A tensor of a type that core/types.def lacks, in the narrowest one that holds all its values: F8_E4M3 and
- * F8_E5M2 as bf16, I8 and I16 as i32, BOOL as u8, in the arena. *widened is false for the other types (U16, U32,
- * U64, C64, F8_E8M0, F6_*, F4 ...), whose callers refuse them by name. */
+ * F8_E5M2 as bf16, I8 and I16 as i32, BOOL as u8, in the arena. *widened is false for the other types (U16,
+ * U32, U64, C64, F8_E8M0, F6_*, F4 ...), whose callers refuse them by name. */
 status safetensors_widen(arena *a, const safetensors_entry *e, tensor *out, bool *widened);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /* safetensors: values of the format's narrow types in wider ones
  *
- * The 8-bit floats are those of "FP8 formats for deep learning" (Micikevicius et al. 2022): E4M3 has no infinity
- * and one NaN a sign, E5M2 is f16 cut short. All their values are bf16 values. */
+ * The 8-bit floats are those of "FP8 formats for deep learning" (Micikevicius et al. 2022): E4M3 has no
+ * infinity and one NaN a sign, E5M2 is f16 cut short. All their values are bf16 values. */
 #include "core/quant.h"
 #include "core/safetensors.h"
 
@@ -61,7 +61,8 @@ static status widen_bools(const safetensors_entry *e, tensor *out)
 
     for (size_t i = 0; i < e->bytes; i++)
         if (v[i] > 1)
-            return fail(STATUS_FORMAT, "tensor %.200s: value %zu is %d, a BOOL must be 0 or 1", e->name, i, v[i]);
+            return fail(STATUS_FORMAT, "tensor %.200s: value %zu is %d, a BOOL must be 0 or 1", e->name, i,
+                        v[i]);
     *out = (tensor){.s = e->t.s, .type = TYPE_U8, .v = (void *)(uintptr_t)e->v};
     return STATUS_OK;
 }

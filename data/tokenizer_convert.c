@@ -54,7 +54,8 @@ static bool is_split(const cJSON *o, const char *pattern)
     const cJSON *behavior = json_member(o, "behavior");
 
     return is_type(o, "Split") && cJSON_IsString(regex) && strcmp(regex->valuestring, pattern) == 0 &&
-           cJSON_IsString(behavior) && strcmp(behavior->valuestring, "Isolated") == 0 && !flag(o, "invert", false);
+           cJSON_IsString(behavior) && strcmp(behavior->valuestring, "Isolated") == 0 &&
+           !flag(o, "invert", false);
 }
 
 static bool is_way(const token_way *w, const cJSON *root)
@@ -64,11 +65,13 @@ static bool is_way(const token_way *w, const cJSON *root)
     const int    k = flatten(json_member(root, "normalizer"), "normalizers", normal, 0);
     int          at = 0;
 
-    if (n > PARTS_MAX || k > PARTS_MAX || flag(json_member(root, "model"), "ignore_merges", false) != w->ignore_merges)
+    if (n > PARTS_MAX || k > PARTS_MAX ||
+        flag(json_member(root, "model"), "ignore_merges", false) != w->ignore_merges)
         return false;
     if (w->nfc ? k != 1 || !is_type(normal[0], "NFC") : k != 0)
         return false;
-    if (w->digits && (at >= n || !is_type(parts[at], "Digits") || !flag(parts[at++], "individual_digits", false)))
+    if (w->digits &&
+        (at >= n || !is_type(parts[at], "Digits") || !flag(parts[at++], "individual_digits", false)))
         return false;
     if (w->pattern && (at >= n || !is_split(parts[at++], w->pattern)))
         return false;
@@ -83,9 +86,11 @@ static status find_way(const cJSON *root, const char *path, const token_way **ou
             *out = &token_ways[i];
             return STATUS_OK;
         }
-    return fail(STATUS_UNSUPPORTED,
-                "%s: a GGUF file says by a name how texts are cut; normalizer, pre_tokenizer and ignore_merges of "
-                "this one are none of " TOKEN_WAY_NAMES, path);
+    return fail(
+        STATUS_UNSUPPORTED,
+        "%s: a GGUF file says by a name how texts are cut; normalizer, pre_tokenizer and ignore_merges of "
+        "this one are none of " TOKEN_WAY_NAMES,
+        path);
 }
 
 /* ---- parts --------------------------------------------------------------------------------------- */
@@ -117,8 +122,10 @@ static status put_tokens(arena *a, const tokenizer *t, int64_t words, gguf_meta 
     for (size_t i = 0; i < t->added.n; i++) {
         const added_token *x = &t->added.v[i];
         if (x->lstrip || x->rstrip || x->single_word)
-            return fail(STATUS_UNSUPPORTED, "%s: added token \"%.80s\" has lstrip, rstrip or single_word, which a "
-                        "GGUF file cannot say", t->what, x->text);
+            return fail(STATUS_UNSUPPORTED,
+                        "%s: added token \"%.80s\" has lstrip, rstrip or single_word, which a "
+                        "GGUF file cannot say",
+                        t->what, x->text);
         types[x->id] = x->special ? TOKEN_CONTROL : TOKEN_USER;
     }
     gguf_put_texts(m, "tokenizer.ggml.tokens", texts, (uint64_t)words);
@@ -136,9 +143,9 @@ static status put_merges(arena *a, const cJSON *root, gguf_meta *m)
     TRY_TAKE(texts, a, cJSON_GetArraySize(merges));
     cJSON_ArrayForEach(item, merges)
     {
-        const char *text = cJSON_IsString(item)
-                               ? item->valuestring
-                               : arena_printf(a, "%s %s", item->child->valuestring, item->child->next->valuestring);
+        const char *text = cJSON_IsString(item) ? item->valuestring
+                                                : arena_printf(a, "%s %s", item->child->valuestring,
+                                                               item->child->next->valuestring);
         if (!text)
             return STATUS_MEMORY;
         texts[n++] = (gguf_text){text, strlen(text)};
@@ -156,8 +163,10 @@ static status put_ends(const tokenizer *t, gguf_meta *m)
 
     if (s->n != 1 + before + behind || (before && t->bos >= 0 && t->bos != bos) ||
         (behind && t->eos >= 0 && t->eos != eos))
-        return fail(STATUS_UNSUPPORTED, "%s: the post_processor adds other tokens than BOS before and EOS behind a "
-                    "text, which a GGUF file cannot say", t->what);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: the post_processor adds other tokens than BOS before and EOS behind a "
+                    "text, which a GGUF file cannot say",
+                    t->what);
     if (bos >= 0)
         gguf_put_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
     if (eos >= 0)
@@ -174,7 +183,8 @@ static status put_others(arena *a, const tokenizer *t, const char *folder, gguf_
 {
     static const struct {
         const char *name, *key;
-    } others[] = {{"pad_token", "tokenizer.ggml.padding_token_id"}, {"unk_token", "tokenizer.ggml.unknown_token_id"}};
+    } others[] = {{"pad_token", "tokenizer.ggml.padding_token_id"},
+                  {"unk_token", "tokenizer.ggml.unknown_token_id"}};
     const char *path = path_join(a, folder, "tokenizer_config.json");
     cJSON      *root;
 
@@ -195,7 +205,8 @@ static status put_others(arena *a, const tokenizer *t, const char *folder, gguf_
     return STATUS_OK;
 }
 
-static status put_all(arena *a, const tokenizer *t, const cJSON *root, const char *path, int64_t words, gguf_meta *m)
+static status put_all(arena *a, const tokenizer *t, const cJSON *root, const char *path, int64_t words,
+                      gguf_meta *m)
 {
     const token_way *way = NULL;
 

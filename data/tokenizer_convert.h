@@ -8,11 +8,13 @@
 /* The folder has a tokenizer.json. */
 bool tokenizer_in_folder(arena *a, const char *folder);
 
-/* tokenizer.json (and tokenizer_config.json, chat_template.jinja) of a folder as metadata tokenizer.*. `words` are
- * the rows of the embedding: llama.cpp wants a token for each, so that rows without one get "[PAD<id>]". */
+/* tokenizer.json (and tokenizer_config.json, chat_template.jinja) of a folder as metadata tokenizer.*.
+ * `words` are the rows of the embedding: llama.cpp wants a token for each, so that rows without one get
+ * "[PAD<id>]". */
 status tokenizer_to_gguf(arena *a, const char *folder, int64_t words, gguf_meta *m);
 
-/* The metadata as tokenizer.json and tokenizer_config.json in a folder; nothing when the file has no tokenizer. */
+/* The metadata as tokenizer.json and tokenizer_config.json in a folder; nothing when the file has no
+ * tokenizer. */
 status tokenizer_from_gguf(arena *a, const gguf *g, const char *folder);
 
 #endif

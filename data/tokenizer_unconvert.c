@@ -25,15 +25,16 @@ static status find_way(source *s)
 
     TRY(gguf_string(s->a, s->g, "tokenizer.ggml.model", true, &model));
     if (strcmp(model, "gpt2") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 (byte-level BPE)", path,
-                    model);
+        return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 (byte-level BPE)",
+                    path, model);
     TRY(gguf_string(s->a, s->g, "tokenizer.ggml.pre", true, &name));
     for (size_t i = 0; i < COUNT_OF(token_ways); i++)
         if (strcmp(token_ways[i].name, name) == 0) {
             s->way = &token_ways[i];
             return STATUS_OK;
         }
-    return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"%.80s\", known: " TOKEN_WAY_NAMES, path, name);
+    return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.pre is \"%.80s\", known: " TOKEN_WAY_NAMES, path,
+                name);
 }
 
 static status read_source(source *s)
@@ -45,8 +46,8 @@ static status read_source(source *s)
     TRY(gguf_texts(s->a, g, "tokenizer.ggml.merges", true, &s->merges, &s->n_merges));
     TRY(gguf_ints(s->a, g, "tokenizer.ggml.token_type", false, &s->types, &s->n_types));
     if (s->n_types && s->n_types != s->n)
-        return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type has %lld values, must have %lld", g->map.path,
-                    (long long)s->n_types, (long long)s->n);
+        return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type has %lld values, must have %lld",
+                    g->map.path, (long long)s->n_types, (long long)s->n);
     s->bos = s->eos = s->pad = s->unknown = -1;
     s->add_bos = s->way->add_bos;
     TRY(gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, s->n - 1, &s->bos));
@@ -172,11 +173,13 @@ static status write_model(const source *s, file_writer *w)
 {
     const char *comma = "";
 
-    file_printf(w, " \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, "
-                   "\"use_regex\": true},\n"
-                   " \"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
-                   "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
-                   "\"byte_fallback\": false, \"ignore_merges\": %s, \"vocab\": {", s->way->ignore_merges ? "true" : "false");
+    file_printf(w,
+                " \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, "
+                "\"use_regex\": true},\n"
+                " \"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
+                "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
+                "\"byte_fallback\": false, \"ignore_merges\": %s, \"vocab\": {",
+                s->way->ignore_merges ? "true" : "false");
     for (int64_t i = 0; i < s->n; i++) {
         size_t bad;
         if (type_of(s, i) == TOKEN_UNUSED)
@@ -219,7 +222,8 @@ static void write_name(const source *s, file_writer *w, const char *key, int64_t
 
 static status write_config(const source *s, file_writer *w)
 {
-    file_printf(w, "{\n \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n \"clean_up_tokenization_spaces\": false");
+    file_printf(
+        w, "{\n \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n \"clean_up_tokenization_spaces\": false");
     write_name(s, w, "bos_token", s->bos);
     write_name(s, w, "eos_token", s->eos);
     write_name(s, w, "pad_token", s->pad);

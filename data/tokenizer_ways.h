@@ -1,4 +1,5 @@
-/* tokenizer_ways: what a name in tokenizer.ggml.pre means, for reading and writing GGUF files. Internal to data/. */
+/* tokenizer_ways: what a name in tokenizer.ggml.pre means, for reading and writing GGUF files. Internal to
+ * data/. */
 #ifndef DATA_TOKENIZER_WAYS_H
 #define DATA_TOKENIZER_WAYS_H
 
@@ -9,17 +10,17 @@
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 typedef struct token_way {
-    const char *name, *pattern;       /* NULL: GPT-2's */
-    bool        digits;               /* characters of category N apart first */
+    const char *name, *pattern;              /* NULL: GPT-2's */
+    bool        digits;                      /* characters of category N apart first */
     bool        nfc, ignore_merges, add_bos; /* add_bos: when the file does not say */
 } token_way;
 
 static const token_way token_ways[] = {
-    {.name = "gpt-2"},
-    {.name = "default"},
-    {.name = "smollm", .digits = true},
-    {.name = "llama-bpe", .pattern = LETTERS_AND_MARKS("{1,3}"), .ignore_merges = true, .add_bos = true},
-    {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
+    {"gpt-2", 0, false, false, false, false},
+    {"default", 0, false, false, false, false},
+    {"smollm", 0, true, false, false, false},
+    {"llama-bpe", LETTERS_AND_MARKS("{1,3}"), false, false, true, true},
+    {"qwen2", LETTERS_AND_MARKS(""), false, true, false, false},
 };
 #define TOKEN_WAY_NAMES "gpt-2, default, smollm, llama-bpe, qwen2"
 

@@ -35,12 +35,13 @@ const char *gguf_map_names(arena *a)
     const char *names = maps[0]->architecture;
 
     for (size_t i = 1; names && i < COUNT_OF(maps); i++)
-        names = arena_printf(a, "%s%s%s", names, i + 1 == COUNT_OF(maps) ? " or " : ", ", maps[i]->architecture);
+        names =
+            arena_printf(a, "%s%s%s", names, i + 1 == COUNT_OF(maps) ? " or " : ", ", maps[i]->architecture);
     return names ? names : "";
 }
 
-/* "12.attn_q.weight" -> 12 and "attn_q.weight"; NULL when it is not of that form. Leading zeros are not accepted,
- * so that two names never mean one tensor. */
+/* "12.attn_q.weight" -> 12 and "attn_q.weight"; NULL when it is not of that form. Leading zeros are not
+ * accepted, so that two names never mean one tensor. */
 static const char *split_number(const char *p, int64_t *number)
 {
     int64_t n = 0;

@@ -9,8 +9,8 @@
 
 #include <cjson/cJSON.h>
 
-/* One tensor. Sizes in letters: v words, h width, f hidden width of the mlp, q and k rows of the projections, r
- * half a head. */
+/* One tensor. Sizes in letters: v words, h width, f hidden width of the mlp, q and k rows of the projections,
+ * r half a head. */
 typedef struct gguf_role {
     const char *gguf, *checkpoint, *sizes;
     bool        need;
@@ -19,7 +19,7 @@ typedef struct gguf_role {
 
 typedef struct gguf_map {
     const char      *architecture; /* general.architecture, the prefix of its keys */
-    const char      *stored_as;    /* the architecture that a writer says: llama.cpp reads a mistral as a llama */
+    const char *stored_as; /* the architecture that a writer says: llama.cpp reads a mistral as a llama */
     const char      *model_type, *class_name; /* config.json */
     bool             permutes;     /* the rows of roles that say so */
     bool             has_bias;     /* on q, k, v: always there and not said in config.json */
@@ -45,13 +45,13 @@ status gguf_map_name(arena *a, const gguf_map *map, const char *checkpoint, cons
 status gguf_map_checkpoint(arena *a, const gguf_map *map, const char *name, const gguf_role **role,
                            int64_t *number, const char **out);
 
-/* llama.cpp rotates neighbours where a checkpoint rotates halves, so the file keeps the rows of each head of D in
- * the order 0, D/2, 1, D/2 + 1, ... Rows of `row` bytes are moved, into that order or back. */
+/* llama.cpp rotates neighbours where a checkpoint rotates halves, so the file keeps the rows of each head of
+ * D in the order 0, D/2, 1, D/2 + 1, ... Rows of `row` bytes are moved, into that order or back. */
 void gguf_permute(const void *from, void *to, int64_t heads, int64_t D, size_t row, bool into_file);
 
 /* What divides the rotary frequencies of a config whose scaling is llama3, as f32 [head_size / 2]: the tensor
- * rope_freqs.weight; NULL for other scalings. And the other way: adds the rope_scaling that such divisors come
- * from to a config, or refuses. */
+ * rope_freqs.weight; NULL for other scalings. And the other way: adds the rope_scaling that such divisors
+ * come from to a config, or refuses. */
 status gguf_rope_divisors(arena *a, const cJSON *config, const char *what, int64_t head_size, float **out);
 status gguf_rope_scaling(arena *a, const float *divisors, int64_t head_size, const char *what, cJSON *config);
 

@@ -1,4 +1,5 @@
-/* gguf_rope: Llama 3.1's rotary scaling, which config.json says in four numbers and a GGUF file as a tensor */
+/* gguf_rope: Llama 3.1's rotary scaling, which config.json says in four numbers and a GGUF file as a tensor
+ */
 #include "core/json.h"
 #include "layers/gguf_map.h"
 #include "layers/rope.h"
@@ -8,7 +9,8 @@
 
 static const double low = 1, high = 4; /* of every checkpoint with this scaling */
 
-static status plain_frequencies(arena *a, const cJSON *config, const char *what, int64_t head_size, double **out)
+static status plain_frequencies(arena *a, const cJSON *config, const char *what, int64_t head_size,
+                                double **out)
 {
     double theta = 10000;
 
@@ -101,8 +103,9 @@ status gguf_rope_scaling(arena *a, const float *divisors, int64_t head_size, con
         if (same)
             return STATUS_OK;
     }
-    return fail(STATUS_UNSUPPORTED,
-                "%s: rope_freqs.weight is not what a llama3 rope_scaling (low_freq_factor 1, high_freq_factor 4) "
-                "gives; config.json cannot say it",
-                what);
+    return fail(
+        STATUS_UNSUPPORTED,
+        "%s: rope_freqs.weight is not what a llama3 rope_scaling (low_freq_factor 1, high_freq_factor 4) "
+        "gives; config.json cannot say it",
+        what);
 }

@@ -130,8 +130,10 @@ static status widen(arena *a, const weights *w, const safetensors_entry *e, bool
     TRY_IN(safetensors_widen(a, e, t, taken), "in %s", w->path);
     const cJSON *scales = cJSON_GetObjectItemCaseSensitive(w->config, "quantization_config");
     if (*taken && e->type_name[0] == 'F' && cJSON_IsObject(scales))
-        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is stored as %s with scales (quantization_config), "
-                    "which is not handled", w->path, e->name, e->type_name);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: tensor %.200s is stored as %s with scales (quantization_config), "
+                    "which is not handled",
+                    w->path, e->name, e->type_name);
     return STATUS_OK;
 }
 

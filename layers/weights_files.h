@@ -19,6 +19,7 @@ status weights_from_gguf(arena *a, weights *w);
 /* The config.json that a GGUF file's metadata amount to, and the metadata that a config.json amounts to, for
  * families that are built like llama. */
 status weights_gguf_config(arena *a, const gguf *g, const gguf_map *map, cJSON **out);
-status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map, gguf_meta *m);
+status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map,
+                             gguf_meta *m);
 
 #endif

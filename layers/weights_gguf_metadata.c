@@ -53,11 +53,14 @@ static status write_rope(const writer *w, int64_t context)
         TRY(json_string(o, "rope_type", false, &kind, w->what));
     }
     TRY(put_real(w, "rope.freq_base", "rope_theta", theta));
-    if (strcmp(kind, "default") == 0 || strcmp(kind, "llama3") == 0) /* llama3: the tensor rope_freqs.weight */
+    if (strcmp(kind, "default") == 0 ||
+        strcmp(kind, "llama3") == 0) /* llama3: the tensor rope_freqs.weight */
         return STATUS_OK;
     if (strcmp(kind, "linear") != 0 && strcmp(kind, "yarn") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: rope scaling of type '%s' cannot be said in a GGUF file; default, "
-                    "linear, yarn and llama3 can", w->what, kind);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: rope scaling of type '%s' cannot be said in a GGUF file; default, "
+                    "linear, yarn and llama3 can",
+                    w->what, kind);
     TRY(json_double(o, "factor", true, &factor, w->what));
     gguf_put_string(w->m, key_of(w, "rope.scaling.type"), kind);
     TRY(put_real(w, "rope.scaling.factor", "rope_scaling.factor", factor));
@@ -75,7 +78,8 @@ static status write_window(const writer *w)
 
     TRY(json_int(w->config, "sliding_window", false, 0, INT32_MAX, &window, w->what));
     TRY(json_bool(w->config, "use_sliding_window", false, &uses, w->what));
-    if (!window || !uses || (w->map->has_bias && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
+    if (!window || !uses ||
+        (w->map->has_bias && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
         return STATUS_OK;
     if (w->map->has_bias)
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled", w->what,
@@ -85,7 +89,8 @@ static status write_window(const writer *w)
 }
 
 /* What transformers takes when config.json says nothing is written out. */
-status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map, gguf_meta *m)
+status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map,
+                             gguf_meta *m)
 {
     const writer  w = {a, config, what, map, m};
     const int64_t most = INT32_MAX;

@@ -30,7 +30,8 @@ static status is_gguf_adapter(arena *a, const char *path, bool *out)
 static status read_type(const char *text, dtype *type)
 {
     if (!dtype_find(text, type) || !quant_can_write(*type))
-        return fail(STATUS_USAGE, "--type is %s, must be f32, f16, bf16, q8_0, q4_0, q4_1, q4_k or q6_k", text);
+        return fail(STATUS_USAGE, "--type is %s, must be f32, f16, bf16, q8_0, q4_0, q4_1, q4_k or q6_k",
+                    text);
     return STATUS_OK;
 }
 

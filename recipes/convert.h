@@ -1,4 +1,5 @@
-/* convert: trunks and adapters from one kind of file to another. For recipes/convert_*.c and command_convert.c. */
+/* convert: trunks and adapters from one kind of file to another. For recipes/convert_*.c and
+ * command_convert.c. */
 #ifndef RECIPES_CONVERT_H
 #define RECIPES_CONVERT_H
 

@@ -1,8 +1,8 @@
 /* convert: LoRA adapters as llama.cpp has them
  *
  * general.type = adapter, adapter.type = lora, adapter.lora.alpha; for each weight two tensors NAME.lora_a
- * [rank, in] and NAME.lora_b [out, rank]. The reader scales by alpha / rank, the rank being lora_b's. Of q and k
- * the rows of lora_b are permuted as those of the weight. */
+ * [rank, in] and NAME.lora_b [out, rank]. The reader scales by alpha / rank, the rank being lora_b's. Of q
+ * and k the rows of lora_b are permuted as those of the weight. */
 #include "recipes/convert.h"
 
 #include "core/file.h"
@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char prefix[] = "base_model.model.", suffix_a[] = ".lora_A.weight", suffix_b[] = ".lora_B.weight";
+static const char prefix[] = "base_model.model.", suffix_a[] = ".lora_A.weight",
+                  suffix_b[] = ".lora_B.weight";
 
 /* What both ways know of the trunk. */
 typedef struct trunk {
@@ -33,8 +34,8 @@ static status open_trunk(session *s, const char *base, trunk *t)
     TRY(json_string(s->w.config, "model_type", true, &type, base));
     t->map = gguf_map_of_model(type);
     if (!t->map)
-        return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', GGUF adapters are made for %s", base, type,
-                    gguf_map_names(&s->setup));
+        return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', GGUF adapters are made for %s", base,
+                    type, gguf_map_names(&s->setup));
     TRY(json_int(s->w.config, "num_attention_heads", true, 1, INT32_MAX, &t->heads, base));
     t->kv_heads = t->heads;
     return json_int(s->w.config, "num_key_value_heads", false, 1, INT32_MAX, &t->kv_heads, base);
@@ -87,7 +88,8 @@ static status copy_b(export *e, const tuned *b, int64_t heads, double factor, te
 
 static status add_site(export *e, const void *options, const site *x)
 {
-    const tuned     *a = tuned_at(e->s.p, x->checkpoint, suffix_a), *b = tuned_at(e->s.p, x->checkpoint, suffix_b);
+    const tuned *a = tuned_at(e->s.p, x->checkpoint, suffix_a),
+                *b = tuned_at(e->s.p, x->checkpoint, suffix_b);
     const gguf_role *role;
     const char      *name, *weight = arena_printf(&e->s.setup, "%s.weight", x->checkpoint);
     double           scale, factor;
@@ -116,7 +118,8 @@ static status add_site(export *e, const void *options, const site *x)
     return STATUS_OK;
 }
 
-static status export_run(export *e, const char *folder, const char *base, bool force, const char *path, FILE *out)
+static status export_run(export *e, const char *folder, const char *base, bool force, const char *path,
+                         FILE *out)
 {
     TRY(open_trunk(&e->s, base, &e->t));
     TRY(session_adapter(&e->s, folder, force));
@@ -226,8 +229,8 @@ static status expanded(import *m, const gguf_tensor *t, int64_t heads, tensor *o
     quant_expand(t->t.type, t->t.v, n, v);
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
-            return fail(STATUS_NUMERIC, "tensor %.200s: value %lld is %g, must be finite", t->name, (long long)i,
-                        (double)v[i]);
+            return fail(STATUS_NUMERIC, "tensor %.200s: value %lld is %g, must be finite", t->name,
+                        (long long)i, (double)v[i]);
     *out = (tensor){.s = t->t.s, .type = TYPE_F32, .v = v};
     if (!heads)
         return STATUS_OK;
@@ -256,8 +259,9 @@ static status add_pair(import *m, const gguf_tensor *a)
                     b ? "the base has no linear site of that name" : "its lora_b is missing");
     const int64_t rank = a->t.s.n == 2 ? a->t.s.d[0] : 0;
     if (!shape_equal(a->t.s, shape_2(rank, x->in)) || !shape_equal(b->t.s, shape_2(x->out, rank)))
-        return fail(STATUS_SHAPE, "tensor %.200s is %s and its lora_b %s, must be [rank, %lld] and [%lld, rank]",
-                    a->name, shape_text(a->t.s), shape_text(b->t.s), (long long)x->in, (long long)x->out);
+        return fail(STATUS_SHAPE,
+                    "tensor %.200s is %s and its lora_b %s, must be [rank, %lld] and [%lld, rank]", a->name,
+                    shape_text(a->t.s), shape_text(b->t.s), (long long)x->in, (long long)x->out);
     stem = arena_printf(&m->s.setup, "%s%s", prefix, x->checkpoint);
     if (!stem)
         return STATUS_MEMORY;
@@ -285,12 +289,12 @@ static status add_pairs(import *m)
         if (text_ends(t->name, ".lora_a"))
             TRY_IN(add_pair(m, t), "in %s", m->g.map.path);
         else if (!text_ends(t->name, ".lora_b"))
-            return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is neither a lora_a nor a lora_b", m->g.map.path,
-                        t->name);
+            return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is neither a lora_a nor a lora_b",
+                        m->g.map.path, t->name);
     }
     if (m->n != n || n == 0)
-        return fail(STATUS_FORMAT, "%s: has %lld tensors, of which %d are pairs of lora_a and lora_b", m->g.map.path,
-                    (long long)n, m->n);
+        return fail(STATUS_FORMAT, "%s: has %lld tensors, of which %d are pairs of lora_a and lora_b",
+                    m->g.map.path, (long long)n, m->n);
     m->rank = m->ranks[0];
     return STATUS_OK;
 }
@@ -329,7 +333,7 @@ static status write_adapter(void *context, const char *folder)
     const char            *path = path_join(&m->s.setup, folder, "adapter_config.json");
     cJSON                 *config = config_of(m);
     char                  *text = cJSON_Print(config);
-    status                 s = tensors && path && text ? STATUS_OK : fail(STATUS_MEMORY, "%s: no memory", folder);
+    status s = tensors && path && text ? STATUS_OK : fail(STATUS_MEMORY, "%s: no memory", folder);
 
     if (s == STATUS_OK)
         s = safetensors_write(tensors, m->items, m->n, &pair, 1);
@@ -347,8 +351,8 @@ static status import_run(import *m, const char *file, const char *folder, FILE *
     TRY(read_head(m));
     TRY(add_pairs(m));
     TRY(convert_publish(&m->s.setup, folder, write_adapter, m));
-    fprintf(out, "%s: LoRA on %d sites, rank %lld, alpha %g, lossless\n", folder, m->n_sites, (long long)m->rank,
-            m->alpha);
+    fprintf(out, "%s: LoRA on %d sites, rank %lld, alpha %g, lossless\n", folder, m->n_sites,
+            (long long)m->rank, m->alpha);
     return STATUS_OK;
 }
 

@@ -107,7 +107,10 @@ static const char *main_type(const convert *c)
         count[c->items[i].type] += (double)shape_count(c->items[i].from.s);
     for (int t = 0; t < TYPE_COUNT; t++)
         most = count[t] > count[most] ? (dtype)t : most;
-    return most == TYPE_F16 ? "float16" : most == TYPE_BF16 ? "bfloat16" : most == TYPE_F64 ? "float64" : "float32";
+    return most == TYPE_F16    ? "float16"
+           : most == TYPE_BF16 ? "bfloat16"
+           : most == TYPE_F64  ? "float64"
+                               : "float32";
 }
 
 static status write_config(const convert *c, const char *folder)
@@ -127,12 +130,21 @@ static status write_config(const convert *c, const char *folder)
 
 static status copy_beside(convert *c, const char *folder)
 {
-    static const char *const beside[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                         "generation_config.json", "chat_template.jinja", "vocab.txt", "vocab.json",
-                                         "merges.txt", "tokenizer.model", "spiece.model", "added_tokens.json"};
+    static const char *const beside[] = {"tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "generation_config.json",
+                                         "chat_template.jinja",
+                                         "vocab.txt",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "tokenizer.model",
+                                         "spiece.model",
+                                         "added_tokens.json"};
 
     for (size_t i = 0; i < COUNT_OF(beside); i++) {
-        const char *from = path_join(&c->setup, c->path, beside[i]), *to = path_join(&c->setup, folder, beside[i]);
+        const char *from = path_join(&c->setup, c->path, beside[i]),
+                   *to = path_join(&c->setup, folder, beside[i]);
         file_map    map;
         if (!from || !to)
             return STATUS_MEMORY;
@@ -167,7 +179,8 @@ static status write_folder(void *context, const char *folder)
 status convert_to_folder(convert *c, const char *folder)
 {
     if (c->typed && !convert_is_plain(c->type))
-        return fail(STATUS_USAGE, "--type is %s, a safetensors file holds f32, f16 or bf16; name OUT.gguf for %s",
+        return fail(STATUS_USAGE,
+                    "--type is %s, a safetensors file holds f32, f16 or bf16; name OUT.gguf for %s",
                     dtype_name(c->type), dtype_name(c->type));
     if (c->w.is_gguf)
         TRY(config_of_gguf(c));

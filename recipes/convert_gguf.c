@@ -17,9 +17,10 @@ static uint32_t file_type(const convert *c)
     static const struct {
         dtype    type;
         uint32_t number;
-    } numbers[] = {{TYPE_F32, 0},   {TYPE_F16, 1},   {TYPE_Q4_0, 2},  {TYPE_Q4_1, 3},  {TYPE_Q8_0, 7}, {TYPE_Q5_0, 8},
-                   {TYPE_Q5_1, 9},  {TYPE_Q2_K, 10}, {TYPE_Q3_K, 12}, {TYPE_Q4_K, 15}, {TYPE_Q5_K, 17},
-                   {TYPE_Q6_K, 18}, {TYPE_IQ4_NL, 25}, {TYPE_IQ4_XS, 30}, {TYPE_BF16, 32}, {TYPE_MXFP4, 38}};
+    } numbers[] = {{TYPE_F32, 0},     {TYPE_F16, 1},     {TYPE_Q4_0, 2},  {TYPE_Q4_1, 3},
+                   {TYPE_Q8_0, 7},    {TYPE_Q5_0, 8},    {TYPE_Q5_1, 9},  {TYPE_Q2_K, 10},
+                   {TYPE_Q3_K, 12},   {TYPE_Q4_K, 15},   {TYPE_Q5_K, 17}, {TYPE_Q6_K, 18},
+                   {TYPE_IQ4_NL, 25}, {TYPE_IQ4_XS, 30}, {TYPE_BF16, 32}, {TYPE_MXFP4, 38}};
     double   values[TYPE_COUNT] = {0};
     uint32_t out = 0;
     dtype    most = TYPE_F32;
@@ -40,8 +41,8 @@ static status choose_type(convert *c, const char *name, const tensor *t, dtype *
 
     *out = t->type;
     if (!quant_is_real(t->type))
-        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is stored as %s, must hold real numbers", c->path, name,
-                    dtype_name(t->type));
+        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is stored as %s, must hold real numbers", c->path,
+                    name, dtype_name(t->type));
     if (t->s.n < 2)
         *out = TYPE_F32;
     else if (c->typed)
@@ -73,8 +74,8 @@ static status read_facts(const convert *c, facts *f)
     TRY(json_string(config, "model_type", true, &type, c->path));
     f->map = gguf_map_of_model(type);
     if (!f->map)
-        return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', a GGUF file can be made of %s", c->path, type,
-                    gguf_map_names((arena *)(uintptr_t)&c->setup));
+        return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', a GGUF file can be made of %s", c->path,
+                    type, gguf_map_names((arena *)(uintptr_t)&c->setup));
     TRY(json_int(config, "num_hidden_layers", true, 1, 65536, &f->layers, c->path));
     TRY(json_int(config, "hidden_size", true, 1, INT32_MAX, &f->hidden, c->path));
     TRY(json_int(config, "num_attention_heads", true, 1, f->hidden, &f->heads, c->path));
@@ -84,7 +85,8 @@ static status read_facts(const convert *c, facts *f)
     TRY(json_int(config, "head_dim", false, 2, INT32_MAX, &f->head_size, c->path));
     TRY(json_int(config, "vocab_size", true, 1, INT32_MAX, &f->words, c->path));
     if (f->head_size % 2)
-        return fail(STATUS_FORMAT, "%s: the head size is %lld, must be even", c->path, (long long)f->head_size);
+        return fail(STATUS_FORMAT, "%s: the head size is %lld, must be even", c->path,
+                    (long long)f->head_size);
     return json_bool(config, "tie_word_embeddings", false, &f->tied, c->path);
 }
 
@@ -98,8 +100,8 @@ static status need_all(convert *c, const facts *f)
             TRY(weights_need(&c->w, map->whole[i].checkpoint, &found));
     for (int64_t l = 0; l < f->layers; l++)
         for (int i = 0; i < map->n_block; i++) {
-            const char *name = map->block[i].need ? arena_printf(&c->setup, "%s%lld.%s", map->blocks, (long long)l,
-                                                                 map->block[i].checkpoint)
+            const char *name = map->block[i].need ? arena_printf(&c->setup, "%s%lld.%s", map->blocks,
+                                                                 (long long)l, map->block[i].checkpoint)
                                                   : NULL;
             if (map->block[i].need && !name)
                 return STATUS_MEMORY;
@@ -107,7 +109,8 @@ static status need_all(convert *c, const facts *f)
                 TRY(weights_need(&c->w, name, &found));
         }
     if (!f->tied && !weights_find(&c->w, "lm_head.weight"))
-        return fail(STATUS_FORMAT, "%s: has no tensor lm_head.weight, and tie_word_embeddings is false", c->path);
+        return fail(STATUS_FORMAT, "%s: has no tensor lm_head.weight, and tie_word_embeddings is false",
+                    c->path);
     return STATUS_OK;
 }
 
@@ -129,8 +132,8 @@ static status add_weight(convert *c, const facts *f, const weight *w)
         return STATUS_OK;
     }
     if (!role)
-        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s has no place in a GGUF file of a %s model", c->path,
-                    w->name, f->map->model_type);
+        return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s has no place in a GGUF file of a %s model",
+                    c->path, w->name, f->map->model_type);
     if (role->permuted && f->map->permutes)
         x->heads = role->permuted == 'q' ? f->heads : f->kv_heads;
     if (x->heads && (w->t.s.n < 1 || w->t.s.d[0] != x->heads * f->head_size))

@@ -88,8 +88,8 @@ static status store(convert *c, convert_item *x, const tensor *from, const void 
             float         v[256];
             const int64_t some = dtype_block(from->type), at = k->bad / some * some;
             quant_expand(from->type, (const uint8_t *)from->v + bytes_before(from->type, at), some, v);
-            return fail(STATUS_NUMERIC, "%s: value %lld is %g, which %s cannot hold; nothing was written", x->name,
-                        (long long)k->bad, (double)v[k->bad - at], dtype_name(x->type));
+            return fail(STATUS_NUMERIC, "%s: value %lld is %g, which %s cannot hold; nothing was written",
+                        x->name, (long long)k->bad, (double)v[k->bad - at], dtype_name(x->type));
         }
         x->largest_error = fmax(x->largest_error, k->largest_error);
         x->largest = fmax(x->largest, k->largest);
@@ -144,8 +144,8 @@ void convert_print(const convert *c, FILE *out)
             fprintf(out, "%s to %s: %d tensor%s, ", dtype_name((dtype)from), dtype_name((dtype)to), n,
                     n == 1 ? "" : "s");
             if (errors > 0)
-                fprintf(out, "largest error %.2g of a tensor's largest value, rms error %.2g of the rms\n", worst,
-                        sqrt(errors / squares));
+                fprintf(out, "largest error %.2g of a tensor's largest value, rms error %.2g of the rms\n",
+                        worst, sqrt(errors / squares));
             else
                 fprintf(out, "lossless\n");
         }

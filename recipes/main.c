@@ -96,7 +96,7 @@ static const cli_option merge_rows[] = {
     FORCE,
 };
 static const cli_option convert_rows[] = {
-    TEXT("type", type, "TYPE", "f32, f16, bf16; for a .gguf also q8_0, q4_0, q4_1, q4_k, q6_k; without: as stored"),
+    TEXT("type", type, "TYPE", "f32, f16, bf16; in a .gguf q8_0, q4_0, q4_1, q4_k, q6_k; else as stored"),
     NUMBER("shard", CLI_REAL, convert.shard, 1e-3, 1e9, "MB that a safetensors file may hold (5000)"),
     TEXT("base", convert.base, "BASE", "of an adapter: its trunk"),
     FORCE,
@@ -500,7 +500,8 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    call  c = {.a = &a, .program = &program, .o = {.generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}}};
+    const settings presets = {.generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}};
+    call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();
     signals_install();

@@ -202,7 +202,8 @@ START_TEST(shards_come_back)
     MUST(file_replace(here("config.json"), "{}", 2));
     MUST(safetensors_write_shards(folder, items, 6, 100, NULL, &files));
     ck_assert_int_eq(files, 3);
-    ck_assert(path_exists(here("model-00003-of-00003.safetensors")) && !path_exists(here("model.safetensors")));
+    ck_assert(path_exists(here("model-00003-of-00003.safetensors")) &&
+              !path_exists(here("model.safetensors")));
     MUST(weights_open(&setup, folder, &w));
     ck_assert_int_eq(w.n, 6);
     for (int i = 0; i < 6; i++)
@@ -271,8 +272,8 @@ END_TEST
 
 /* ---- trunks -------------------------------------------------------------------------------------- */
 
-/* Values of every tensor that `type` is the type of in `a` (TYPE_COUNT: of all) are the same in b. Returns how many
- * tensors that were. */
+/* Values of every tensor that `type` is the type of in `a` (TYPE_COUNT: of all) are the same in b. Returns
+ * how many tensors that were. */
 static int same_tensors(const char *a, const char *b, dtype type, bool bytes)
 {
     weights x, y;
@@ -288,11 +289,13 @@ static int same_tensors(const char *a, const char *b, dtype type, bool bytes)
         if (type != TYPE_COUNT && s->type != type)
             continue;
         const int64_t count = shape_count(s->s);
-        float        *u = arena_take(&setup, (size_t)count, sizeof *u), *v = arena_take(&setup, (size_t)count, sizeof *v);
+        float        *u = arena_take(&setup, (size_t)count, sizeof *u),
+              *v = arena_take(&setup, (size_t)count, sizeof *v);
         quant_expand(s->type, s->v, count, u);
         quant_expand(t->type, t->v, count, v);
         for (int64_t k = 0; k < count; k++)
-            ck_assert_msg(u[k] == v[k], "%s[%d]: %g, then %g", x.w[i].name, (int)k, (double)u[k], (double)v[k]);
+            ck_assert_msg(u[k] == v[k], "%s[%d]: %g, then %g", x.w[i].name, (int)k, (double)u[k],
+                          (double)v[k]);
         if (bytes)
             ck_assert(s->type == t->type && memcmp(s->v, t->v, tensor_bytes(s)) == 0);
         n++;
@@ -449,11 +452,12 @@ static const char *adapter_folder(const char *name, const char *more)
         {"base_model.model.model.layers.1.mlp.down_proj.lora_B.weight",
          {.s = shape_2(64, RANK), .type = TYPE_F32, .v = v[3]}}};
     const char *path = here(name);
-    const char *config = arena_printf(
-        &setup,
-        "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,%s\"base_model_name_or_path\":\"%s\",\"target_modules\":"
-        "[\"model.layers.0.self_attn.q_proj\",\"model.layers.1.mlp.down_proj\"]}",
-        more, golden("gguf/llama/tied_f16.gguf"));
+    const char *config =
+        arena_printf(&setup,
+                     "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,%s\"base_model_name_or_path\":\"%s\","
+                     "\"target_modules\":"
+                     "[\"model.layers.0.self_attn.q_proj\",\"model.layers.1.mlp.down_proj\"]}",
+                     more, golden("gguf/llama/tied_f16.gguf"));
 
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < 128 * RANK; k++)
@@ -523,7 +527,8 @@ START_TEST(other_scales_are_kept)
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
     ck_assert(fabs(alpha - 6 * sqrt(3)) < 1e-6);
     gguf_close(&g);
-    file = converted(adapter_folder("pattern", "\"alpha_pattern\":{\"down_proj\":12},"), "pattern.gguf", NULL);
+    file =
+        converted(adapter_folder("pattern", "\"alpha_pattern\":{\"down_proj\":12},"), "pattern.gguf", NULL);
     MUST(gguf_open(&setup, file, &g));
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
     ck_assert(alpha == 6);
@@ -536,6 +541,7 @@ START_TEST(other_scales_are_kept)
 }
 END_TEST
 
-TESTS(convert, gguf_written_is_gguf_read, put_values_are_found, gguf_writer_refuses, a_full_disk_loses_nothing,
-      shards_come_back, narrow_types_are_widened, folder_to_file_and_back, file_to_folder_and_back,
-      what_has_no_place_is_refused, tokenizers_go_along, adapters_come_back, other_scales_are_kept)
+TESTS(convert, gguf_written_is_gguf_read, put_values_are_found, gguf_writer_refuses,
+      a_full_disk_loses_nothing, shards_come_back, narrow_types_are_widened, folder_to_file_and_back,
+      file_to_folder_and_back, what_has_no_place_is_refused, tokenizers_go_along, adapters_come_back,
+      other_scales_are_kept)

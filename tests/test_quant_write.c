@@ -51,8 +51,8 @@ static double relative_rms(const float *a, const float *b)
     return sqrt(e / x);
 }
 
-/* Of normal values. What uniform steps over the range of a block must cost at least, times 1.1 for the rounding
- * of the scales: measured here are 0.00510, 0.0852, 0.0738, 0.0700 and 0.0173 */
+/* Of normal values. What uniform steps over the range of a block must cost at least, times 1.1 for the
+ * rounding of the scales: measured here are 0.00510, 0.0852, 0.0738, 0.0700 and 0.0173 */
 static double bound_of(dtype t)
 {
     switch (t) {
@@ -85,8 +85,8 @@ START_TEST(errors_are_small)
 }
 END_TEST
 
-/* A scale is a half, 2^-11 off at most: 127 steps of q8_0 add 1/16 of a step to the half. The blocks of q4 may cut
- * the largest value by a step for the sake of the others. */
+/* A scale is a half, 2^-11 off at most: 127 steps of q8_0 add 1/16 of a step to the half. The blocks of q4
+ * may cut the largest value by a step for the sake of the others. */
 START_TEST(no_value_moves_far)
 {
     const struct {
@@ -230,13 +230,13 @@ START_TEST(golden_types_stay)
         quant_write(block_types[k], given, n, blocks);
         quant_expand(block_types[k], blocks, n, back);
         for (int64_t i = 0; i < n; i++)
-            ck_assert_msg(back[i] == given[i], "%s: value %d: %g, then %g", dtype_name(block_types[k]), (int)i,
-                          (double)given[i], (double)back[i]);
+            ck_assert_msg(back[i] == given[i], "%s: value %d: %g, then %g", dtype_name(block_types[k]),
+                          (int)i, (double)given[i], (double)back[i]);
     }
     safetensors_close(&s);
     arena_close(&a);
 }
 END_TEST
 
-TESTS(quant_write, errors_are_small, no_value_moves_far, what_a_type_holds_stays, random_blocks_stay, odd_blocks,
-      plain_types_round, golden_types_stay)
+TESTS(quant_write, errors_are_small, no_value_moves_far, what_a_type_holds_stays, random_blocks_stay,
+      odd_blocks, plain_types_round, golden_types_stay)

@@ -9,8 +9,6 @@ set(isa_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mp
 # products may be contracted into fused multiply-adds; a file's option comes after the target's
 set_source_files_properties(core/cpu/isa/tiles.c core/cpu/isa/rows.c core/cpu/isa/ceiling.c PROPERTIES
   COMPILE_OPTIONS "-ffp-contract=fast")
-# vectors wider than the base's registers are passed between inlined functions only
-set_source_files_properties(core/quant_write.c core/quant_write_k.c PROPERTIES COMPILE_OPTIONS -Wno-psabi)
 foreach(isa ${isa_names})
   add_library(isa_${isa} OBJECT core/cpu/isa/pack.c core/quant.c)
   add_library(tiles_${isa} OBJECT core/cpu/isa/tiles.c core/cpu/isa/rows.c core/cpu/isa/ceiling.c)
