@@ -40,9 +40,10 @@ static ALWAYS_INLINE floats16 absolute16(floats16 x)
     return (floats16)((ints16)x & 0x7FFFFFFF);
 }
 
+/* What is not a number becomes lo. */
 static ALWAYS_INLINE float clamp(float x, float lo, float hi)
 {
-    return x < lo ? lo : x > hi ? hi : x;
+    return !(x > lo) ? lo : x > hi ? hi : x;
 }
 
 /* Sum of the lanes in a fixed order. */
