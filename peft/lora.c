@@ -4,8 +4,8 @@
  * With dora, W + s B A is the direction of a weight whose rows have the length m (Liu et al. 2024, eq. 5):
  * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths that
  * divide have no gradient (section 4.3). */
+#include "peft/lora.h"
 #include "peft/patterns.h"
-#include "peft/peft.h"
 
 #include "core/json.h"
 #include "core/quant.h"
@@ -54,8 +54,9 @@ typedef struct lora_state {
     double scale, dropout;
 } lora_state;
 
-static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
+status lora_rank_and_scale(const void *options, const site *s, int64_t *rank, double *scale)
 {
+    const lora_options *o = options;
     const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
@@ -95,7 +96,7 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
 
     TRY_TAKE(l, at->p->a, 1);
     *l = (lora_state){.p = at->p, .dropout = o->dropout};
-    TRY(rank_and_scale(o, at->s, &rank, &l->scale));
+    TRY(lora_rank_and_scale(o, at->s, &rank, &l->scale));
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), start_linear(at->s->in), &l->a));
     TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &l->b));
     if (o->dora) {
@@ -190,7 +191,7 @@ static int64_t lora_count(const site *s, const void *options)
     int64_t             rank;
     double              scale;
 
-    if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
+    if (lora_rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
     return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }
