@@ -59,7 +59,7 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tensor(const peft_attach *at, const char *suffix, shape s, tuned_start start, bool fixed,
+static status add_tensor(const peft_attach *at, const char *suffix, dtype type, shape s, tuned_start start, bool fixed,
                          tuned **out)
 {
     peft    *p = at->p;
@@ -74,7 +74,7 @@ static status add_tensor(const peft_attach *at, const char *suffix, shape s, tun
                     : arena_printf(p->a, "base_model.%s", suffix);
     if (!x->name)
         return STATUS_MEMORY;
-    x->value = (tensor){.s = s, .type = TYPE_F32};
+    x->value = (tensor){.s = s, .type = type};
     x->grad = x->value;
     p->n_tuned++;
     *size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
@@ -86,12 +86,21 @@ static status add_tensor(const peft_attach *at, const char *suffix, shape s, tun
 
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at, suffix, s, start, false, out);
+    return add_tensor(at, suffix, TYPE_F32, s, start, false, out);
 }
 
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at, suffix, s, start, true, out);
+    return add_tensor(at, suffix, TYPE_F32, s, start, true, out);
+}
+
+status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
+                   tuned_start start, tuned **out)
+{
+    TRY(add_tensor(at, suffix, TYPE_I32, shape_2(2, n), start, true, out));
+    (*out)->below[0] = rows;
+    (*out)->below[1] = columns;
+    return STATUS_OK;
 }
 
 status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix)
@@ -179,7 +188,7 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
 }
 
-static void start_tensor(const peft *p, const tuned *x)
+static status start_tensor(const peft *p, const tuned *x)
 {
     const int64_t n = shape_count(x->value.s);
     const float   size = (float)x->start.size;
@@ -196,8 +205,7 @@ static void start_tensor(const peft *p, const tuned *x)
         quant_expand(x->start.from->type, x->start.from->v, n, v);
         break;
     case INIT_MADE:
-        x->start.make(x->start.site, &x->value, v);
-        break;
+        return x->start.make(p->a, x->start.context, &x->value);
     case INIT_UNIFORM:
         rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -size, size, v, n);
         break;
@@ -205,6 +213,7 @@ static void start_tensor(const peft *p, const tuned *x)
         rng_fill_normal(rng_key_for(p->seed, purpose), 0, size, v, n);
         break;
     }
+    return STATUS_OK;
 }
 
 /* Tuned values that stand in for trunk tensors come to their places, or the trunk gets its own back. */
@@ -227,7 +236,7 @@ status peft_allocate(peft *p, arena *memory)
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
         x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
-        start_tensor(p, x);
+        TRY_IN(start_tensor(p, x), "in %s", x->name);
     }
     stand_in(p, true);
     return STATUS_OK;
@@ -249,6 +258,13 @@ var *peft_var(tape *t, const peft *p, tuned *x)
 var *peft_value(tape *t, const peft *p, tuned *x)
 {
     return ag_expand(t, peft_var(t, p, x));
+}
+
+var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share)
+{
+    const row_names *rows = &p->m->rows;
+
+    return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number) : x;
 }
 
 void peft_detach(peft *p)
