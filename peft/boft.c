@@ -121,6 +121,7 @@ static status boft_write_config(const void *options, cJSON *config)
 
     cJSON_AddStringToObject(config, "peft_type", "BOFT");
     cJSON_AddNumberToObject(config, "boft_block_size", (double)o->block_size);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddNumberToObject(config, "boft_block_num", (double)o->blocks);
     cJSON_AddNumberToObject(config, "boft_n_butterfly_factor", (double)o->factors);
     return STATUS_OK;

@@ -119,6 +119,7 @@ static status fourier_write_config(const void *options, cJSON *config)
     cJSON_AddNumberToObject(config, "n_frequency", (double)o->n);
     cJSON_AddNumberToObject(config, "scaling", o->scaling);
     cJSON_AddNumberToObject(config, "random_loc_seed", (double)o->seed);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddBoolToObject(config, "init_weights", o->zero);
     pattern_write(config, "n_frequency_pattern", &o->n_pattern);
     return STATUS_OK;

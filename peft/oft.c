@@ -90,6 +90,27 @@ static var *oft_input(tape *t, const site *s, void *state, var *x)
     return ag_rotate(t, x, r, NULL, 0, o->trained);
 }
 
+/* The trained triangles become the shortened ones. */
+static status oft_after_step(peft *p, int number, const void *options, const peft_step *s)
+{
+    const module *m = &p->modules[number];
+
+    (void)options, (void)s;
+    for (int k = 0; k < m->n_sites; k++) {
+        const oft_state *o = m->hooks[k].state;
+        const int64_t    n = o->q->value.s.d[1];
+        for (int64_t b = 0; b < o->trained; b++) {
+            float *q = (float *)o->q->value.v + b * n;
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++)
+                sum += 2 * (double)q[i] * q[i];
+            for (int64_t i = 0; sqrt(sum) > o->limit && i < n; i++)
+                q[i] = (float)(q[i] * (o->limit / sqrt(sum)));
+        }
+    }
+    return STATUS_OK;
+}
+
 static int64_t oft_count(const site *s, const void *options)
 {
     int64_t size, trained;
@@ -104,6 +125,7 @@ static status oft_write_config(const void *options, cJSON *config)
     cJSON_AddStringToObject(config, "peft_type", "OFT");
     cJSON_AddNumberToObject(config, "r", (double)o->rank);
     cJSON_AddNumberToObject(config, "oft_block_size", (double)o->block_size);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddBoolToObject(config, "coft", o->coft);
     cJSON_AddNumberToObject(config, "eps", o->eps);
     cJSON_AddBoolToObject(config, "block_share", o->block_share);
@@ -133,7 +155,7 @@ static uint32_t oft_traits(const void *options)
 {
     const oft_options *o = options;
 
-    return PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE | (o->coft ? PEFT_HOLDS_GRADIENT : 0);
+    return PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE | (o->coft ? PEFT_HOLDS_GRADIENT | PEFT_STEPS : 0);
 }
 
 const peft_method peft_oft = {
@@ -145,6 +167,7 @@ const peft_method peft_oft = {
     .help = "Turns blocks of input channels by trained rotations (Qiu et al. 2023).",
     .attach = oft_attach,
     .input = oft_input,
+    .after_step = oft_after_step,
     .count = oft_count,
     .write_config = oft_write_config,
     .read_config = oft_read_config,

@@ -267,6 +267,44 @@ var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share)
     return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number) : x;
 }
 
+void peft_add_loss(peft_losses *l, var *value, double weight)
+{
+    CHECK(l->n < l->most);
+    l->v[l->n++] = (struct peft_loss){value, weight};
+}
+
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l)
+{
+    *l = (peft_losses){.most = p->n_tuned};
+    TRY_TAKE(l->v, a, l->most);
+    for (int i = 0; i < p->n_modules; i++)
+        if (p->modules[i].trains && p->modules[i].method->extra_loss)
+            p->modules[i].method->extra_loss(t, p, i, p->modules[i].options, l);
+    return STATUS_OK;
+}
+
+static bool steps(const module *m)
+{
+    return m->trains && (peft_traits(m->method, m->options) & PEFT_STEPS);
+}
+
+bool peft_steps(const peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            return true;
+    return false;
+}
+
+status peft_after_step(peft *p, const peft_step *s)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            TRY_IN(p->modules[i].method->after_step(p, i, p->modules[i].options, s), "in module %s",
+                   p->modules[i].name);
+    return STATUS_OK;
+}
+
 void peft_detach(peft *p)
 {
     for (int i = 0; i < p->n_modules; i++)
@@ -299,21 +337,22 @@ bool peft_sits(const peft *p, int module, const site *s)
     return false;
 }
 
-/* The tuned values, and whether they have a twin on the current device. */
-static bool values_there(const peft *p, tensor *values)
+/* The tuned values, or the fixed ones, and whether they have a twin on the current device. */
+static bool values_there(const peft *p, bool fixed, tensor *values)
 {
     const device *d = device_current();
     dtype         type;
 
-    *values = (tensor){.s = shape_1(p->size), .type = TYPE_F32, .v = p->values};
-    return d && p->size > 0 && device_find(d, p->values, &type) != NULL;
+    *values = (tensor){.s = shape_1(fixed ? p->fixed_size : p->size), .type = TYPE_F32,
+                       .v = fixed ? p->fixed_values : p->values};
+    return d && shape_count(values->s) > 0 && device_find(d, values->v, &type) != NULL;
 }
 
 status peft_pull(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
+    if (!values_there(p, false, &values))
         return STATUS_OK;
     device_pull(device_current(), &values);
     return device_check(device_current());
@@ -323,8 +362,10 @@ status peft_push(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
-        return STATUS_OK;
-    device_push(device_current(), &values);
-    return device_check(device_current());
+    for (int fixed = 0; fixed < 2; fixed++)
+        if (values_there(p, fixed, &values)) {
+            device_push(device_current(), &values);
+            TRY(device_check(device_current()));
+        }
+    return STATUS_OK;
 }

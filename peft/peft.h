@@ -30,6 +30,7 @@ typedef struct tuned_start {
     const void   *context;
     status (*make)(arena *work, const void *context, const tensor *value);
     bool unsaved; /* of a fixed one: the start makes the same every time, the file leaves it out */
+    bool kept;    /* such a one that training changes: a checkpoint has it beside the optimizer's state */
 } tuned_start;
 
 static const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
@@ -56,7 +57,8 @@ enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
-    PEFT_HOLDS_GRADIENT = 8     /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_HOLDS_GRADIENT = 8,    /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_STEPS = 16             /* changes values after an optimizer step */
 };
 
 /* What open and attach work with. */
@@ -83,6 +85,24 @@ status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t
 /* Tunes a copy of a trunk's tensor (a bias) in its place. Two modules on one tensor are refused. */
 status peft_in_place(const peft_attach *at, model_weight *w, const char *suffix);
 
+/* What after_step works with; values and gradients are in host memory. */
+typedef struct peft_step {
+    int64_t      step, steps; /* the number of the optimizer step, from 0; all steps of the run */
+    const float *gradients;   /* flat, as the optimizer took them once multiplied by `factor` */
+    double       factor;
+} peft_step;
+
+/* What modules add to the mean loss of a step: weight * value, value [1], of each. */
+typedef struct peft_losses {
+    int n, most;
+    struct peft_loss {
+        var   *value;
+        double weight;
+    } *v;
+} peft_losses;
+
+void peft_add_loss(peft_losses *l, var *value, double weight);
+
 typedef struct peft_method {
     const char       *name;
     uint32_t          sites; /* site_kind bits it can sit on */
@@ -104,6 +124,11 @@ typedef struct peft_method {
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
+    /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step: at most
+     * one value for each tuned tensor. May be NULL. */
+    void (*extra_loss)(tape *t, const peft *p, int module, const void *options, peft_losses *l);
+    /* With PEFT_STEPS, after each optimizer step: masks, budgets, bounds. */
+    status (*after_step)(peft *p, int module, const void *options, const peft_step *s);
     /* w [out, in] and b [out] (NULL: none), with what sat down before already in them, become what the module makes
      * of them. NULL: found by computing unit vectors, for every method that is linear in x. */
     status (*merge)(const site *s, const void *state, float *w, float *b);
@@ -179,6 +204,13 @@ var *peft_value(tape *t, const peft *p, tuned *x);
 
 /* x with a share of its values set to zero, where the recording trains: the mask is the site's own. */
 var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share);
+
+/* What the training modules add to the loss. The list lies in `a`. */
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l);
+
+/* True when a training module wants peft_after_step, which asks each that does. */
+bool   peft_steps(const peft *p);
+status peft_after_step(peft *p, const peft_step *s);
 
 /* Takes modules off the sites, or puts them back: "off means off". */
 void peft_detach(peft *p);

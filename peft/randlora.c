@@ -161,6 +161,7 @@ static status rand_write_config(const void *options, cJSON *config)
 
     cJSON_AddStringToObject(config, "peft_type", "RANDLORA");
     cJSON_AddNumberToObject(config, "r", (double)o->rank);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddNumberToObject(config, "randlora_alpha", o->alpha);
     cJSON_AddNumberToObject(config, "projection_prng_key", (double)o->projection_key);
     cJSON_AddBoolToObject(config, "save_projection", o->save_projection);

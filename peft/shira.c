@@ -76,6 +76,7 @@ static status shira_write_config(const void *options, cJSON *config)
 
     cJSON_AddStringToObject(config, "peft_type", "SHIRA");
     cJSON_AddNumberToObject(config, "r", (double)o->rank);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddStringToObject(config, "mask_type", "random");
     if (o->seed >= 0)
         cJSON_AddNumberToObject(config, "random_seed", (double)o->seed);

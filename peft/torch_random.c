@@ -61,26 +61,21 @@ static int64_t number_at(const moved *m, int64_t place)
     return m->place[i] < 0 ? place : m->number[i];
 }
 
-/* torch draws 64 bits where 32 would be uneven. */
-static uint64_t draw(torch_random *r, int64_t n)
-{
-    const uint64_t high = next(r);
-
-    return n < UINT32_MAX / 20 ? high : high << 32 | next(r);
-}
-
 status torch_permutation(torch_random *r, arena *a, int64_t n, int64_t k, int64_t *out)
 {
     const size_t mark = arena_mark(a);
     moved        m = {.size = 64};
 
+    if (n >= UINT32_MAX / 20)
+        return fail(STATUS_UNSUPPORTED, "%lld places are not below %d: from there on torch draws in another way, which "
+                    "is not in this version", (long long)n, (int)(UINT32_MAX / 20));
     while (m.size < 4 * k)
         m.size *= 2;
     TRY_TAKE(m.place, a, m.size);
     TRY_TAKE(m.number, a, m.size);
     memset(m.place, 0xff, (size_t)m.size * sizeof *m.place);
     for (int64_t i = 0; i < k; i++) {
-        const int64_t other = i < n - 1 ? i + (int64_t)(draw(r, n) % (uint64_t)(n - i)) : i;
+        const int64_t other = i < n - 1 ? i + (int64_t)next(r) % (n - i) : i;
         const int64_t was = number_at(&m, i), slot = slot_of(&m, other);
         out[i] = number_at(&m, other);
         m.place[slot] = other;

@@ -17,7 +17,7 @@ void torch_seed(torch_random *r, uint64_t seed);
 /* tensor.uniform_(-bound, bound, generator) of n float32 values */
 void torch_uniform(torch_random *r, float bound, float *v, int64_t n);
 
-/* The first k numbers of torch.randperm(n, generator); work in `a`, which is left as it was. */
+/* The first k numbers of torch.randperm(n, generator), n below 2^32 / 20; work in `a`, which is left as it was. */
 status torch_permutation(torch_random *r, arena *a, int64_t n, int64_t k, int64_t *out);
 
 /* INIT_MADE's context for uniform values from a seed, behind `skip` others; of kaiming_uniform_'s bound, and divided

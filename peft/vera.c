@@ -112,6 +112,7 @@ static status vera_write_config(const void *options, cJSON *config)
     cJSON_AddNumberToObject(config, "r", (double)o->rank);
     cJSON_AddNumberToObject(config, "projection_prng_key", (double)o->projection_key);
     cJSON_AddBoolToObject(config, "save_projection", o->save_projection);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddNumberToObject(config, "d_initial", o->d_initial);
     cJSON_AddNumberToObject(config, "vera_dropout", o->dropout);
     return STATUS_OK;

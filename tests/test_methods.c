@@ -189,6 +189,43 @@ START_TEST(values_that_are_not_finite_are_not_saved)
 }
 END_TEST
 
+/* Places of an adapter file must lie in their matrix, in order. */
+START_TEST(wrong_places_are_refused)
+{
+    static const char *const says[] = {"must be below 48 and 48", "must be below 48 and 48", "must come behind",
+                                       "must come behind"};
+    const adapter_info       info = {.base = "small"};
+    char                     folder[64];
+    small                    s;
+
+    small_open(&s, 7);
+    const char  *rank = "rank", *option[] = {rank, NULL};
+    const double two = 2;
+    small_add(&s, "shira", "q_proj", option, &two);
+    test_folder(folder);
+    int32_t      *v = s.p->tensors[1].value.v;
+    const int64_t n = s.p->tensors[1].value.s.d[1];
+    ck_assert_int_eq(s.p->tensors[1].value.type, TYPE_I32);
+    for (int i = 0; i < 4; i++) {
+        const int32_t row = v[1], column = v[n + 1];
+        if (i < 2)
+            v[1] = i ? 48 : -1;
+        else {
+            v[1] = i == 2 ? v[0] : v[2];
+            v[n + 1] = i == 2 ? v[n] : v[n + 2];
+        }
+        MUST(adapter_save(s.p, 0, folder, &info));
+        MUST_FAIL(adapter_load(s.p, 0, folder, &info), says[i]);
+        v[1] = row;
+        v[n + 1] = column;
+    }
+    MUST(adapter_save(s.p, 0, folder, &info));
+    MUST(adapter_load(s.p, 0, folder, &info));
+    MUST(folder_remove_tree(folder));
+    small_close(&s);
+}
+END_TEST
+
 START_TEST(wrong_targets_are_refused)
 {
     small              s;
@@ -316,4 +353,4 @@ END_TEST
 
 TESTS(methods, every_method_has_a_case, identity_at_start_and_off_means_off, merged_equals_unmerged,
       count_equals_the_tensors, saved_and_loaded_is_equal, values_that_are_not_finite_are_not_saved,
-      targets_are_read_as_peft_does, wrong_targets_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)
+      targets_are_read_as_peft_does, wrong_targets_are_refused, wrong_places_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)
