@@ -25,8 +25,8 @@ var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double f
  * places[1,e], the rest zero; places in the order of rows and then columns, none twice */
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places);
 /* x [N, C], r [B, h, h], channels i32 [C] or NULL -> [N, C]: blocks of h channels, in their order or that of
- * `channels`, times the matrices first .. first + blocks - 1, one a block; blocks = 1: all the same   (Qiu et al. 2023,
- * OFT) */
+ * `channels`, times the matrices first .. first + blocks - 1, one a block; blocks = 1: all the same   (Qiu et
+ * al. 2023, OFT) */
 var *ag_rotate(tape *t, var *x, var *r, var *channels, int64_t first, int64_t blocks);
 
 /* w [M, K] of any stored type, or a real [M] -> the same as values, for what follows in tape_weight_begin */
@@ -43,12 +43,12 @@ var *ag_kron(tape *t, var *a, var *b);
 var *ag_khatri_rao(tape *t, var *a, var *g);
 /* places i32 [C] -> [size, C]: cos, or sin, of 2 pi m places[c] / size; places are in 0 .. size - 1 */
 var *ag_waves(tape *t, var *places, int64_t size, bool sine);
-/* q [B, h (h - 1) / 2], strict upper triangles of skew matrices Q, or [..., h, h] with Q = (X - X^T) / 2 -> [B, h, h]:
- * (I - Q)(I + Q)^-1, or with terms > 0 the first of the series of the opposite rotation; limit > 0: Q is shortened
- * to that Frobenius norm before, as if it had been so   (autograd/ops/cayley.c) */
+/* q [B, h (h - 1) / 2], strict upper triangles of skew matrices Q, or [..., h, h] with Q = (X - X^T) / 2 ->
+ * [B, h, h]: (I - Q)(I + Q)^-1, or with terms > 0 the first of the series of the opposite rotation; limit >
+ * 0: Q is shortened to that Frobenius norm before, as if it had been so   (autograd/ops/cayley.c) */
 var *ag_cayley(tape *t, var *q, int terms, double limit);
-/* u [C, R] -> a [R, C], *b [C, R]: x + (x a^T) b^T is x times H_R ... H_1, H_i the reflection at column i of u; with
- * orthogonal at those columns made orthonormal first   (Yuan et al. 2024, HRA) */
+/* u [C, R] -> a [R, C], *b [C, R]: x + (x a^T) b^T is x times H_R ... H_1, H_i the reflection at column i of
+ * u; with orthogonal at those columns made orthonormal first   (Yuan et al. 2024, HRA) */
 var *ag_householder(tape *t, var *u, bool orthogonal, var **b);
 
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */

@@ -1,15 +1,15 @@
-/* adalora: y' = y + alpha / (r + 1e-5) B (E * (A x)), A [r, in], E [r, 1], B [out, r]: a singular value decomposition
- * whose values E are taken away from where they matter least (Zhang et al. 2023). E starts at zero, A and B with
- * deviation 0.02. |A A^T - I| and |B^T B - I| are part of the loss.
+/* adalora: y' = y + alpha / (r + 1e-5) B (E * (A x)), A [r, in], E [r, 1], B [out, r]: a singular value
+ * decomposition whose values E are taken away from where they matter least (Zhang et al. 2023). E starts at
+ * zero, A and B with deviation 0.02. |A A^T - I| and |B^T B - I| are part of the loss.
  *
- * After each step every value gets an importance: s, the smoothed |value * gradient|, times u, the smoothed distance of
- * |value * gradient| from s (eqs. 8 to 10). A singular value has its own, and the means of its row of A and its column
- * of B. From step `warmup` on, every `interval` steps, those of least importance in all sites together become zero,
- * until `target_rank` a site are left on average `final` steps before the end (eq. 12, a cubic schedule); then
- * the choice stays.
+ * After each step every value gets an importance: s, the smoothed |value * gradient|, times u, the smoothed
+ * distance of |value * gradient| from s (eqs. 8 to 10). A singular value has its own, and the means of its
+ * row of A and its column of B. From step `warmup` on, every `interval` steps, those of least importance in
+ * all sites together become zero, until `target_rank` a site are left on average `final` steps before the end
+ * (eq. 12, a cubic schedule); then the choice stays.
  *
- * A file holds all r directions, those without a value too, which compute the same. Files that PEFT has pruned
- * say in rank_pattern which directions of each site they hold; r stays in the scaling. */
+ * A file holds all r directions, those without a value too, which compute the same. Files that PEFT has
+ * pruned say in rank_pattern which directions of each site they hold; r stays in the scaling. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 
@@ -35,21 +35,27 @@ static const key ada_keys[] = {
      .help = "Average rank of the sites at the end."},
     {.name = "alpha", .kind = KEY_REAL, .offset = AT(alpha), .preset = "8", .lo = 1e-6, .hi = 1e6,
      .help = "The product is scaled by alpha / rank."},
-    {.name = "warmup", .kind = KEY_INT, .offset = AT(warmup), .preset = "0", .lo = 0, .hi = 1e12, .unit = "steps",
+    {.name = "warmup", .kind = KEY_INT, .offset = AT(warmup), .preset = "0", .lo = 0, .hi = 1e12,
+     .unit = "steps",
      .help = "Steps before ranks begin to shrink."},
-    {.name = "final", .kind = KEY_INT, .offset = AT(final), .preset = "0", .lo = 0, .hi = 1e12, .unit = "steps",
+    {.name = "final", .kind = KEY_INT, .offset = AT(final), .preset = "0", .lo = 0, .hi = 1e12,
+     .unit = "steps",
      .help = "Last steps, in which the ranks stay."},
-    {.name = "interval", .kind = KEY_INT, .offset = AT(interval), .preset = "1", .lo = 1, .hi = 1e12, .unit = "steps",
+    {.name = "interval", .kind = KEY_INT, .offset = AT(interval), .preset = "1", .lo = 1, .hi = 1e12,
+     .unit = "steps",
      .help = "Steps between two choices in between."},
     {.name = "beta1", .kind = KEY_REAL, .offset = AT(beta1), .preset = "0.85", .lo = 1e-6, .hi = 0.999999,
      .help = "Smoothing of the importance."},
     {.name = "beta2", .kind = KEY_REAL, .offset = AT(beta2), .preset = "0.85", .lo = 1e-6, .hi = 0.999999,
      .help = "Smoothing of its uncertainty."},
-    {.name = "orthogonality", .kind = KEY_REAL, .offset = AT(orthogonality), .preset = "0.5", .lo = 0, .hi = 1e6,
+    {.name = "orthogonality", .kind = KEY_REAL, .offset = AT(orthogonality), .preset = "0.5", .lo = 0,
+     .hi = 1e6,
      .help = "Weight in the loss of the factors' mean distance from orthonormal ones."},
-    {.name = "total", .kind = KEY_INT, .offset = AT(total), .preset = "0", .lo = 0, .hi = 1e12, .unit = "steps",
+    {.name = "total", .kind = KEY_INT, .offset = AT(total), .preset = "0", .lo = 0, .hi = 1e12,
+     .unit = "steps",
      .help = "Steps that the schedule is made for; 0: those of the run."},
-    {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999, .unit = "share",
+    {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999,
+     .unit = "share",
      .help = "Share of the inputs of A set to zero while training."},
 };
 static const key_table ada_table = KEY_TABLE("adalora", ada_keys, ada_options);
@@ -64,7 +70,7 @@ typedef struct ada_state {
     var   *low;    /* E * A of the recording under way */
 } ada_state;
 
-/* ---- at a site ------------------------------------------------------------------------------------------ */
+/* ---- at a site ----------------------------------------------------------------------------------------- */
 
 static int64_t rank_at(const ada_options *o, const site *s)
 {
@@ -123,7 +129,8 @@ static var *ada_input(tape *t, const site *s, void *state, var *x)
     if (rank == 0)
         return x;
     tape_weight_begin(t);
-    a->low = ag_cut(t, peft_var(t, a->p, a->factor[FACTOR_A]), peft_var(t, a->p, a->factor[FACTOR_E]), rank, s->in);
+    a->low = ag_cut(t, peft_var(t, a->p, a->factor[FACTOR_A]), peft_var(t, a->p, a->factor[FACTOR_E]), rank,
+                    s->in);
     tape_weight_end(t);
     return x;
 }
@@ -134,8 +141,8 @@ static var *ada_output(tape *t, const site *s, void *state, var *x, var *y)
 
     if (a->factor[FACTOR_E]->value.s.d[0] == 0)
         return y;
-    return ag_lora(t, y, peft_dropout(t, a->p, s, x, a->dropout), a->low, peft_var(t, a->p, a->factor[FACTOR_B]),
-                   a->scale);
+    return ag_lora(t, y, peft_dropout(t, a->p, s, x, a->dropout), a->low,
+                   peft_var(t, a->p, a->factor[FACTOR_B]), a->scale);
 }
 
 static int64_t ada_count(const site *s, const void *options)
@@ -143,7 +150,7 @@ static int64_t ada_count(const site *s, const void *options)
     return rank_at(options, s) * (s->in + s->out + 1);
 }
 
-/* ---- the loss ------------------------------------------------------------------------------------------- */
+/* ---- the loss ------------------------------------------------------------------------------------------ */
 
 /* orthogonality times the mean over all A and B */
 static void ada_extra_loss(tape *t, const peft *p, int number, const void *options, peft_losses *l)
@@ -159,7 +166,7 @@ static void ada_extra_loss(tape *t, const peft *p, int number, const void *optio
     }
 }
 
-/* ---- the choice of ranks --------------------------------------------------------------------------------- */
+/* ---- the choice of ranks ------------------------------------------------------------------------------- */
 
 static void remember(const ada_options *o, const ada_state *a, const peft_step *s)
 {
@@ -170,7 +177,8 @@ static void remember(const ada_options *o, const ada_state *a, const peft_step *
         for (int64_t i = 0; i < shape_count(x->value.s); i++) {
             const float now = fabsf(v[i] * (float)(g[i] * s->factor));
             sensitivity[i] = (float)(o->beta1 * sensitivity[i] + (1 - o->beta1) * now);
-            uncertainty[i] = (float)(o->beta2 * uncertainty[i] + (1 - o->beta2) * fabsf(now - sensitivity[i]));
+            uncertainty[i] = (float)(o->beta2 * uncertainty[i] +
+                                     (1 - o->beta2) * fabsf(now - sensitivity[i]));
         }
     }
 }
@@ -262,7 +270,8 @@ static status ada_after_step(peft *p, int number, const void *options, const pef
     const int64_t      target = o->target_rank * m->n_sites < all ? o->target_rank * m->n_sites : all;
 
     if (o->warmup >= last)
-        return fail(STATUS_USAGE, "adalora: %lld steps of warmup and %lld final ones leave none of %lld between them",
+        return fail(STATUS_USAGE,
+                    "adalora: %lld steps of warmup and %lld final ones leave none of %lld between them",
                     (long long)o->warmup, (long long)o->final, (long long)(last + o->final));
     for (int k = 0; k < m->n_sites; k++)
         if (s->step < last)
@@ -276,7 +285,7 @@ static status ada_after_step(peft *p, int number, const void *options, const pef
     return STATUS_OK;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------ */
+/* ---- files --------------------------------------------------------------------------------------------- */
 
 static const char kept_end[] = ".lora_E";
 

@@ -62,8 +62,9 @@ static status check_places(const tuned *x, const int32_t *v, const char *path)
     for (int64_t i = 0; i < n; i++) {
         const int32_t row = v[i], column = v[n + i];
         if (row < 0 || row >= x->below[0] || column < 0 || column >= x->below[1])
-            return fail(STATUS_FORMAT, "%s: place %lld of tensor %s is row %d, column %d; must be below %lld and %lld",
-                        path, (long long)i, x->name, row, column, (long long)x->below[0], (long long)x->below[1]);
+            return fail(STATUS_FORMAT,
+                        "%s: place %lld of tensor %s is row %d, column %d; must be below %lld and %lld", path,
+                        (long long)i, x->name, row, column, (long long)x->below[0], (long long)x->below[1]);
         if (i > 0 && (v[i - 1] > row || (v[i - 1] == row && v[n + i - 1] >= column)))
             return fail(STATUS_FORMAT, "%s: place %lld of tensor %s must come behind the one before it", path,
                         (long long)i, x->name);
@@ -136,7 +137,8 @@ static status check_base_layer(const peft *p, const safetensors_entry *e, const 
 }
 
 /* PEFT stores what all sites share at every site too: it must be the same there. */
-static status check_shared(const peft *p, int number, const safetensors_entry *e, const char *path, bool *ours)
+static status check_shared(const peft *p, int number, const safetensors_entry *e, const char *path,
+                           bool *ours)
 {
     static const char start[] = "base_model";
 
@@ -146,8 +148,10 @@ static status check_shared(const peft *p, int number, const safetensors_entry *e
             !text_ends(e->name, x->name + sizeof start - 1))
             continue;
         *ours = true;
-        if (e->t.type != x->value.type || !shape_equal(e->t.s, x->value.s) || memcmp(e->v, x->value.v, e->bytes) != 0)
-            return fail(STATUS_FORMAT, "%s: %s is not the same as %s, which all sites share", path, e->name, x->name);
+        if (e->t.type != x->value.type || !shape_equal(e->t.s, x->value.s) ||
+            memcmp(e->v, x->value.v, e->bytes) != 0)
+            return fail(STATUS_FORMAT, "%s: %s is not the same as %s, which all sites share", path, e->name,
+                        x->name);
     }
     return STATUS_OK;
 }

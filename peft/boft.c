@@ -1,9 +1,10 @@
 /* boft: W' = (s * W) (B_F ... B_1)^T, s [out] scaling the rows and B_i = P_i D_i P_i^T, D_i block-diagonal of
- * (I - Q)(I + Q)^-1 with Q = (R - R^T) / 2, R [F, blocks, h, h] (Liu et al. 2024). P_i mixes neighbouring groups of
- * 2^(i-1) blocks; P_1 leaves all in its place. Here the input is turned block by block, and W stays as it is.
+ * (I - Q)(I + Q)^-1 with Q = (R - R^T) / 2, R [F, blocks, h, h] (Liu et al. 2024). P_i mixes neighbouring
+ * groups of 2^(i-1) blocks; P_1 leaves all in its place. Here the input is turned block by block, and W stays
+ * as it is.
  *
- * PEFT uses more than one factor only where its own CUDA extension is at hand, and without it writes files of one
- * factor whatever butterfly_factors says: a file's tensors say how many there are. */
+ * PEFT uses more than one factor only where its own CUDA extension is at hand, and without it writes files of
+ * one factor whatever butterfly_factors says: a file's tensors say how many there are. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 
@@ -37,27 +38,30 @@ static status plan_site(const boft_options *o, const site *s, int64_t *size)
     const int64_t mixed = (int64_t)1 << (o->factors - 1); /* blocks that the last factor mixes */
 
     if ((o->block_size == 0) == (o->blocks == 0))
-        return fail(STATUS_USAGE, "boft: block_size is %lld and blocks %lld; one of them must be 0, the other not",
+        return fail(STATUS_USAGE,
+                    "boft: block_size is %lld and blocks %lld; one of them must be 0, the other not",
                     (long long)o->block_size, (long long)o->blocks);
     if (s->in % (o->blocks ? o->blocks : o->block_size) != 0)
         return fail(STATUS_SHAPE, "boft: %lld channels cannot be cut into blocks by %lld", (long long)s->in,
                     (long long)(o->blocks ? o->blocks : o->block_size));
     *size = o->blocks ? s->in / o->blocks : o->block_size;
     if (o->factors > 1 && (*size % 2 != 0 || s->in / *size % mixed != 0))
-        return fail(STATUS_SHAPE, "boft: %lld factors need blocks of an even size, %lld of them or a multiple; there "
-                    "are %lld of %lld channels", (long long)o->factors, (long long)mixed, (long long)(s->in / *size),
-                    (long long)*size);
+        return fail(STATUS_SHAPE,
+                    "boft: %lld factors need blocks of an even size, %lld of them or a multiple; there "
+                    "are %lld of %lld channels",
+                    (long long)o->factors, (long long)mixed, (long long)(s->in / *size), (long long)*size);
     return STATUS_OK;
 }
 
-/* Where the places of factor f's blocks lie. It sorts each stretch of 2^f blocks by halves of a block: the even
- * halves before the odd ones; place p of them is the half that came p-th. */
+/* Where the places of factor f's blocks lie. It sorts each stretch of 2^f blocks by halves of a block: the
+ * even halves before the odd ones; place p of them is the half that came p-th. */
 static void place_channels(int64_t in, int64_t size, int64_t f, int32_t *channels)
 {
     const int64_t half = size / 2, halves = (int64_t)2 << f, stretch = halves * half;
 
     for (int64_t c = 0; c < in; c++) {
-        const int64_t at = c % stretch, i = at / half; /* perm[c] is place 2 i of the even ones, or an odd one */
+        const int64_t at = c % stretch,
+                      i = at / half; /* perm[c] is place 2 i of the even ones, or an odd one */
         const int64_t from = i < halves / 2 ? 2 * i : 2 * (i - halves / 2) + 1;
         channels[c - at + from * half + at % half] = (int32_t)c;
     }

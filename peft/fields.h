@@ -4,8 +4,8 @@
 
 #include "core/json.h"
 
-/* Refuses fields that are set, to anything but null, false, 0, "none" or nothing in a list or object: they change
- * what an adapter computes, and this version does not compute that. names ends with NULL. */
+/* Refuses fields that are set, to anything but null, false, 0, "none" or nothing in a list or object: they
+ * change what an adapter computes, and this version does not compute that. names ends with NULL. */
 status fields_refuse(const cJSON *config, const char *const *names, const char *what);
 
 /* A share of something that is left out while training: 0 or more and below 1; stays when it is missing. */

@@ -1,10 +1,10 @@
-/* fourierft: W' = W + scaling Re(ifft2(F)), F [out, in] with n trained values at fixed random places, else zero (Gao et
- * al. 2024, eq. 3). With c_k at row u_k and column v_k that is
+/* fourierft: W' = W + scaling Re(ifft2(F)), F [out, in] with n trained values at fixed random places, else
+ * zero (Gao et al. 2024, eq. 3). With c_k at row u_k and column v_k that is
  *
  *     W'[o,i] = W[o,i] + scaling / (out in) sum_k c_k cos(2 pi (o u_k / out + i v_k / in)),
  *
- * two products of Fourier columns, cos cos^T - sin sin^T. The places are PEFT's, drawn by torch's generator from
- * location_seed, and no part of the file. */
+ * two products of Fourier columns, cos cos^T - sin sin^T. The places are PEFT's, drawn by torch's generator
+ * from location_seed, and no part of the file. */
 #include "peft/fields.h"
 #include "peft/patterns.h"
 #include "peft/peft.h"
@@ -25,11 +25,13 @@ static const key fourier_keys[] = {
      .help = "Number of trained values of a site's spectrum."},
     {.name = "scaling", .kind = KEY_REAL, .offset = AT(scaling), .preset = "150", .lo = 1e-9, .hi = 1e9,
      .help = "The change of the weight is scaled by it."},
-    {.name = "location_seed", .kind = KEY_INT, .offset = AT(seed), .preset = "777", .lo = 0, .hi = 4294967295.0,
+    {.name = "location_seed", .kind = KEY_INT, .offset = AT(seed), .preset = "777", .lo = 0,
+     .hi = 4294967295.0,
      .help = "Seed of the places, the same for all sites of a shape."},
     {.name = "zero_start", .kind = KEY_BOOL, .offset = AT(zero), .preset = "no",
      .help = "Start at zero, without effect, instead of at normal numbers."},
-    {.name = "frequency_pattern", .kind = KEY_MAP, .offset = AT(n_pattern), .lo = 1, .hi = 16777216, .whole = true,
+    {.name = "frequency_pattern", .kind = KEY_MAP, .offset = AT(n_pattern), .lo = 1, .hi = 16777216,
+     .whole = true,
      .help = "Other numbers of frequencies for sites whose checkpoint name ends with the pattern."},
 };
 static const key_table fourier_table = KEY_TABLE("fourierft", fourier_keys, fourier_options);

@@ -1,8 +1,9 @@
-/* hra: W' = W H_1 ... H_r, H_i = I - 2 u_i u_i^T / |u_i|^2, u [in, r] (Yuan et al. 2024, eq. 3); with gram_schmidt the
- * u are made orthonormal first. W stays as it is: the reflections turn the input, as one low-rank change.
+/* hra: W' = W H_1 ... H_r, H_i = I - 2 u_i u_i^T / |u_i|^2, u [in, r] (Yuan et al. 2024, eq. 3); with
+ * gram_schmidt the u are made orthonormal first. W stays as it is: the reflections turn the input, as one
+ * low-rank change.
  *
- * An even number of reflections starts with pairs that undo each other, but for roundings. With gram_schmidt such pairs
- * have no second direction, so there all start apart. */
+ * An even number of reflections starts with pairs that undo each other, but for roundings. With gram_schmidt
+ * such pairs have no second direction, so there all start apart. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 
@@ -55,7 +56,8 @@ static status hra_attach(const peft_attach *at, const void *options, void **stat
 
     TRY_TAKE(h, at->p->a, 1);
     *h = (hra_state){.p = at->p, .gram_schmidt = o->gram_schmidt};
-    h->purpose = arena_printf(at->p->a, "init:%s:%s.hra_u", at->p->modules[at->module].name, at->s->checkpoint);
+    h->purpose = arena_printf(at->p->a, "init:%s:%s.hra_u", at->p->modules[at->module].name,
+                              at->s->checkpoint);
     if (!h->purpose)
         return STATUS_MEMORY;
     if (o->gram_schmidt && o->rank > in)

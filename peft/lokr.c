@@ -1,6 +1,6 @@
-/* lokr: W' = W + alpha / r kron(w1, w2), w1 [o1, i1], w2 [o2, i2] with out = o1 o2 and in = i1 i2 (Edalati et al.
- * 2022; Yeh et al. 2024). Each is whole, or a product w_a w_b of rank r where that is smaller, w1 only with
- * decompose_both. w1, or w1_a, starts at zero; all others uniform like a linear layer's. */
+/* lokr: W' = W + alpha / r kron(w1, w2), w1 [o1, i1], w2 [o2, i2] with out = o1 o2 and in = i1 i2 (Edalati et
+ * al. 2022; Yeh et al. 2024). Each is whole, or a product w_a w_b of rank r where that is smaller, w1 only
+ * with decompose_both. w1, or w1_a, starts at zero; all others uniform like a linear layer's. */
 #include "peft/fields.h"
 #include "peft/patterns.h"
 #include "peft/peft.h"
@@ -25,7 +25,8 @@ static const key lokr_keys[] = {
     {.name = "decompose_both", .kind = KEY_BOOL, .offset = AT(decompose_both), .preset = "no",
      .help = "Let the left factor be a product too."},
     {.name = "factor", .kind = KEY_INT, .offset = AT(factor), .preset = "-1", .lo = -1, .hi = 65536,
-     .help = "Rows and columns of the left factor where they divide the weight's, else the next below; -1: about the "
+     .help = "Rows and columns of the left factor where they divide the weight's, else the next below; -1: "
+             "about the "
              "square root."},
     {.name = "rank_pattern", .kind = KEY_MAP, .offset = AT(rank_pattern), .lo = 1, .hi = 65536, .whole = true,
      .help = "Other ranks for sites whose checkpoint name ends with the pattern."},
@@ -47,8 +48,8 @@ typedef struct lokr_state {
     double      scale;
 } lokr_state;
 
-/* PEFT's rule: m n = size; m is `factor` if that divides, else the largest divisor up to it that keeps m + n from
- * growing, or with -1 of all. */
+/* PEFT's rule: m n = size; m is `factor` if that divides, else the largest divisor up to it that keeps m + n
+ * from growing, or with -1 of all. */
 static void factorise(int64_t size, int64_t factor, int64_t *m, int64_t *n)
 {
     if (factor > 0 && size % factor == 0) {

@@ -2,11 +2,11 @@
  * with rslora (Hu et al. 2021; Kalajdzievski 2023).
  *
  * With dora, W + s B A is the direction of a weight whose rows have the length m (Liu et al. 2024, eq. 5):
- * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths that
- * divide have no gradient (section 4.3).
+ * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
+ * that divide have no gradient (section 4.3).
  *
- * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B [width, r], and
- * dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
+ * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
+ * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
 #include "peft/fields.h"
 #include "peft/patterns.h"
 #include "peft/peft.h"
@@ -205,7 +205,7 @@ static var *embedding_output(tape *t, const site *s, void *state, var *ids, var 
     return gain ? ag_affine(t, y, gain, NULL) : y;
 }
 
-/* What is summed over the inputs of output o, of w [out, in], to this length; at an embedding w is [in, out]. */
+/* What is summed over the inputs of output o, of w [out, in], to this length; at an embedding w is turned. */
 static void set_lengths(const site *s, const float *lengths, float *w)
 {
     const bool    turned = s->kind == SITE_EMBEDDING;
@@ -253,7 +253,8 @@ static int64_t lora_count(const site *s, const void *options)
 
     if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
-    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (o->lora_bias ? s->out : 0) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
+    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (o->lora_bias ? s->out : 0) +
+           (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }
 
 static int64_t lora_count_beside(const peft *p, int module, const void *options)
@@ -290,8 +291,9 @@ static status lora_write_config(const void *options, cJSON *config)
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_qalora", "trainable_token_indices", "alora_invocation_tokens", "layer_replication", "target_parameters",
-        "use_bdlora", "kasa_config", "velora_config", "monteclora_config", "arrow_config", NULL};
+        "use_qalora", "trainable_token_indices", "alora_invocation_tokens", "layer_replication",
+        "target_parameters", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
+        "arrow_config", NULL};
 
     TRY(fields_refuse(config, off, what));
     const cJSON *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");

@@ -1,7 +1,8 @@
-/* oft: the input of a site is turned in blocks of h channels, x'_b = x_b R_b, so W' = W R^T with R block-diagonal and
- * orthogonal (Qiu et al. 2023; OFT v2, Qiu et al. 2025). A block's R comes from a skew matrix Q, of which the strict
- * upper triangle is trained: (I - Q)(I + Q)^-1, or with cayley_neumann the first terms of a series, which turns the
- * other way. coft keeps |Q| below eps / sqrt(blocks); like PEFT it takes the shortened Q for the trained one. */
+/* oft: the input of a site is turned in blocks of h channels, x'_b = x_b R_b, so W' = W R^T with R
+ * block-diagonal and orthogonal (Qiu et al. 2023; OFT v2, Qiu et al. 2025). A block's R comes from a skew
+ * matrix Q, of which the strict upper triangle is trained: (I - Q)(I + Q)^-1, or with cayley_neumann the
+ * first terms of a series, which turns the other way. coft keeps |Q| below eps / sqrt(blocks); like PEFT it
+ * takes the shortened Q for the trained one. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 
@@ -16,8 +17,10 @@ typedef struct oft_options {
 #define AT(member) offsetof(oft_options, member)
 static const key oft_keys[] = {
     {.name = "block_size", .kind = KEY_INT, .offset = AT(block_size), .preset = "32", .lo = 0, .hi = 65536,
-     .unit = "channels", .help = "Channels of a block; the nearest divisor of the input is taken. 0: rank says it."},
-    {.name = "rank", .kind = KEY_INT, .offset = AT(rank), .preset = "0", .lo = 0, .hi = 65536, .unit = "blocks",
+     .unit = "channels",
+     .help = "Channels of a block; the nearest divisor of the input is taken. 0: rank says it."},
+    {.name = "rank", .kind = KEY_INT, .offset = AT(rank), .preset = "0", .lo = 0, .hi = 65536,
+     .unit = "blocks",
      .help = "Number of blocks; the nearest divisor of the input is taken. 0: block_size says it."},
     {.name = "coft", .kind = KEY_BOOL, .offset = AT(coft), .preset = "no",
      .help = "Bound each block's distance from no rotation."},
@@ -57,7 +60,8 @@ static int64_t nearest_divisor(int64_t in, int64_t n)
 static status plan_site(const oft_options *o, const site *s, int64_t *size, int64_t *trained)
 {
     if ((o->rank == 0) == (o->block_size == 0))
-        return fail(STATUS_USAGE, "oft: rank is %lld and block_size %lld; one of them must be 0, the other not",
+        return fail(STATUS_USAGE,
+                    "oft: rank is %lld and block_size %lld; one of them must be 0, the other not",
                     (long long)o->rank, (long long)o->block_size);
     *size = o->rank ? s->in / nearest_divisor(s->in, o->rank) : nearest_divisor(s->in, o->block_size);
     *trained = o->block_share ? 1 : s->in / *size;
@@ -155,7 +159,8 @@ static uint32_t oft_traits(const void *options)
 {
     const oft_options *o = options;
 
-    return PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE | (o->coft ? PEFT_HOLDS_GRADIENT | PEFT_STEPS : 0);
+    return PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE |
+           (o->coft ? PEFT_HOLDS_GRADIENT | PEFT_STEPS : 0);
 }
 
 const peft_method peft_oft = {

@@ -59,8 +59,8 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tensor(const peft_attach *at, const char *suffix, dtype type, shape s, tuned_start start, bool fixed,
-                         tuned **out)
+static status add_tensor(const peft_attach *at, const char *suffix, dtype type, shape s, tuned_start start,
+                         bool fixed, tuned **out)
 {
     peft    *p = at->p;
     int64_t *size = fixed ? &p->fixed_size : &p->size;
@@ -264,7 +264,8 @@ var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share)
 {
     const row_names *rows = &p->m->rows;
 
-    return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number) : x;
+    return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number)
+                                      : x;
 }
 
 void peft_add_loss(peft_losses *l, var *value, double weight)

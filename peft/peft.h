@@ -57,8 +57,8 @@ enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
-    PEFT_HOLDS_GRADIENT = 8,    /* takes some of what it computes as constant: its gradient is no derivative */
-    PEFT_STEPS = 16             /* changes values after an optimizer step */
+    PEFT_HOLDS_GRADIENT = 8, /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_STEPS = 16          /* changes values after an optimizer step */
 };
 
 /* What open and attach work with. */
@@ -77,8 +77,8 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_star
 /* The same for a tensor that is never trained. */
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
-/* The same for n places in a matrix [rows, columns], as i32 [2, n]: in the order of rows and then columns, none
- * twice. `make` makes them. */
+/* The same for n places in a matrix [rows, columns], as i32 [2, n]: in the order of rows and then columns,
+ * none twice. `make` makes them. */
 status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
                    tuned_start start, tuned **out);
 
@@ -124,13 +124,13 @@ typedef struct peft_method {
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
-    /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step: at most
-     * one value for each tuned tensor. May be NULL. */
+    /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step:
+     * at most one value for each tuned tensor. May be NULL. */
     void (*extra_loss)(tape *t, const peft *p, int module, const void *options, peft_losses *l);
     /* With PEFT_STEPS, after each optimizer step: masks, budgets, bounds. */
     status (*after_step)(peft *p, int module, const void *options, const peft_step *s);
-    /* w [out, in] and b [out] (NULL: none), with what sat down before already in them, become what the module makes
-     * of them. NULL: found by computing unit vectors, for every method that is linear in x. */
+    /* w [out, in] and b [out] (NULL: none), with what sat down before already in them, become what the module
+     * makes of them. NULL: found by computing unit vectors, for every method that is linear in x. */
     status (*merge)(const site *s, const void *state, float *w, float *b);
     /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);

@@ -1,12 +1,12 @@
-/* randlora: W' = W + alpha / r B A', a change of full rank from n = min(in, out) / r random products of rank r (Albert
- * et al. 2025). With low = min(in, out) and high = max(in, out):
+/* randlora: W' = W + alpha / r B A', a change of full rank from n = min(in, out) / r random products of rank
+ * r (Albert et al. 2025). With low = min(in, out) and high = max(in, out):
  *
  *     A' [r n, low] with rows (k, b): lambda[k,b] * A[k, :low] * gamma[b, :low],
  *     B  [high, n r] with columns (b, k): the first rows and products of a random one;
  *
- * rows and columns pair by their flat number, whatever they mean, as in PEFT. A [r, 1, largest low] and B [largest
- * high, largest n, r] are frozen, shared by all sites, and from torch's generator; lambda [r, n] and gamma [n, low] are
- * trained at each. Where out is the smaller side the change is turned over. */
+ * rows and columns pair by their flat number, whatever they mean, as in PEFT. A [r, 1, largest low] and B
+ * [largest high, largest n, r] are frozen, shared by all sites, and from torch's generator; lambda [r, n] and
+ * gamma [n, low] are trained at each. Where out is the smaller side the change is turned over. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 #include "peft/torch_random.h"
@@ -25,7 +25,8 @@ static const key rand_keys[] = {
      .help = "Rank r of each random product; smaller ones train more values."},
     {.name = "alpha", .kind = KEY_REAL, .offset = AT(alpha), .preset = "640", .lo = 1e-6, .hi = 1e6,
      .help = "The change of the weight is scaled by alpha / rank."},
-    {.name = "projection_key", .kind = KEY_INT, .offset = AT(projection_key), .preset = "0", .lo = 0, .hi = 4294967295.0,
+    {.name = "projection_key", .kind = KEY_INT, .offset = AT(projection_key), .preset = "0", .lo = 0,
+     .hi = 4294967295.0,
      .help = "Seed of the random matrices."},
     {.name = "save_projection", .kind = KEY_BOOL, .offset = AT(save_projection), .preset = "yes",
      .help = "Write the random matrices into the adapter's file."},
@@ -83,7 +84,8 @@ static status make_b(arena *work, const void *context, const tensor *value)
     return STATUS_OK;
 }
 
-static status rand_open(const peft_attach *at, const void *options, const site *const *sites, int n, void **shared)
+static status rand_open(const peft_attach *at, const void *options, const site *const *sites, int n,
+                        void **shared)
 {
     const rand_options *o = options;
     int64_t             in = 0, out = 0;
@@ -97,7 +99,8 @@ static status rand_open(const peft_attach *at, const void *options, const site *
     const int64_t low = in < out ? in : out, high = in < out ? out : in;
     TRY_TAKE(r, at->p->a, 1);
     *r = (rand_shared){.rank = o->rank, .bases = bases_of(low, o->rank), .seed = o->projection_key};
-    r->start_a = (torch_start){.seed = (uint64_t)o->projection_key, .bound = sqrt(6.0 / (double)low), .normalised = true};
+    r->start_a = (torch_start){
+        .seed = (uint64_t)o->projection_key, .bound = sqrt(6.0 / (double)low), .normalised = true};
     start.context = &r->start_a;
     TRY(peft_fixed(at, "randlora_A", shape_3(o->rank, 1, low), start, &r->a));
     start.context = r;
@@ -142,7 +145,8 @@ static var *rand_weight(tape *t, const site *s, void *state, var *w)
     view_shared(all);
     var *a = ag_cut(t, tape_tensor(t, &all->flat_a), NULL, all->rank, low);
     var *b = ag_expand(t, ag_cut(t, tape_tensor(t, &all->flat_b), NULL, high, n * all->rank));
-    var *small = ag_affine(t, ag_khatri_rao(t, a, peft_var(t, r->p, r->gamma)), peft_var(t, r->p, r->lambda), NULL);
+    var *small = ag_affine(t, ag_khatri_rao(t, a, peft_var(t, r->p, r->gamma)), peft_var(t, r->p, r->lambda),
+                           NULL);
     var *change = s->in <= s->out ? ag_linear(t, b, small, NULL) : ag_linear(t, small, b, NULL);
     return ag_add(t, w, ag_scale(t, change, r->scale));
 }
@@ -184,7 +188,8 @@ static status rand_read_config(const cJSON *config, arena *a, void *options, con
     TRY(json_bool(config, "sparse", false, &sparse, what));
     TRY(json_bool(config, "very_sparse", false, &very, what));
     if ((sparse || very) && !o->save_projection)
-        return fail(STATUS_UNSUPPORTED, "%s: sparse random matrices that are not saved cannot be made again", what);
+        return fail(STATUS_UNSUPPORTED, "%s: sparse random matrices that are not saved cannot be made again",
+                    what);
     return STATUS_OK;
 }
 

@@ -1,6 +1,7 @@
-/* shira: W' = W + S, S sparse with trained values at r (in + out) fixed places, which are drawn at random and stored
- * beside the values (Bhardwaj et al. 2024). S x is added to the output: the cost grows with the number of values.
- * With `seed` the places are those that PEFT draws with its random_seed; without one each site draws from the run's. */
+/* shira: W' = W + S, S sparse with trained values at r (in + out) fixed places, which are drawn at random and
+ * stored beside the values (Bhardwaj et al. 2024). S x is added to the output: the cost grows with the number
+ * of values. With `seed` the places are those that PEFT draws with its random_seed; without one each site
+ * draws from the run's. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 #include "peft/torch_random.h"
@@ -46,8 +47,8 @@ static status shira_attach(const peft_attach *at, const void *options, void **st
     shira_state         *x;
 
     if (n > in * out)
-        return fail(STATUS_SHAPE, "shira: rank %lld needs %lld values, the weight has %lld", (long long)o->rank,
-                    (long long)n, (long long)(in * out));
+        return fail(STATUS_SHAPE, "shira: rank %lld needs %lld values, the weight has %lld",
+                    (long long)o->rank, (long long)n, (long long)(in * out));
     TRY_TAKE(x, at->p->a, 1);
     *x = (shira_state){.p = at->p, .start = {.seed = seed_of(at, o), .rows = out, .columns = in}};
     TRY(peft_tuned(at, "shira_weight", shape_1(n), START_ZERO, &x->v));

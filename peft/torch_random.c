@@ -67,8 +67,10 @@ status torch_permutation(torch_random *r, arena *a, int64_t n, int64_t k, int64_
     moved        m = {.size = 64};
 
     if (n >= UINT32_MAX / 20)
-        return fail(STATUS_UNSUPPORTED, "%lld places are not below %d: from there on torch draws in another way, which "
-                    "is not in this version", (long long)n, (int)(UINT32_MAX / 20));
+        return fail(STATUS_UNSUPPORTED,
+                    "%lld places are not below %d: from there on torch draws in another way, which "
+                    "is not in this version",
+                    (long long)n, (int)(UINT32_MAX / 20));
     while (m.size < 4 * k)
         m.size *= 2;
     TRY_TAKE(m.place, a, m.size);

@@ -1,7 +1,7 @@
-/* vera: y' = y + b * (B (d * (A x))), A [r, in] and B [out, r] random, frozen and shared by all sites, d [r] and b [out]
- * trained at each (Kopiczko et al. 2024, eq. 2). A and B have the largest sizes of all sites; a smaller site takes
- * their first columns and rows. Both come from torch's generator, as PEFT's do: `projection_key` stands for them
- * where the file leaves them out. */
+/* vera: y' = y + b * (B (d * (A x))), A [r, in] and B [out, r] random, frozen and shared by all sites, d [r]
+ * and b [out] trained at each (Kopiczko et al. 2024, eq. 2). A and B have the largest sizes of all sites; a
+ * smaller site takes their first columns and rows. Both come from torch's generator, as PEFT's do:
+ * `projection_key` stands for them where the file leaves them out. */
 #include "peft/fields.h"
 #include "peft/peft.h"
 #include "peft/torch_random.h"
@@ -20,9 +20,11 @@ static const key vera_keys[] = {
      .help = "Rank r of the shared projections A [r, in] and B [out, r]."},
     {.name = "d_initial", .kind = KEY_REAL, .offset = AT(d_initial), .preset = "0.1", .lo = -1e6, .hi = 1e6,
      .help = "Start of the r factors between A and B."},
-    {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999, .unit = "share",
+    {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999,
+     .unit = "share",
      .help = "Share of the inputs of A set to zero while training."},
-    {.name = "projection_key", .kind = KEY_INT, .offset = AT(projection_key), .preset = "0", .lo = 0, .hi = 4294967295.0,
+    {.name = "projection_key", .kind = KEY_INT, .offset = AT(projection_key), .preset = "0", .lo = 0,
+     .hi = 4294967295.0,
      .help = "Seed of A and B."},
     {.name = "save_projection", .kind = KEY_BOOL, .offset = AT(save_projection), .preset = "yes",
      .help = "Write A and B into the adapter's file."},
@@ -42,7 +44,8 @@ typedef struct vera_state {
     var               *low, *high; /* factors of the recording under way */
 } vera_state;
 
-static status vera_open(const peft_attach *at, const void *options, const site *const *sites, int n, void **shared)
+static status vera_open(const peft_attach *at, const void *options, const site *const *sites, int n,
+                        void **shared)
 {
     const vera_options *o = options;
     int64_t             in = 0, out = 0;

@@ -55,7 +55,8 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
-/* A head whose weight is the embedding, or that embedding: what is added to one alone has no place in the files. */
+/* A head whose weight is the embedding, or that embedding: what is added to one alone has no place in the
+ * files. */
 static bool is_tied(const model *m, const site *s)
 {
     return m->head.tied && s->weight == m->head.out->weight;
@@ -273,8 +274,10 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
     TRY(session_adapter(&m->s, adapter, force));
     for (int i = 0; i < m->s.m.n_sites; i++)
         if (is_tied(&m->s.m, &m->s.m.sites[i]) && has_module(m->s.p, &m->s.m.sites[i]))
-            return fail(STATUS_UNSUPPORTED, "%s: sits on %s, whose weight is both the embedding's and the head's: merged, "
-                        "it would change the other too", adapter, m->s.m.sites[i].checkpoint);
+            return fail(STATUS_UNSUPPORTED,
+                        "%s: sits on %s, whose weight is both the embedding's and the head's: merged, "
+                        "it would change the other too",
+                        adapter, m->s.m.sites[i].checkpoint);
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

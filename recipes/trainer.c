@@ -74,7 +74,8 @@ static status record_loss(trainer *x)
     return tape_plan(x->t, x->loss, x->o.how);
 }
 
-/* What modules add to the mean loss is a function of the tuned values: it runs once a step, times the targets. */
+/* What modules add to the mean loss is a function of the tuned values: it runs once a step, times the
+ * targets. */
 static status record_extra_loss(trainer *x, arena *a)
 {
     tensor *seeds;

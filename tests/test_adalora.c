@@ -19,7 +19,8 @@ typedef struct memory {
 static void remember(memory *m, const peft *p, const float *g, double factor)
 {
     for (int i = 0; i < p->n_tuned; i++)
-        for (int64_t k = p->tensors[i].first; !p->tensors[i].fixed && k < p->tensors[i].first + shape_count(p->tensors[i].value.s); k++) {
+        for (int64_t k = p->tensors[i].first;
+             !p->tensors[i].fixed && k < p->tensors[i].first + shape_count(p->tensors[i].value.s); k++) {
             const double now = fabs((double)p->values[k] * (double)g[k] * factor);
             m->s[k] = 0.85 * m->s[k] + 0.15 * now;
             m->u[k] = 0.85 * m->u[k] + 0.15 * fabs(now - m->s[k]);
@@ -39,7 +40,8 @@ static const tuned *tensor_of(const peft *p, int site, const char *name)
 
 static double score(const memory *m, const peft *p, int site, int r)
 {
-    const tuned *A = tensor_of(p, site, "lora_A"), *B = tensor_of(p, site, "lora_B"), *E = tensor_of(p, site, "lora_E");
+    const tuned *A = tensor_of(p, site, "lora_A"), *B = tensor_of(p, site, "lora_B"),
+                *E = tensor_of(p, site, "lora_E");
     const int64_t in = A->value.s.d[1], out = B->value.s.d[0];
     double        a = 0, b = 0;
 
@@ -109,7 +111,8 @@ START_TEST(ranks_are_chosen_as_the_schedule_says)
                 if (most >= 0)
                     kept[k][r] = before(&m, p, k, r) < most;
                 const bool must = most >= 0 || step > STEPS - FINAL ? kept[k][r] : true;
-                ck_assert_msg(is == must, "step %d: value %d of site %d %s", step, r, k, is ? "stays" : "goes");
+                ck_assert_msg(is == must, "step %d: value %d of site %d %s", step, r, k,
+                              is ? "stays" : "goes");
                 left += is;
             }
         chosen += most >= 0;

@@ -93,7 +93,7 @@ START_TEST(merged_equals_unmerged)
         small s;
         open_case(&s, i);
         if (!(traits_of(&s) & PEFT_MERGES) ||
-            s.p->modules[0].at[0]->kind & (SITE_HEAD | SITE_EMBEDDING)) { /* tied: merging one changes the other */
+            s.p->modules[0].at[0]->kind & (SITE_HEAD | SITE_EMBEDDING)) { /* tied: one changes the other */
             small_close(&s);
             continue;
         }
@@ -192,8 +192,8 @@ END_TEST
 /* Places of an adapter file must lie in their matrix, in order. */
 START_TEST(wrong_places_are_refused)
 {
-    static const char *const says[] = {"must be below 48 and 48", "must be below 48 and 48", "must come behind",
-                                       "must come behind"};
+    static const char *const says[] = {"must be below 48 and 48", "must be below 48 and 48",
+                                       "must come behind", "must come behind"};
     const adapter_info       info = {.base = "small"};
     char                     folder[64];
     small                    s;
@@ -308,7 +308,8 @@ START_TEST(gradients_agree_with_differences)
 END_TEST
 
 /* Writes an adapter_config.json with these fields and reads it. */
-static status read_fields_of(small *s, const char *type, const char *fields, const char *const **sites, int *n)
+static status read_fields_of(small *s, const char *type, const char *fields, const char *const **sites,
+                             int *n)
 {
     char               folder[64];
     const peft_method *method;
@@ -353,4 +354,5 @@ END_TEST
 
 TESTS(methods, every_method_has_a_case, identity_at_start_and_off_means_off, merged_equals_unmerged,
       count_equals_the_tensors, saved_and_loaded_is_equal, values_that_are_not_finite_are_not_saved,
-      targets_are_read_as_peft_does, wrong_targets_are_refused, wrong_places_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)
+      targets_are_read_as_peft_does, wrong_targets_are_refused, wrong_places_are_refused,
+      rank_is_bounded_by_the_matrix, gradients_agree_with_differences)

@@ -524,7 +524,7 @@ START_TEST(loss_of_the_head_is_its_composition)
 }
 END_TEST
 
-/* ---- what methods are made of ----------------------------------------------------------------------------- */
+/* ---- what methods are made of -------------------------------------------------------------------------- */
 
 static var *cut_itself(tape *t, var *const *in, pair *p)
 {
@@ -604,7 +604,8 @@ START_TEST(parts_of_methods_are_their_compositions)
 {
     static const int32_t diagonal[] = {0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6};
     const shape          matrix[] = {shape_2(37, 50), shape_1(37)}, outer[] = {shape_2(9, 1), shape_2(1, 14)};
-    const shape          row[] = {shape_2(1, 30), shape_2(7, 30)}, tokens[] = {shape_2(40, 7), shape_2(40, 7), shape_1(7)};
+    const shape          row[] = {shape_2(1, 30), shape_2(7, 30)},
+                         tokens[] = {shape_2(40, 7), shape_2(40, 7), shape_1(7)};
     const shape          turned[] = {shape_2(11, 20), shape_2(20, 2)};
 
     FOR_REALS {
@@ -620,7 +621,8 @@ START_TEST(parts_of_methods_are_their_compositions)
         p.targets.s = shape_2(2, 7);
         compare(&p, "sparse", diagonal_sparse, diagonal_scaled);
         pair_open(&p, reals[r], 2, turned);
-        second_of_two = (tensor){.s = shape_2(1, 2), .type = reals[r], .v = reals[r] == TYPE_F64 ? (void *)one_f64 : one_f32};
+        second_of_two = (tensor){
+            .s = shape_2(1, 2), .type = reals[r], .v = reals[r] == TYPE_F64 ? (void *)one_f64 : one_f32};
         compare(&p, "householder", reflected, reflected_apart);
     }
 }
@@ -655,7 +657,7 @@ START_TEST(another_window_is_seen)
 }
 END_TEST
 
-TESTS(ops, parts_of_methods_are_their_compositions, attention_is_its_composition, long_attention_is_its_composition,
-      long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
-      functions_are_those_of_the_library, linear_lora_is_its_composition,
+TESTS(ops, parts_of_methods_are_their_compositions, attention_is_its_composition,
+      long_attention_is_its_composition, long_attention_has_the_same_bits_on_all_threads,
+      elementwise_are_their_compositions, functions_are_those_of_the_library, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# recipes: every recipe of a method is read and dry-run, and trains as many values as the method's formula says
+# recipes: every recipe of a method is read and dry-run
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 

@@ -15,11 +15,13 @@ START_TEST(uniform_values_are_torchs)
     torch_seed(&r, 0);
     torch_uniform(&r, 1, got, 4);
     for (int i = 0; i < 4; i++)
-        ck_assert_msg(fabsf((got[i] + 1) / 2 - want[i]) < 1e-7f, "value %d is %.10g", i, (double)(got[i] + 1) / 2);
+        ck_assert_msg(fabsf((got[i] + 1) / 2 - want[i]) < 1e-7f, "value %d is %.10g", i,
+                      (double)(got[i] + 1) / 2);
 }
 END_TEST
 
-/* A whole permutation holds every number once, and begins like a shorter one; places of golden/peft's fourierft. */
+/* A whole permutation holds every number once, and begins like a shorter one; places of golden/peft's
+ * fourierft. */
 START_TEST(permutations_are_torchs)
 {
     static const int64_t want[] = {1895, 2184, 627, 1613, 879, 1125};

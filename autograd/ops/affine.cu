@@ -37,8 +37,9 @@ template <class T> static void backward(const op_args *a)
     }
     if (a->gin[2]) {
         const wide<T> factor = (wide<T>)a->attr->affine.factor;
-        add_columns(rows, C, op_values<wide<T>>(a->gin[2]),
-                    [=] __device__(int64_t n, int64_t c) -> wide<T> { return factor * load(dy + n * C + c); });
+        add_columns(rows, C, op_values<wide<T>>(a->gin[2]), [=] __device__(int64_t n, int64_t c) -> wide<T> {
+            return factor * load(dy + n * C + c);
+        });
     }
 }
 

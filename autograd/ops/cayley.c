@@ -1,9 +1,10 @@
 /* cayley: rotations of small skew matrices: R = (I - Q)(I + Q)^-1; r [B, h, h].
  *
- * q [B, h (h - 1) / 2] holds the strict upper triangles of Q, row by row; q [..., h, h] any matrices X, Q is then
- * (X - X^T) / 2. With terms > 0 instead the first of the series of (I + Q)(I - Q)^-1, the opposite rotation:
- * I + 2 Q + 2 Q^2 + ... + Q^p, p = terms - 1, but 3 when terms is 3; I + 2 Q for 2 and I for 1 (PEFT's cayley_neumann).
- * With limit > 0 a Q whose norm is larger is first shortened to it; that has no gradient of its own.
+ * q [B, h (h - 1) / 2] holds the strict upper triangles of Q, row by row; q [..., h, h] any matrices X, Q is
+ * then (X - X^T) / 2. With terms > 0 instead the first of the series of (I + Q)(I - Q)^-1, the opposite
+ * rotation: I + 2 Q + 2 Q^2 + ... + Q^p, p = terms - 1, but 3 when terms is 3; I + 2 Q for 2 and I for 1
+ * (PEFT's cayley_neumann). With limit > 0 a Q whose norm is larger is first shortened to it; that has no
+ * gradient of its own.
  *
  * exact: dQ = -(I + R)^T dR (I + R)^T / 2. q_ij += dQ_ij - dQ_ji, X half of that. */
 #include "autograd/ops/kernel.h"
@@ -51,7 +52,8 @@ static void skew(const op_args *a, int64_t b, int64_t h, real *Q)
 }
 
 /* c (+)= alpha a b, or with either turned */
-static void small_product(int64_t h, real alpha, const real *a, bool a_turned, const real *b, bool b_turned, real *c)
+static void small_product(int64_t h, real alpha, const real *a, bool a_turned, const real *b, bool b_turned,
+                          real *c)
 {
     for (int64_t i = 0; i < h; i++)
         for (int64_t k = 0; k < h; k++) {
@@ -164,7 +166,8 @@ static void backward(const op_args *a, int64_t from, int64_t to)
     const int     terms = a->attr->cayley.terms;
     const int64_t h = a->gout[0]->s.d[2], n = shape_last(a->in[0]->s);
     const bool    triangle = a->in[0]->s.n == 2;
-    real *Q = threads_scratch(SLOT_WEIGHT, room(h, terms)), *dQ = Q + h * h, *s = dQ + h * h, *p = s + 2 * h * h;
+    real         *Q = threads_scratch(SLOT_WEIGHT, room(h, terms)), *dQ = Q + h * h;
+    real         *s = dQ + h * h, *p = s + 2 * h * h;
 
     for (int64_t b = from; b < to; b++) {
         const real *dR = (const real *)a->gout[0]->v + b * h * h;

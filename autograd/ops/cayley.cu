@@ -61,7 +61,8 @@ template <class W> static __device__ void skew(const small<W> &s, const W *q, W 
 
 /* c = alpha op(a) op(b), or added; all threads meet behind it */
 template <class W>
-static __device__ void multiply(int64_t h, W alpha, const W *a, bool a_turned, const W *b, bool b_turned, W *c, bool add)
+static __device__ void multiply(int64_t h, W alpha, const W *a, bool a_turned, const W *b, bool b_turned,
+                                W *c, bool add)
 {
     for (int64_t i = threadIdx.x; i < h * h; i += blockDim.x) {
         const int64_t m = i / h, n = i % h;
@@ -81,7 +82,8 @@ template <class W> static __device__ void series(const small<W> &s, const W *Q, 
         if (i < s.highest)
             multiply(s.h, W(1), Q, false, p + (i + 1) * size, false, p + i * size, false);
         for (int64_t k = threadIdx.x; k < size; k += blockDim.x)
-            p[i * size + k] = (i < s.highest ? p[i * size + k] : W(0)) + (k % (s.h + 1) == 0 ? s.factor(i) : W(0));
+            p[i * size + k] = (i < s.highest ? p[i * size + k] : W(0)) +
+                              (k % (s.h + 1) == 0 ? s.factor(i) : W(0));
         __syncthreads();
     }
 }
@@ -132,11 +134,12 @@ template <class T> static void forward(const op_args *a)
     W              *work = room(a, s, &step);
 
     if (a->out[0]->s.d[0] > 0)
-        LAUNCH(rotations<W>, (unsigned)a->out[0]->s.d[0], threads_for(s.h * s.h), 0, s, op_values<W>(a->in[0]), work,
-               step, op_values<W>(a->out[0]));
+        LAUNCH(rotations<W>, (unsigned)a->out[0]->s.d[0], threads_for(s.h * s.h), 0, s,
+               op_values<W>(a->in[0]), work, step, op_values<W>(a->out[0]));
 }
 
-template <class W> static __device__ void series_backward(const small<W> &s, const W *Q, const W *dR, W *p, W *d, W *dQ)
+template <class W>
+static __device__ void series_backward(const small<W> &s, const W *Q, const W *dR, W *p, W *d, W *dQ)
 {
     const int64_t size = s.h * s.h;
     W            *next = d + size;
@@ -157,7 +160,8 @@ template <class W> static __device__ void series_backward(const small<W> &s, con
 }
 
 template <class W>
-static __global__ void gradients(small<W> s, const W *q, const W *r, const W *dr, W *work, int64_t step, W *dq)
+static __global__ void gradients(small<W> s, const W *q, const W *r, const W *dr, W *work, int64_t step,
+                                 W *dq)
 {
     const int64_t size = s.h * s.h;
     W            *Q = work + blockIdx.x * step, *dQ = Q + size, *d = dQ + size;
@@ -193,8 +197,9 @@ template <class T> static void backward(const op_args *a)
     W              *work = room(a, s, &step);
 
     if (a->gin[0] && a->out[0]->s.d[0] > 0)
-        LAUNCH(gradients<W>, (unsigned)a->out[0]->s.d[0], threads_for(s.h * s.h), 0, s, op_values<W>(a->in[0]),
-               op_values<W>(a->out[0]), op_values<W>(a->gout[0]), work, step, op_values<W>(a->gin[0]));
+        LAUNCH(gradients<W>, (unsigned)a->out[0]->s.d[0], threads_for(s.h * s.h), 0, s,
+               op_values<W>(a->in[0]), op_values<W>(a->out[0]), op_values<W>(a->gout[0]), work, step,
+               op_values<W>(a->gin[0]));
 }
 
 OP_CUDA(cayley, 0)

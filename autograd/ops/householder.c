@@ -1,9 +1,9 @@
 /* householder: a chain of reflections as one low-rank change. u [C, R], v_i = u_i / |u_i|,
  *
- *     H_1 H_2 ... H_R = I - V T V^T,  H_i = I - 2 v_i v_i^T,  T^-1 = I / 2 + the strict upper triangle of V^T V;
+ *     H_1 H_2 ... H_R = I - V T V^T,  H_i = I - 2 v_i v_i^T,  T^-1 = I / 2 + strict upper triangle of V^T V;
  *
- * the outputs are a = V^T [R, C] and b = -V T [C, R]: x -> x + (x a^T) b^T multiplies x by H_R ... H_1 (Joffrain et
- * al. 2006). With `orthogonal` v are the Gram-Schmidt vectors of u instead, and T = 2 I.
+ * the outputs are a = V^T [R, C] and b = -V T [C, R]: x -> x + (x a^T) b^T multiplies x by H_R ... H_1
+ * (Joffrain et al. 2006). With `orthogonal` v are the Gram-Schmidt vectors of u instead, and T = 2 I.
  *
  * aux: lengths [R], then T [R, R], or with `orthogonal` r_ij = v_i u_j above the diagonal */
 #include "autograd/ops/linear.h"
@@ -15,8 +15,8 @@ status op_householder_shape(const op_args *a, shape *out, int64_t *n_aux)
     TRY(op_want_matrix("householder", "u", a->in[0]));
     const int64_t C = a->in[0]->s.d[0], R = a->in[0]->s.d[1];
     if (a->attr->householder.orthogonal && R > C)
-        return fail(STATUS_SHAPE, "householder: %lld vectors of %lld values cannot be made orthogonal", (long long)R,
-                    (long long)C);
+        return fail(STATUS_SHAPE, "householder: %lld vectors of %lld values cannot be made orthogonal",
+                    (long long)R, (long long)C);
     out[0] = shape_2(R, C);
     out[1] = shape_2(C, R);
     *n_aux = R + R * R;
@@ -84,7 +84,8 @@ void op_householder_fwd_cpu(const op_args *a)
 }
 
 /* dv += what comes through b = -V T: dT = -V^T db, dS = -T^T dT T^T of S = T^-1, whose triangle is v_i v_j */
-static void chain_backward(const op_args *a, int64_t C, int64_t R, const real *db, real *dv, real *dT, real *dS)
+static void chain_backward(const op_args *a, int64_t C, int64_t R, const real *db, real *dv, real *dT,
+                           real *dS)
 {
     const real *v = a->out[0]->v, *T = a->aux + R;
 
@@ -134,7 +135,8 @@ void op_householder_bwd_cpu(const op_args *a)
     const int64_t C = a->in[0]->s.d[0], R = a->in[0]->s.d[1];
     const real   *v = a->out[0]->v, *length = a->aux, *da = op_value(a->gout[0]), *db = op_value(a->gout[1]);
     real         *du = op_value(a->gin[0]);
-    real *dv = threads_scratch(SLOT_WEIGHT, (size_t)(R * C + C + 2 * R * R) * sizeof *dv), *w = dv + R * C, *T = w + C;
+    real         *dv = threads_scratch(SLOT_WEIGHT, (size_t)(R * C + C + 2 * R * R) * sizeof *dv);
+    real         *w = dv + R * C, *T = w + C;
 
     if (!du)
         return;

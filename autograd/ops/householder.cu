@@ -1,7 +1,7 @@
 /* householder on the device: see householder.c */
 #include "autograd/ops/kernel.cuh"
 
-/* ---- forward -------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------- */
 
 /* v_i = u_i / |u_i|; a block for each */
 template <class W> static __global__ void normalise(int64_t C, int64_t R, const W *u, W *v, W *length)
@@ -30,9 +30,11 @@ static __device__ W dot(int64_t C, const W *x, int64_t step_x, const W *y, int64
     return block_sum(sum, shared);
 }
 
-/* z[i, j] = sign x_i . y_j, vectors of C values; a block for each. step: from vector to vector, turn: within one. */
+/* z[i, j] = sign x_i . y_j, vectors of C values; a block for each. step: from vector to vector, turn: within
+ * one. */
 template <class W>
-static __global__ void products(int64_t C, int64_t R, W sign, const W *x, const W *y, int64_t step, int64_t turn, W *z)
+static __global__ void products(int64_t C, int64_t R, W sign, const W *x, const W *y, int64_t step,
+                                int64_t turn, W *z)
 {
     __shared__ W  shared[WARP_LANES];
     const int64_t i = blockIdx.x / R, j = blockIdx.x % R;
@@ -55,7 +57,8 @@ template <class W> static __global__ void triangle(int64_t R, const W *g, W *T)
 }
 
 /* Gram-Schmidt; one block */
-template <class W> static __global__ void orthogonalise(int64_t C, int64_t R, const W *u, W *v, W *length, W *r)
+template <class W>
+static __global__ void orthogonalise(int64_t C, int64_t R, const W *u, W *v, W *length, W *r)
 {
     __shared__ W shared[WARP_LANES];
 
@@ -83,7 +86,7 @@ template <class T> static void forward(const op_args *a)
     const int64_t   C = a->in[0]->s.d[0], R = a->in[0]->s.d[1];
     const bool      orthogonal = a->attr->householder.orthogonal;
     const W        *u = op_values<W>(a->in[0]);
-    W              *v = op_values<W>(a->out[0]), *b = op_values<W>(a->out[1]), *length = op_aux<T>(a), *t = length + R;
+    W *v = op_values<W>(a->out[0]), *b = op_values<W>(a->out[1]), *length = op_aux<T>(a), *t = length + R;
 
     if (R == 0)
         return;
@@ -104,7 +107,7 @@ template <class T> static void forward(const op_args *a)
     });
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------------ */
 
 /* dS = -T^T dT T^T; one block */
 template <class W> static __global__ void inverse_gradient(int64_t R, const W *T, const W *dT, W *half, W *dS)
@@ -138,8 +141,8 @@ static __global__ void lengths_gradient(int64_t C, int64_t R, const W *v, const 
 
 /* The same through Gram-Schmidt, the last vector first; one block. w: C values. */
 template <class W>
-static __global__ void orthogonal_gradient(int64_t C, int64_t R, const W *v, const W *length, const W *r, W *dv, W *w,
-                                           W *du)
+static __global__ void orthogonal_gradient(int64_t C, int64_t R, const W *v, const W *length, const W *r,
+                                           W *dv, W *w, W *du)
 {
     __shared__ W shared[WARP_LANES];
 

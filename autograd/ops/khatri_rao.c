@@ -1,4 +1,5 @@
-/* khatri_rao: products of all pairs of rows, column by column: y[j, k B + b] = a[k,j] * g[b,j], a [R, J], g [B, J]
+/* khatri_rao: products of all pairs of rows, column by column: y[j, k B + b] = a[k,j] * g[b,j], a [R, J], g
+ * [B, J]
  *
  * da[k,j] += sum_b dy * g[b,j]
  * dg[b,j] += sum_k dy * a[k,j] */

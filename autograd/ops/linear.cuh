@@ -55,7 +55,7 @@ template <class T> static const T *product_bias(const tensor *b)
     return b && op_is<T>(b) ? op_values<T>(b) : NULL;
 }
 
-/* dw[M, K] += dy^T x. A weight made of others is of type T, and so is its gradient: the sum is rounded once. */
+/* dw[M, K] += dy^T x. A weight made of others is of type T, and so is its gradient, rounded once. */
 template <class T>
 static void weight_sum(const op_args *a, const tensor *dy, const T *x, int64_t K, const tensor *dw)
 {

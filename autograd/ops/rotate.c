@@ -1,7 +1,7 @@
 /* rotate: channels in blocks times small matrices: y[n, c(b,j)] = sum_k x[n, c(b,k)] r[b][k,j], r [B, h, h].
  *
- * c(b,j) is channel b h + j, or channels[b h + j]. Of r the matrices first .. first + blocks - 1 are used, one a block;
- * with blocks = 1 all blocks share it.
+ * c(b,j) is channel b h + j, or channels[b h + j]. Of r the matrices first .. first + blocks - 1 are used,
+ * one a block; with blocks = 1 all blocks share it.
  *
  * dx[n, c(b,k)] += sum_j dy[n, c(b,j)] r[b][k,j], dr[b][k,j] += sum_n x[n, c(b,k)] dy[n, c(b,j)] */
 #include "autograd/ops/linear.h"
@@ -13,9 +13,11 @@ status op_rotate_shape(const op_args *a, shape *out, int64_t *n_aux)
 
     TRY(op_want_matrix("rotate", "x", x));
     if (r->type != REAL_TYPE || r->s.n != 3 || r->s.d[1] != r->s.d[2] || first < 0 || blocks < 1 ||
-        first + blocks > r->s.d[0] || (blocks > 1 && blocks * r->s.d[1] != x->s.d[1]) || x->s.d[1] % r->s.d[1])
+        first + blocks > r->s.d[0] || (blocks > 1 && blocks * r->s.d[1] != x->s.d[1]) ||
+        x->s.d[1] % r->s.d[1])
         return fail(STATUS_SHAPE, "rotate: %lld channels are not turned by matrices %lld to %lld of %s",
-                    (long long)x->s.d[1], (long long)first, (long long)(first + blocks - 1), shape_text(r->s));
+                    (long long)x->s.d[1], (long long)first, (long long)(first + blocks - 1),
+                    shape_text(r->s));
     if (a->in[2])
         TRY(op_want_ints("rotate", "channels", a->in[2], shape_1(x->s.d[1])));
     *out = x->s;
@@ -65,8 +67,8 @@ void op_rotate_fwd_cpu(const op_args *a)
 {
     const turning  t = turning_of(a, a->in[0]);
     const int32_t *c = a->in[2] ? a->in[2]->v : NULL;
-    real *room = threads_scratch(SLOT_SHARED, (size_t)(2 * a->in[0]->s.d[0] * t.C) * sizeof *room), *y = a->out[0]->v;
-    real *turned = c ? room + t.N * t.C : y;
+    real          *room = threads_scratch(SLOT_SHARED, (size_t)(2 * a->in[0]->s.d[0] * t.C) * sizeof *room);
+    real          *y = a->out[0]->v, *turned = c ? room + t.N * t.C : y;
 
     turn_all(a, &t, gathered(a, &t, a->in[0]->v, room), false, turned);
     for (int64_t n = 0; c && n < t.N; n++)
@@ -77,7 +79,8 @@ void op_rotate_fwd_cpu(const op_args *a)
 static void backward_r(const op_args *a, const turning *t, const real *x, const real *dy)
 {
     for (int64_t b = 0; b < (t->step ? t->blocks : 1); b++) {
-        matmul p = product(x + b * t->h, dy + b * t->h, REAL_TYPE, t->h, t->h, t->step ? t->N : t->N * t->blocks);
+        matmul p = product(x + b * t->h, dy + b * t->h, REAL_TYPE, t->h, t->h,
+                           t->step ? t->N : t->N * t->blocks);
         p.a_turned = true;
         p.b_turned = false;
         p.lda = p.ldb = t->step ? t->C : t->h;

@@ -37,7 +37,8 @@ template <class T> static void backward(const op_args *a)
         turn<T>(a, a->gout[0], true, op_values<T>(a->gin[0]), a->fresh[0]);
     if (a->gin[1]) {
         const T *x = op_values<T>(a->in[0]), *dy = op_values<T>(a->gout[0]);
-        add_columns(op_count(a, a->gout[0]), used * h * h, op_values<W>(a->gin[1]) + a->attr->rotate.first * h * h,
+        add_columns(op_count(a, a->gout[0]), used * h * h,
+                    op_values<W>(a->gin[1]) + a->attr->rotate.first * h * h,
                     [=] __device__(int64_t n, int64_t i) -> W {
                         const int64_t k = i / h % h, j = i % h;
                         W             sum = 0;

@@ -1,8 +1,8 @@
-/* sparse: y' = y + x S^T, S [M, K] zero but for v[e] at row places[0,e] and column places[1,e], in the order of rows
- * and then columns, none twice
+/* sparse: y' = y + x S^T, S [M, K] zero but for v[e] at row places[0,e] and column places[1,e], in the order
+ * of rows and then columns, none twice
  *
- * dy += dy', dx[n,k] += sum of dy'[n,m] v[e], dv[e] += sum_n dy'[n,m] x[n,k]; the work grows with the number of v.
- * Tokens are turned over in tiles, so that a value of S meets many of them side by side. */
+ * dy += dy', dx[n,k] += sum of dy'[n,m] v[e], dv[e] += sum_n dy'[n,m] x[n,k]; the work grows with the number
+ * of v. Tokens are turned over in tiles, so that a value of S meets many of them side by side. */
 #include "autograd/ops/kernel.h"
 
 enum { TILE = 32, CHUNK = 512, PIECE_ENTRIES = 64 };
@@ -16,7 +16,8 @@ status op_sparse_shape(const op_args *a, shape *out, int64_t *n_aux)
     TRY(op_want_real("sparse", "v", v, shape_1(shape_count(v->s))));
     TRY(op_want_ints("sparse", "places", a->in[3], shape_2(2, shape_count(v->s))));
     if (x->s.d[0] != y->s.d[0])
-        return fail(STATUS_SHAPE, "sparse: x has %lld rows, y %lld", (long long)x->s.d[0], (long long)y->s.d[0]);
+        return fail(STATUS_SHAPE, "sparse: x has %lld rows, y %lld", (long long)x->s.d[0],
+                    (long long)y->s.d[0]);
     *out = y->s;
     *n_aux = 0;
     return STATUS_OK;
@@ -33,7 +34,8 @@ static void turn_tile(const real *x, int64_t C, int64_t from, int64_t to, real *
 /* Tiles from .. to-1 of tokens. */
 static void forward(const op_args *a, int64_t from, int64_t to)
 {
-    const int64_t  N = rows_in_use(a->out[0]), M = a->out[0]->s.d[1], K = a->in[1]->s.d[1], E = a->in[2]->s.d[0];
+    const int64_t  N = rows_in_use(a->out[0]), M = a->out[0]->s.d[1], K = a->in[1]->s.d[1],
+                   E = a->in[2]->s.d[0];
     const int32_t *m = a->in[3]->v, *k = m + E;
     const real    *v = a->in[2]->v;
     real          *y = a->out[0]->v, *x = threads_scratch(SLOT_WEIGHT, (size_t)(K * TILE) * sizeof *x);
@@ -67,10 +69,12 @@ void op_sparse_fwd_cpu(const op_args *a)
 
 static void backward_x(const op_args *a, int64_t from, int64_t to)
 {
-    const int64_t  N = rows_in_use(a->gout[0]), M = a->gout[0]->s.d[1], K = a->gin[1]->s.d[1], E = a->in[2]->s.d[0];
+    const int64_t  N = rows_in_use(a->gout[0]), M = a->gout[0]->s.d[1], K = a->gin[1]->s.d[1],
+                   E = a->in[2]->s.d[0];
     const int32_t *m = a->in[3]->v, *k = m + E;
     const real    *v = a->in[2]->v;
-    real *dx = a->gin[1]->v, *dy = threads_scratch(SLOT_WEIGHT, (size_t)((M + K) * TILE) * sizeof *dy), *sum = dy + M * TILE;
+    real          *dy = threads_scratch(SLOT_WEIGHT, (size_t)((M + K) * TILE) * sizeof *dy);
+    real          *dx = a->gin[1]->v, *sum = dy + M * TILE;
 
     for (int64_t tile = from; tile < to; tile++) {
         const int64_t n0 = tile * TILE, n = N - n0 < TILE ? N - n0 : TILE;
@@ -122,7 +126,8 @@ static void entries_piece(void *context, int64_t piece)
 static void backward_v(const op_args *a)
 {
     const int64_t N = rows_in_use(a->gout[0]), M = a->gout[0]->s.d[1], K = a->in[1]->s.d[1];
-    const int64_t E = shape_count(a->gin[2]->s), most = a->gout[0]->s.d[0] < CHUNK ? a->gout[0]->s.d[0] : CHUNK;
+    const int64_t E = shape_count(a->gin[2]->s),
+                  most = a->gout[0]->s.d[0] < CHUNK ? a->gout[0]->s.d[0] : CHUNK;
     chunk         c = {.a = a};
 
     c.x = threads_scratch(SLOT_SHARED, (size_t)((M + K) * most) * sizeof *c.x);

@@ -48,10 +48,11 @@ template <class T> static void forward(const op_args *a)
     });
 }
 
-/* A block for a token and a stretch of columns: its lanes take the entries of one row of S, whose columns differ. */
+/* A block for a token and a stretch of columns: its lanes take the entries of one row of S, whose columns
+ * differ. */
 template <class T>
-static __global__ void add_columns_of(row_count rows, int64_t M, int64_t K, const int32_t *first, const int32_t *k,
-                                      const wide<T> *v, const T *dy, T *dx, bool fresh)
+static __global__ void add_columns_of(row_count rows, int64_t M, int64_t K, const int32_t *first,
+                                      const int32_t *k, const wide<T> *v, const T *dy, T *dx, bool fresh)
 {
     DYNAMIC_SHARED(wide<T>, sum);
     const int64_t n = blockIdx.x, c0 = (int64_t)blockIdx.y * COLUMNS_AT_ONCE;
@@ -76,7 +77,8 @@ static __global__ void add_columns_of(row_count rows, int64_t M, int64_t K, cons
 template <class T> static void backward(const op_args *a)
 {
     typedef wide<T> W;
-    const int64_t   M = a->gout[0]->s.d[1], K = a->in[1]->s.d[1], E = a->in[2]->s.d[0], N = op_bound(a->gout[0]);
+    const int64_t   M = a->gout[0]->s.d[1], K = a->in[1]->s.d[1], E = a->in[2]->s.d[0],
+                    N = op_bound(a->gout[0]);
     const int32_t  *m = op_values_of<int32_t>(a->in[3]), *k = m ? m + E : NULL;
     const T        *dy = op_values<T>(a->gout[0]);
     T              *dz = op_values<T>(a->gin[0]);
@@ -93,7 +95,9 @@ template <class T> static void backward(const op_args *a)
     if (a->gin[2]) {
         const T *x = op_values<T>(a->in[1]);
         add_columns(op_count(a, a->gout[0]), E, op_values<W>(a->gin[2]),
-                    [=] __device__(int64_t n, int64_t e) -> W { return load(dy + n * M + m[e]) * load(x + n * K + k[e]); });
+                    [=] __device__(int64_t n, int64_t e) -> W {
+                        return load(dy + n * M + m[e]) * load(x + n * K + k[e]);
+                    });
     }
 }
 
