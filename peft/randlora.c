@@ -70,11 +70,11 @@ static status make_b(arena *work, const void *context, const tensor *value)
     const size_t       mark = arena_mark(work);
     float             *v = value->v, *one;
     torch_start        start = {.seed = (uint64_t)s->seed, .skip = shape_count(s->a->value.s),
-                                .bound = sqrt(6.0 / (double)r)};
+                                .bound = 1 / sqrt((double)r)};
 
     TRY_TAKE(one, work, high * n * r);
     const tensor drawn = {.s = value->s, .type = TYPE_F32, .v = one};
-    start.normalised = true; /* the order of values does not matter for their deviation */
+    start.bf16_normalised = true; /* the order of values does not matter for their deviation */
     TRY(torch_make(work, &start, &drawn));
     for (int64_t b = 0; b < n; b++)
         for (int64_t h = 0; h < high; h++)
@@ -99,8 +99,8 @@ static status rand_open(const peft_attach *at, const void *options, const site *
     const int64_t low = in < out ? in : out, high = in < out ? out : in;
     TRY_TAKE(r, at->p->a, 1);
     *r = (rand_shared){.rank = o->rank, .bases = bases_of(low, o->rank), .seed = o->projection_key};
-    r->start_a = (torch_start){
-        .seed = (uint64_t)o->projection_key, .bound = sqrt(6.0 / (double)low), .normalised = true};
+    r->start_a = (torch_start){.seed = (uint64_t)o->projection_key, .bound = 1 / sqrt((double)low),
+                               .bf16_normalised = true};
     start.context = &r->start_a;
     TRY(peft_fixed(at, "randlora_A", shape_3(o->rank, 1, low), start, &r->a));
     start.context = r;

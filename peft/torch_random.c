@@ -1,6 +1,8 @@
 /* torch_random: MT19937 and what torch makes of it */
 #include "peft/torch_random.h"
 
+#include "core/quant.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,18 +89,26 @@ status torch_permutation(torch_random *r, arena *a, int64_t n, int64_t k, int64_
     return STATUS_OK;
 }
 
-/* Divides by torch's std(): n - 1 below the root. */
-static void normalise(float *v, int64_t n)
+static float narrow(float x)
+{
+    return bf16_to_f32(f32_to_bf16(x));
+}
+
+/* A value that is rounded to the upper end, which is none of them, becomes the lower one. Then all are divided by
+ * torch's std(), with n - 1 below the root. */
+static void make_bf16(float *v, int64_t n, float bound)
 {
     double sum = 0, squares = 0;
 
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = narrow(v[i]) == narrow(bound) ? narrow(-bound) : narrow(v[i]);
         sum += v[i];
+    }
     for (int64_t i = 0; i < n; i++)
         squares += (v[i] - sum / (double)n) * (v[i] - sum / (double)n);
-    const float deviation = (float)sqrt(squares / (double)(n - 1));
+    const float deviation = narrow((float)sqrt(squares / (double)(n - 1)));
     for (int64_t i = 0; i < n; i++)
-        v[i] /= deviation;
+        v[i] = narrow(v[i] / deviation);
 }
 
 status torch_make(arena *work, const void *context, const tensor *value)
@@ -111,8 +121,8 @@ status torch_make(arena *work, const void *context, const tensor *value)
     for (int64_t i = 0; i < s->skip; i++)
         next(&r);
     torch_uniform(&r, (float)s->bound, value->v, shape_count(value->s));
-    if (s->normalised)
-        normalise(value->v, shape_count(value->s));
+    if (s->bf16_normalised)
+        make_bf16(value->v, shape_count(value->s), (float)s->bound);
     return STATUS_OK;
 }
 

@@ -21,13 +21,13 @@ void torch_uniform(torch_random *r, float bound, float *v, int64_t n);
  * was. */
 status torch_permutation(torch_random *r, arena *a, int64_t n, int64_t k, int64_t *out);
 
-/* INIT_MADE's context for uniform values from a seed, behind `skip` others; of kaiming_uniform_'s bound, and
- * divided by their deviation with `normalised`. */
+/* INIT_MADE's context for uniform values from a seed, behind `skip` others. RandLoRA's are bf16 (on a machine where
+ * torch has them), and divided by their deviation. */
 typedef struct torch_start {
     uint64_t seed;
     int64_t  skip;
     double   bound;
-    bool     normalised;
+    bool     bf16_normalised;
 } torch_start;
 status torch_make(arena *work, const void *context, const tensor *value);
 

@@ -50,4 +50,18 @@ START_TEST(permutations_are_torchs)
 }
 END_TEST
 
-TESTS(torch_random, uniform_values_are_torchs, permutations_are_torchs)
+/* PEFT's randlora_A of rank 6 for weights of 48, key 0: golden/peft/forward/randlora. */
+START_TEST(narrow_values_are_torchs)
+{
+    static const float want[] = {-0.01312255859375f, 0.94140625f, -1.4375f, -1.2890625f, -0.67578125f};
+    const torch_start  start = {.bound = 1 / sqrt(48.0), .bf16_normalised = true};
+    float              got[6 * 48];
+    const tensor       value = {.s = shape_3(6, 1, 48), .type = TYPE_F32, .v = got};
+
+    MUST(torch_make(NULL, &start, &value));
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(got[i] == want[i], "value %d is %.10g, must be %.10g", i, (double)got[i], (double)want[i]);
+}
+END_TEST
+
+TESTS(torch_random, narrow_values_are_torchs, uniform_values_are_torchs, permutations_are_torchs)
