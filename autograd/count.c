@@ -48,6 +48,13 @@ static void add_factors(const node *n, int x, int a, int b, tape_work *out)
                                   K * (wants(n, a) + wants(n, x)));
 }
 
+/* `one` FLOPs forward, and again for each of the two gradients that is wanted. */
+static void add_entries(const node *n, double one, int x, int v, tape_work *out)
+{
+    out->forward += one;
+    out->backward += one * (wants(n, x) + wants(n, v));
+}
+
 static void add_node(const node *n, double pairs, tape_work *out)
 {
     switch (n->op) {
@@ -60,6 +67,12 @@ static void add_node(const node *n, double pairs, tape_work *out)
     case OP_linear_lora:
         add_product(n, 0, 1, last_of(n->out[0]), out);
         add_factors(n, 0, 3, 4, out);
+        break;
+    case OP_sparse:
+        add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[2]), 1, 2, out);
+        break;
+    case OP_rotate:
+        add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[0]) * last_of(n->in[1]), 0, 1, out);
         break;
     case OP_cross_entropy_head:
         add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);

@@ -50,7 +50,27 @@ typedef enum gelu_kind {
 typedef union op_attr {
     struct {
         double factor;
-    } scale, lora; /* lora: y + factor * (x A^T) B^T; also for linear_lora */
+    } scale, lora, affine; /* lora: y + factor * (x A^T) B^T; also for linear_lora. affine: of b */
+    struct {
+        int64_t rows, columns;
+    } cut;
+    struct {
+        int64_t size;
+        bool    sine;
+    } waves;
+    struct {
+        int    terms; /* 0: exact */
+        double limit; /* 0: none */
+    } cayley;
+    struct {
+        int64_t first, blocks;
+    } rotate;
+    struct {
+        bool orthogonal;
+    } householder;
+    struct {
+        bool turned;
+    } orthogonality;
     struct {
         double eps;
         double offset; /* rmsnorm: the weight is offset + w */

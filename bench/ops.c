@@ -47,6 +47,9 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_add: return ag_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_affine: return ag_affine(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C));
     case OP_transpose: return ag_transpose(x->t, param(x, r, 0, N, C));
+    case OP_cut: return ag_cut(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, N), N, C);
+    case OP_kron: return ag_kron(x->t, param(x, r, 0, N / 16, C / 16), param(x, r, 1, 16, 16));
+    case OP_khatri_rao: return ag_khatri_rao(x->t, param(x, r, 0, 16, C), param(x, r, 1, N / 16, C));
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
     case OP_silu: return ag_silu(x->t, param(x, r, 0, N, C));
@@ -134,7 +137,8 @@ status bench_ops(bench *b)
                                   OP_scale,   OP_silu,        OP_gelu,       OP_relu,      OP_tanh,
                                   OP_swiglu,  OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
-                                  OP_sum,     OP_affine,      OP_transpose};
+                                  OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
+                                  OP_khatri_rao};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

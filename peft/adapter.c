@@ -17,7 +17,7 @@ static status check_finite(const tuned *x, const char *path, const char *so)
     const float  *v = x->value.v;
     const int64_t n = shape_count(x->value.s);
 
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; x->value.type == TYPE_F32 && i < n; i++)
         if (!isfinite(v[i]))
             return fail(STATUS_NUMERIC, "%s: value %lld of tensor %s is %g, must be finite; %s", path,
                         (long long)i, x->name, (double)v[i], so);
@@ -34,7 +34,7 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     TRY(peft_pull(p));
     TRY_TAKE(items, p->a, p->n_tuned);
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tensors[i].module != number)
+        if (p->tensors[i].module != number || p->tensors[i].start.unsaved)
             continue;
         TRY(check_finite(&p->tensors[i], folder, "nothing was saved"));
         items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
@@ -54,12 +54,41 @@ status adapter_save(const peft *p, int number, const char *folder, const adapter
     return STATUS_OK;
 }
 
+/* Places must lie in their matrix, in the order of rows and then columns, none twice. */
+static status check_places(const tuned *x, const int32_t *v, const char *path)
+{
+    const int64_t n = x->value.s.d[1];
+
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t row = v[i], column = v[n + i];
+        if (row < 0 || row >= x->below[0] || column < 0 || column >= x->below[1])
+            return fail(STATUS_FORMAT,
+                        "%s: place %lld of tensor %s is row %d, column %d; must be below %lld and %lld", path,
+                        (long long)i, x->name, row, column, (long long)x->below[0], (long long)x->below[1]);
+        if (i > 0 && (v[i - 1] > row || (v[i - 1] == row && v[n + i - 1] >= column)))
+            return fail(STATUS_FORMAT, "%s: place %lld of tensor %s must come behind the one before it", path,
+                        (long long)i, x->name);
+    }
+    return STATUS_OK;
+}
+
+static status load_places(const safetensors_entry *e, const char *path, const tuned *x)
+{
+    if (e->opaque || e->t.type != TYPE_I32 || !shape_equal(e->t.s, x->value.s))
+        return fail(STATUS_FORMAT, "%s: tensor %s is %s %s, must be i32 %s", path, x->name, e->type_name,
+                    shape_text(e->t.s), shape_text(x->value.s));
+    memcpy(x->value.v, e->v, tensor_bytes(&x->value));
+    return check_places(x, x->value.v, path);
+}
+
 static status load_tensor(const safetensors *f, const char *path, const tuned *x)
 {
     const safetensors_entry *e = safetensors_find(f, x->name);
 
     if (!e)
         return fail(STATUS_FORMAT, "%s: tensor %s is missing", path, x->name);
+    if (x->value.type == TYPE_I32)
+        return load_places(e, path, x);
     if (e->opaque || !quant_is_real(e->t.type))
         return fail(STATUS_FORMAT, "%s: tensor %s is of type %s, must be a real type", path, x->name,
                     e->type_name);
@@ -107,6 +136,26 @@ static status check_base_layer(const peft *p, const safetensors_entry *e, const 
     return STATUS_OK;
 }
 
+/* PEFT stores what all sites share at every site too: it must be the same there. */
+static status check_shared(const peft *p, int number, const safetensors_entry *e, const char *path,
+                           bool *ours)
+{
+    static const char start[] = "base_model";
+
+    for (int i = 0; i < p->n_tuned && !*ours; i++) {
+        const tuned *x = &p->tensors[i];
+        if (x->module != number || !x->fixed || x->start.unsaved || strstr(x->name, ".model.") != NULL ||
+            !text_ends(e->name, x->name + sizeof start - 1))
+            continue;
+        *ours = true;
+        if (e->t.type != x->value.type || !shape_equal(e->t.s, x->value.s) ||
+            memcmp(e->v, x->value.v, e->bytes) != 0)
+            return fail(STATUS_FORMAT, "%s: %s is not the same as %s, which all sites share", path, e->name,
+                        x->name);
+    }
+    return STATUS_OK;
+}
+
 static status load_tensors(peft *p, int number, const safetensors *f, const char *path,
                            const adapter_info *info)
 {
@@ -114,7 +163,7 @@ static status load_tensors(peft *p, int number, const safetensors *f, const char
 
     TRY(check_base(f, path, info));
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tensors[i].module != number)
+        if (p->tensors[i].module != number || p->tensors[i].start.unsaved)
             continue;
         TRY(load_tensor(f, path, &p->tensors[i]));
         n++;
@@ -122,9 +171,12 @@ static status load_tensors(peft *p, int number, const safetensors *f, const char
     for (int i = 0; n < f->n && i < f->n; i++) {
         bool known = false;
         for (int k = 0; k < p->n_tuned && !known; k++)
-            known = p->tensors[k].module == number && strcmp(p->tensors[k].name, f->e[i].name) == 0;
+            known = p->tensors[k].module == number && !p->tensors[k].start.unsaved &&
+                    strcmp(p->tensors[k].name, f->e[i].name) == 0;
         if (!known)
             TRY(check_base_layer(p, &f->e[i], path, &known));
+        if (!known)
+            TRY(check_shared(p, number, &f->e[i], path, &known));
         if (!known)
             return fail(STATUS_FORMAT, "%s: tensor %s belongs to no site of this model", path,
                         f->e[i].name);

@@ -241,6 +241,19 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
     return STATUS_OK;
 }
 
+static status read_shapes(arena *a, const char *folder, const peft_method *method, void *options)
+{
+    char       *path = path_join(a, folder, "adapter_model.safetensors");
+    safetensors f;
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(safetensors_open(a, path, &f));
+    const status s = method->read_shapes(&f, options, path);
+    safetensors_close(&f);
+    return s;
+}
+
 status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
                            void **options, const char *const **sites, int *n_sites)
 {
@@ -252,10 +265,12 @@ status adapter_read_config(arena *a, const char *folder, const model *m, const p
     if (!path_exists(path))
         return fail(STATUS_IO, "%s: is not an adapter: adapter_config.json is missing", folder);
     TRY(json_read(path, &config));
-    const status s = cJSON_IsObject(config)
+    status s = cJSON_IsObject(config)
                          ? read_config(a, config, path, m, method, options, sites, n_sites)
                          : fail(STATUS_FORMAT, "%s: must be a JSON object", path);
     cJSON_Delete(config);
+    if (s == STATUS_OK && (*method)->read_shapes)
+        s = read_shapes(a, folder, *method, *options);
     return s;
 }
 

@@ -70,7 +70,7 @@ static status merge_module(const module *m, int k, const site *s, float *w, floa
     if (!(peft_traits(m->method, m->options) & PEFT_MERGES))
         return fail(STATUS_UNSUPPORTED, "module %s: %s cannot be merged", m->name, m->method->name);
     if (m->method->merge)
-        return m->method->merge(s, m->hooks[k].state, w);
+        return m->method->merge(s, m->hooks[k].state, w, b);
     if (!hook->input && !hook->weight && !hook->product && !hook->output) /* it stands in the trunk's place */
         return STATUS_OK;
     TRY(arena_open(&work, "merge", (size_t)1 << 36));

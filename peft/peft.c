@@ -59,8 +59,8 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tensor(peft *p, int module, const char *name, shape s, tuned_start start, bool fixed,
-                         tuned **out)
+static status add_tensor(peft *p, int module, const char *name, dtype type, shape s, tuned_start start,
+                         bool fixed, tuned **out)
 {
     int64_t *size = fixed ? &p->fixed_size : &p->size;
 
@@ -71,7 +71,7 @@ static status add_tensor(peft *p, int module, const char *name, shape s, tuned_s
 
     tuned *x = &p->tensors[p->n_tuned];
     *x = (tuned){.name = name, .module = module, .fixed = fixed, .start = start, .first = *size};
-    x->value = (tensor){.s = s, .type = TYPE_F32};
+    x->value = (tensor){.s = s, .type = type};
     x->grad = x->value;
     p->n_tuned++;
     *size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
@@ -89,12 +89,21 @@ static const char *name_at(const peft_attach *at, const char *suffix)
 
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, false, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), TYPE_F32, s, start, false, out);
 }
 
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, true, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), TYPE_F32, s, start, true, out);
+}
+
+status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
+                   tuned_start start, tuned **out)
+{
+    TRY(add_tensor(at->p, at->module, name_at(at, suffix), TYPE_I32, shape_2(2, n), start, true, out));
+    (*out)->below[0] = rows;
+    (*out)->below[1] = columns;
+    return STATUS_OK;
 }
 
 status peft_in_place(peft *p, int module, model_weight *w, const char *name)
@@ -110,8 +119,8 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
     if (w->value.type != TYPE_F32 || w->turned)
         return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
                     "whole", w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
-    TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s,
-                   (tuned_start){.how = INIT_COPY}, false, &x));
+    TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), TYPE_F32,
+                   w->value.s, (tuned_start){.how = INIT_COPY}, false, &x));
     x->place = w;
     x->kept = w->value;
     x->start.from = &x->kept;
@@ -225,7 +234,7 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
 }
 
-static void start_tensor(const peft *p, const tuned *x)
+static status start_tensor(const peft *p, const tuned *x)
 {
     const int64_t n = shape_count(x->value.s);
     const float   size = (float)x->start.size;
@@ -242,8 +251,7 @@ static void start_tensor(const peft *p, const tuned *x)
         quant_expand(x->start.from->type, x->start.from->v, n, v);
         break;
     case INIT_MADE:
-        x->start.make(x->start.site, &x->value, v);
-        break;
+        return x->start.make(p->a, x->start.context, &x->value);
     case INIT_UNIFORM:
         rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -size, size, v, n);
         break;
@@ -251,6 +259,7 @@ static void start_tensor(const peft *p, const tuned *x)
         rng_fill_normal(rng_key_for(p->seed, purpose), 0, size, v, n);
         break;
     }
+    return STATUS_OK;
 }
 
 /* Tuned values that stand in for trunk tensors come to their places, or the trunk gets its own back. */
@@ -273,7 +282,7 @@ status peft_allocate(peft *p, arena *memory)
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
         x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
-        start_tensor(p, x);
+        TRY_IN(start_tensor(p, x), "in %s", x->name);
     }
     stand_in(p, true);
     return STATUS_OK;
@@ -295,6 +304,52 @@ var *peft_var(tape *t, const peft *p, tuned *x)
 var *peft_value(tape *t, const peft *p, tuned *x)
 {
     return ag_expand(t, peft_var(t, p, x));
+}
+
+var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share)
+{
+    const row_names *rows = &p->m->rows;
+
+    return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number)
+                                      : x;
+}
+
+void peft_add_loss(peft_losses *l, var *value, double weight)
+{
+    CHECK(l->n < l->most);
+    l->v[l->n++] = (struct peft_loss){value, weight};
+}
+
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l)
+{
+    *l = (peft_losses){.most = p->n_tuned};
+    TRY_TAKE(l->v, a, l->most);
+    for (int i = 0; i < p->n_modules; i++)
+        if (p->modules[i].trains && p->modules[i].method->extra_loss)
+            p->modules[i].method->extra_loss(t, p, i, p->modules[i].options, l);
+    return STATUS_OK;
+}
+
+static bool steps(const module *m)
+{
+    return m->trains && (peft_traits(m->method, m->options) & PEFT_STEPS);
+}
+
+bool peft_steps(const peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            return true;
+    return false;
+}
+
+status peft_after_step(peft *p, const peft_step *s)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            TRY_IN(p->modules[i].method->after_step(p, i, p->modules[i].options, s), "in module %s",
+                   p->modules[i].name);
+    return STATUS_OK;
 }
 
 void peft_detach(peft *p)
@@ -329,21 +384,22 @@ bool peft_sits(const peft *p, int module, const site *s)
     return false;
 }
 
-/* The tuned values, and whether they have a twin on the current device. */
-static bool values_there(const peft *p, tensor *values)
+/* The tuned values, or the fixed ones, and whether they have a twin on the current device. */
+static bool values_there(const peft *p, bool fixed, tensor *values)
 {
     const device *d = device_current();
     dtype         type;
 
-    *values = (tensor){.s = shape_1(p->size), .type = TYPE_F32, .v = p->values};
-    return d && p->size > 0 && device_find(d, p->values, &type) != NULL;
+    *values = (tensor){.s = shape_1(fixed ? p->fixed_size : p->size), .type = TYPE_F32,
+                       .v = fixed ? p->fixed_values : p->values};
+    return d && shape_count(values->s) > 0 && device_find(d, values->v, &type) != NULL;
 }
 
 status peft_pull(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
+    if (!values_there(p, false, &values))
         return STATUS_OK;
     device_pull(device_current(), &values);
     return device_check(device_current());
@@ -353,8 +409,10 @@ status peft_push(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
-        return STATUS_OK;
-    device_push(device_current(), &values);
-    return device_check(device_current());
+    for (int fixed = 0; fixed < 2; fixed++)
+        if (values_there(p, fixed, &values)) {
+            device_push(device_current(), &values);
+            TRY(device_check(device_current()));
+        }
+    return STATUS_OK;
 }

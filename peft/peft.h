@@ -7,6 +7,7 @@
 #define PEFT_PEFT_H
 
 #include "core/keys.h"
+#include "core/safetensors.h"
 #include "layers/model.h"
 
 #include <math.h>
@@ -19,15 +20,17 @@ typedef enum tuned_init {
     INIT_UNIFORM, /* in +-size */
     INIT_NORMAL,  /* with deviation `size` */
     INIT_COPY,    /* of `from`, expanded */
-    INIT_MADE     /* by `make` from `site` */
+    INIT_MADE     /* by `make` from `context` */
 } tuned_init;
 
 typedef struct tuned_start {
     tuned_init    how;
     double        size;
     const tensor *from;
-    const site   *site;
-    void (*make)(const site *s, const tensor *value, float *v);
+    const void   *context;
+    status (*make)(arena *work, const void *context, const tensor *value);
+    bool unsaved; /* of a fixed one: the start makes the same every time, the file leaves it out */
+    bool kept;    /* such a one that training changes: a checkpoint has it beside the optimizer's state */
 } tuned_start;
 
 static const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
@@ -43,6 +46,7 @@ typedef struct tuned {
     int           module;
     bool          fixed; /* part of the adapter, and of its file, that is never trained: random projections */
     tuned_start   start;
+    int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
     int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
     tensor        value, grad;
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
@@ -53,7 +57,8 @@ enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
-    PEFT_HOLDS_GRADIENT = 8     /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_HOLDS_GRADIENT = 8, /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_STEPS = 16          /* changes values after an optimizer step */
 };
 
 /* What open and attach work with. */
@@ -72,9 +77,32 @@ status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_star
 /* The same for a tensor that is never trained. */
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
+/* The same for n places in a matrix [rows, columns], as i32 [2, n]: in the order of rows and then columns,
+ * none twice. `make` makes them. */
+status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
+                   tuned_start start, tuned **out);
+
 /* Tunes a copy of a trunk's f32 tensor in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);
+
+/* What after_step works with; values and gradients are in host memory. */
+typedef struct peft_step {
+    int64_t      step, steps; /* the number of the optimizer step, from 0; all steps of the run */
+    const float *gradients;   /* flat, as the optimizer took them once multiplied by `factor` */
+    double       factor;
+} peft_step;
+
+/* What modules add to the mean loss of a step: weight * value, value [1], of each. */
+typedef struct peft_losses {
+    int n, most;
+    struct peft_loss {
+        var   *value;
+        double weight;
+    } *v;
+} peft_losses;
+
+void peft_add_loss(peft_losses *l, var *value, double weight);
 
 typedef struct peft_method {
     const char       *name;
@@ -97,9 +125,14 @@ typedef struct peft_method {
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
-    /* w [out, in], with what sat down before already in it, becomes what the module makes of it. NULL: found by
-     * computing unit vectors, for every method that is linear in x. */
-    status (*merge)(const site *s, const void *state, float *w);
+    /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step:
+     * at most one value for each tuned tensor. May be NULL. */
+    void (*extra_loss)(tape *t, const peft *p, int module, const void *options, peft_losses *l);
+    /* With PEFT_STEPS, after each optimizer step: masks, budgets, bounds. */
+    status (*after_step)(peft *p, int module, const void *options, const peft_step *s);
+    /* w [out, in] and b [out] (NULL: none), with what sat down before already in them, become what the module
+     * makes of them. NULL: found by computing unit vectors, for every method that is linear in x. */
+    status (*merge)(const site *s, const void *state, float *w, float *b);
     /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);
     int64_t (*count_beside)(const peft *p, int module, const void *options);
@@ -107,6 +140,8 @@ typedef struct peft_method {
      * written as false: the caller knows how the trunk's weights lie. */
     status (*write_config)(const void *options, cJSON *config);
     status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
+    /* What the file's tensors say and the configuration does not. May be NULL. */
+    status (*read_shapes)(const safetensors *f, void *options, const char *what);
 } peft_method;
 
 typedef struct module {
@@ -173,6 +208,16 @@ var *peft_var(tape *t, const peft *p, tuned *x);
 
 /* The same as a value for the operations that make a weight of others. */
 var *peft_value(tape *t, const peft *p, tuned *x);
+
+/* x with a share of its values set to zero, where the recording trains: the mask is the site's own. */
+var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share);
+
+/* What the training modules add to the loss. The list lies in `a`. */
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l);
+
+/* True when a training module wants peft_after_step, which asks each that does. */
+bool   peft_steps(const peft *p);
+status peft_after_step(peft *p, const peft_step *s);
 
 /* Takes modules off the sites, or puts them back: "off means off". */
 void peft_detach(peft *p);

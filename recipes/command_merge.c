@@ -55,19 +55,20 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
-/* A head's weight that is the embedding: what is added there has no place in the files. */
+/* A head whose weight is the embedding, or that embedding: what is added to one alone has no place in the
+ * files. */
 static bool is_tied(const model *m, const site *s)
 {
-    return s == m->head.out && m->head.tied;
+    return m->head.tied && s->weight == m->head.out->weight;
 }
 
-/* The linear site whose weight (*bias: whose bias) the tensor is. */
+/* The site whose weight (*bias: whose bias) the tensor is. */
 static const site *site_of(const merge *m, const char *name, bool *bias)
 {
     *bias = false;
     for (int i = 0; i < m->s.m.n_sites; i++) {
         const site *s = &m->s.m.sites[i];
-        if (!(s->kind & (SITE_LINEAR | SITE_HEAD)) || is_tied(&m->s.m, s))
+        if (!(s->kind & (SITE_LINEAR | SITE_HEAD | SITE_EMBEDDING)) || is_tied(&m->s.m, s))
             continue;
         *bias = s->bias && strcmp(s->bias->name, name) == 0;
         if (*bias || strcmp(s->weight->name, name) == 0)
@@ -273,9 +274,12 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
-    if (m->s.m.head.tied && has_module(m->s.p, m->s.m.head.out))
-        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it "
-                    "would change that too", adapter, m->s.m.head.out->checkpoint);
+    for (int i = 0; i < m->s.m.n_sites; i++)
+        if (is_tied(&m->s.m, &m->s.m.sites[i]) && has_module(m->s.p, &m->s.m.sites[i]))
+            return fail(STATUS_UNSUPPORTED,
+                        "%s: sits on %s, whose weight is both the embedding's and the head's: merged, "
+                        "it would change the other too",
+                        adapter, m->s.m.sites[i].checkpoint);
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

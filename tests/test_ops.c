@@ -524,6 +524,110 @@ START_TEST(loss_of_the_head_is_its_composition)
 }
 END_TEST
 
+/* ---- what methods are made of -------------------------------------------------------------------------- */
+
+static var *cut_itself(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_cut(t, in[0], in[1], 37, 50);
+}
+
+static var *cut_turned(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_transpose(t, ag_affine(t, ag_transpose(t, in[0]), in[1], NULL));
+}
+
+static var *outer_kron(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_kron(t, in[0], in[1]);
+}
+
+static var *outer_product(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_linear(t, in[0], ag_transpose(t, in[1]), NULL);
+}
+
+static var *one_row_khatri_rao(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_khatri_rao(t, in[0], in[1]);
+}
+
+static var *one_row_scaled(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_transpose(t, ag_affine(t, in[1], in[0], NULL));
+}
+
+static var *diagonal_sparse(tape *t, var *const *in, pair *p)
+{
+    return ag_sparse(t, in[0], in[1], in[2], tape_input(t, &p->targets));
+}
+
+static var *diagonal_scaled(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_add(t, in[0], ag_affine(t, in[1], in[2], NULL));
+}
+
+static double one_f64[] = {0, 1};
+static float  one_f32[] = {0, 1};
+static tensor second_of_two; /* picks the second column */
+
+/* Two reflections are two low-rank changes, one after the other: x - 2 (x v) v. */
+static var *reflected(tape *t, var *const *in, pair *p)
+{
+    var *b, *a = ag_householder(t, in[1], false, &b);
+
+    (void)p;
+    return ag_lora(t, in[0], in[0], a, b, 1);
+}
+
+static var *reflected_apart(tape *t, var *const *in, pair *p)
+{
+    var *x = in[0], *u = ag_transpose(t, in[1]), *b, *a;
+
+    (void)p;
+    for (int i = 1; i >= 0; i--) { /* the last one first */
+        var *one = i ? ag_transpose(t, ag_linear(t, ag_transpose(t, u), tape_tensor(t, &second_of_two), NULL))
+                     : ag_cut(t, u, NULL, 1, 20);
+        a = ag_householder(t, ag_transpose(t, one), true, &b);
+        x = ag_lora(t, x, x, a, b, 1);
+    }
+    return x;
+}
+
+START_TEST(parts_of_methods_are_their_compositions)
+{
+    static const int32_t diagonal[] = {0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6};
+    const shape          matrix[] = {shape_2(37, 50), shape_1(37)}, outer[] = {shape_2(9, 1), shape_2(1, 14)};
+    const shape          row[] = {shape_2(1, 30), shape_2(7, 30)},
+                         tokens[] = {shape_2(40, 7), shape_2(40, 7), shape_1(7)};
+    const shape          turned[] = {shape_2(11, 20), shape_2(20, 2)};
+
+    FOR_REALS {
+        pair p;
+        pair_open(&p, reals[r], 2, matrix);
+        compare(&p, "cut", cut_itself, cut_turned);
+        pair_open(&p, reals[r], 2, outer);
+        compare(&p, "kron", outer_kron, outer_product);
+        pair_open(&p, reals[r], 2, row);
+        compare(&p, "khatri_rao", one_row_khatri_rao, one_row_scaled);
+        pair_open(&p, reals[r], 3, tokens);
+        p.targets = ints(&p, 14, diagonal);
+        p.targets.s = shape_2(2, 7);
+        compare(&p, "sparse", diagonal_sparse, diagonal_scaled);
+        pair_open(&p, reals[r], 2, turned);
+        second_of_two = (tensor){
+            .s = shape_2(1, 2), .type = reals[r], .v = reals[r] == TYPE_F64 ? (void *)one_f64 : one_f32};
+        compare(&p, "householder", reflected, reflected_apart);
+    }
+}
+END_TEST
+
 /* A planted fault is seen: the window of one side is another one. */
 static var *attention_other(tape *t, var *const *in, pair *p)
 {
@@ -553,7 +657,7 @@ START_TEST(another_window_is_seen)
 }
 END_TEST
 
-TESTS(ops, attention_is_its_composition, long_attention_is_its_composition,
-      long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
-      functions_are_those_of_the_library, linear_lora_is_its_composition,
+TESTS(ops, parts_of_methods_are_their_compositions, attention_is_its_composition,
+      long_attention_is_its_composition, long_attention_has_the_same_bits_on_all_threads,
+      elementwise_are_their_compositions, functions_are_those_of_the_library, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)

@@ -103,8 +103,9 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
 void small_stir(small *s, uint64_t seed)
 {
     for (int i = 0; i < s->p->n_tuned; i++)
-        rng_fill_normal(rng_key_for(seed, s->p->tensors[i].name), 0, 0.2f,
-                        s->p->tensors[i].value.v, shape_count(s->p->tensors[i].value.s));
+        if (s->p->tensors[i].value.type == TYPE_F32 && !s->p->tensors[i].start.unsaved)
+            rng_fill_normal(rng_key_for(seed, s->p->tensors[i].name), 0, 0.2f,
+                            s->p->tensors[i].value.v, shape_count(s->p->tensors[i].value.s));
 }
 
 trace_result small_trace(small *s, const trace_options *o)
