@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# recipes: every recipe of a method is read and dry-run
+# recipes: every recipe of a method is read and dry-run, and one with a memory of its own is resumed
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
@@ -20,4 +20,14 @@ for recipe in recipes/methods/*.yaml; do
     contains "$recipe: what it trains" "$said" "$method: trains "
     contains "$recipe: uses its method" "$(<"$recipe")" "method: $method,"
 done
+
+# what a method remembers between steps is part of a checkpoint: a run that went on is one that was not stopped
+whole=$work/whole again=$work/again
+"$program" train recipes/methods/adalora.yaml "out=$whole" --quiet
+cp -r -- "$whole" "$again"
+rm -rf -- "$again/checkpoints/step-000020" "$again/adapter"
+"$program" train recipes/methods/adalora.yaml "out=$again" --resume --quiet
+code=0
+cmp -- "$whole/adapter/adapter_model.safetensors" "$again/adapter/adapter_model.safetensors" || code=$?
+equal 'adalora: resumed' "$code" 0
 report recipes
