@@ -22,6 +22,13 @@ static const peft_method *const methods[] = {
 #undef METHOD
 };
 
+const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
+
+tuned_start start_linear(int64_t in)
+{
+    return (tuned_start){.how = INIT_UNIFORM, .size = 1 / sqrt((double)in)};
+}
+
 const peft_method *const *peft_methods(int *n)
 {
     *n = (int)COUNT_OF(methods);

@@ -33,13 +33,10 @@ typedef struct tuned_start {
     bool kept;    /* such a one that training changes: a checkpoint has it beside the optimizer's state */
 } tuned_start;
 
-static const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
+extern const tuned_start START_ZERO, START_ONE; /* everywhere 0, and 1 */
 
 /* torch's Linear: kaiming_uniform with a = sqrt 5, for a weight with `in` columns. */
-static inline tuned_start start_linear(int64_t in)
-{
-    return (tuned_start){.how = INIT_UNIFORM, .size = 1 / sqrt((double)in)};
-}
+tuned_start start_linear(int64_t in);
 
 typedef struct tuned {
     const char   *name;  /* in the adapter file: "base_model.model.<site>.lora_A.weight" */
