@@ -16,23 +16,27 @@ status op_waves_shape(const op_args *a, shape *out, int64_t *n_aux)
     return STATUS_OK;
 }
 
-/* One turn, and then row by row each column goes on by its frequency. */
-static void forward(const op_args *a, int64_t from, int64_t to)
-{
-    const int64_t  M = a->out[0]->s.d[0], C = a->out[0]->s.d[1];
-    const int32_t *p = a->in[0]->v;
-    real          *y = a->out[0]->v, *turn = threads_scratch(SLOT_WEIGHT, (size_t)M * sizeof *turn);
-    int64_t       *at = threads_scratch(SLOT_SHARED, (size_t)C * sizeof *at);
+enum { PIECE_ROWS = 64 };
 
-    for (int64_t m = 0; m < M; m++) {
-        const double angle = 6.283185307179586 * (double)m / (double)M;
-        turn[m] = (real)(a->attr->waves.sine ? sin(angle) : cos(angle));
-    }
+typedef struct waves {
+    const op_args *a;
+    const real    *turn; /* the wave of frequency 1 */
+} waves;
+
+/* Row by row each column goes on by its frequency. */
+static void rows(void *context, int64_t piece)
+{
+    const waves   *w = context;
+    const int64_t  M = w->a->out[0]->s.d[0], C = w->a->out[0]->s.d[1], from = piece * PIECE_ROWS;
+    const int32_t *p = w->a->in[0]->v;
+    real          *y = w->a->out[0]->v;
+    int64_t       *at = threads_scratch(SLOT_WEIGHT, (size_t)C * sizeof *at);
+
     for (int64_t c = 0; c < C; c++)
         at[c] = from * p[c] % M;
-    for (int64_t m = from; m < to; m++)
+    for (int64_t m = from; m < M && m < from + PIECE_ROWS; m++)
         for (int64_t c = 0; c < C; c++) {
-            y[m * C + c] = turn[at[c]];
+            y[m * C + c] = w->turn[at[c]];
             at[c] += p[c];
             if (at[c] >= M)
                 at[c] -= M;
@@ -42,8 +46,14 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 void op_waves_fwd_cpu(const op_args *a)
 {
     const int64_t M = a->out[0]->s.d[0];
+    real         *turn = threads_scratch(SLOT_SHARED, (size_t)M * sizeof *turn);
+    waves         w = {a, turn};
 
-    op_over(a, M, M / 16 + 1, forward);
+    for (int64_t m = 0; m < M; m++) {
+        const double angle = 6.283185307179586 * (double)m / (double)M;
+        turn[m] = (real)(a->attr->waves.sine ? sin(angle) : cos(angle));
+    }
+    threads_run((M + PIECE_ROWS - 1) / PIECE_ROWS, rows, &w);
 }
 
 void op_waves_bwd_cpu(const op_args *a)
