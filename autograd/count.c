@@ -55,6 +55,14 @@ static void add_entries(const node *n, double one, int x, int v, tape_work *out)
     out->backward += one * (wants(n, x) + wants(n, v));
 }
 
+/* Over keys that are one sequence of their own every query sees all of them. */
+static double pairs_of(const node *n, double pairs)
+{
+    const bool one = n->in[4] != n->in[3] && n->in[4]->v.t.s.d[0] == 2 && !n->attr.attention.causal;
+
+    return one ? rows_of(n->in[0]) * rows_of(n->in[1]) : pairs;
+}
+
 static void add_node(const node *n, double pairs, tape_work *out)
 {
     switch (n->op) {
@@ -78,6 +86,7 @@ static void add_node(const node *n, double pairs, tape_work *out)
         add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);
         break;
     case OP_attention:
+        pairs = pairs_of(n, pairs);
         out->forward += 4 * pairs * last_of(n->in[0]);
         out->backward += n->backward ? 8 * pairs * last_of(n->in[0]) : 0;
         break;

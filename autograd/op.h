@@ -83,6 +83,9 @@ typedef union op_attr {
         double theta, factor, length; /* dynamic NTK when factor > 0: frequencies follow the sequence's length */
     } rope_table;
     struct {
+        int32_t first; /* key of the table's first row, without a map */
+    } replace_rows;
+    struct {
         int64_t from, width;
     } columns;
     struct {

@@ -14,6 +14,9 @@ var *ag_gather_rows(tape *t, var *x, var *rows);
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
 var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots);
+/* x [N, C], table [R, C], keys i32 [N], map i32 [K] or NULL -> x with table[r] in the rows n that have a place r =
+ * map[keys[n]] in 0 .. R-1; without a map r = keys[n] - first. keys NULL: row n has the key n. */
+var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first);
 
 /* x [N, K], w [M, K] of any stored type, b [M] or NULL -> [N, M]: x w^T + b */
 var *ag_linear(tape *t, var *x, var *w, var *b);
@@ -58,6 +61,7 @@ var *ag_affine(tape *t, var *x, var *k, var *b);
 /* x + factor * b in every row */
 var *ag_shift(tape *t, var *x, var *b, double factor);
 var *ag_scale(tape *t, var *x, double factor);
+var *ag_scale_by(tape *t, var *x, var *s); /* s [1] -> s * x */
 var *ag_silu(tape *t, var *x);
 /* x Phi(x), and its two stand-ins (Hendrycks and Gimpel 2016): finite for finite x */
 var *ag_gelu(tape *t, var *x, gelu_kind kind);
@@ -106,6 +110,8 @@ typedef struct attention_options {
  * head h reads key head h / (H / Hk). A query without a visible key gives 0 and lse -infinity. */
 var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offsets, var *q_start,
                   var *blocks, const attention_options *o, var **lse);
+/* y1, y2 [N, H*D] and lse1, lse2 [N, H] of the same queries over different keys -> attention over all of them */
+var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse);
 /* The plain composition, for tests: scores [N, H, Nk] with -infinity where masked, softmax over the
  * last size (a row of -infinity gives zeros), mix with v. */
 var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,

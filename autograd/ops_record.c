@@ -30,6 +30,14 @@ var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots)
     return apply(t, OP_scatter_rows, 3, cache, x, slots);
 }
 
+var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first)
+{
+    var          *in[] = {x, table, keys, map};
+    const op_attr attr = {.replace_rows = {first}};
+
+    return tape_apply(t, OP_replace_rows, 4, in, &attr);
+}
+
 var *ag_linear(tape *t, var *x, var *w, var *b)
 {
     return apply(t, OP_linear, 3, x, w, b);
@@ -160,6 +168,11 @@ var *ag_scale(tape *t, var *x, double factor)
     return tape_apply(t, OP_scale, 1, &x, &attr);
 }
 
+var *ag_scale_by(tape *t, var *x, var *s)
+{
+    return apply(t, OP_scale_by, 2, x, s, NULL);
+}
+
 var *ag_silu(tape *t, var *x)
 {
     return apply(t, OP_silu, 1, x, NULL, NULL);
@@ -253,6 +266,16 @@ var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offset
     var          *in[] = {q, k, v, q_offsets, k_offsets, q_start, blocks};
     const op_attr attr = attention_attr(o);
     var          *y = tape_apply(t, OP_attention, 7, in, &attr);
+
+    if (lse)
+        *lse = tape_output(t, y, 1);
+    return y;
+}
+
+var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse)
+{
+    var *in[] = {y1, lse1, y2, lse2};
+    var *y = tape_apply(t, OP_attention_join, 4, in, NULL);
 
     if (lse)
         *lse = tape_output(t, y, 1);

@@ -45,6 +45,9 @@ static uint32_t wide_inputs(op_code op)
     case OP_orthogonality: return IN0;
     case OP_sparse: return IN2;
     case OP_rotate: return IN1;
+    case OP_replace_rows:
+    case OP_scale_by: return IN1;
+    case OP_attention_join: return IN1 | IN3;
     case OP_rmsnorm: return IN1;
     case OP_rmsnorm_add: return IN2;
     case OP_layernorm: return IN1 | IN2;
