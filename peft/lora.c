@@ -305,7 +305,7 @@ static status lora_write_config(const void *options, cJSON *config)
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_qalora", "trainable_token_indices", "alora_invocation_tokens", "layer_replication",
+        "use_qalora", "alora_invocation_tokens", "layer_replication",
         "target_parameters", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
         "arrow_config", NULL};
 

@@ -86,5 +86,9 @@ status peft_merged(const peft *p, const site *s, float *w, float *b)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             if (p->modules[i].at[k] == s)
                 TRY_IN(merge_module(&p->modules[i], k, s, w, b), "in %s", s->name);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            if (p->modules[i].extra[k].s == s && p->modules[i].extra[k].merge)
+                TRY(p->modules[i].extra[k].merge(s, p->modules[i].extra[k].hook.state, w));
     return STATUS_OK;
 }

@@ -88,6 +88,11 @@ static status add_tensor(peft *p, int module, const char *name, dtype type, shap
     return STATUS_OK;
 }
 
+bool tuned_is(const tuned *x, const char *name)
+{
+    return strcmp(x->name, name) == 0 || (x->also && strcmp(x->also, name) == 0);
+}
+
 static const char *name_at(const peft_attach *at, const char *suffix)
 {
     return at->s ? arena_printf(at->p->a, "base_model.model.%s.%s", at->s->checkpoint, suffix)
@@ -97,6 +102,11 @@ static const char *name_at(const peft_attach *at, const char *suffix)
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
     return add_tensor(at->p, at->module, name_at(at, suffix), TYPE_F32, s, start, false, out);
+}
+
+status peft_tuned_alone(const peft_attach *at, const char *name, shape s, tuned_start start, tuned **out)
+{
+    return add_tensor(at->p, at->module, name, TYPE_F32, s, start, false, out);
 }
 
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
@@ -123,10 +133,9 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
         if (p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
     }
-    if (w->value.type != TYPE_F32 || w->turned)
-        return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
-                    "whole", w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
-    TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), TYPE_F32,
+    /* PEFT does not wrap the model for what is in front of it */
+    const char *before = p->modules[module].method->everywhere ? "base_model" : "base_model.model";
+    TRY(add_tensor(p, module, arena_printf(p->a, "%s.%s", before, name ? name : w->full), TYPE_F32,
                    w->value.s, (tuned_start){.how = INIT_COPY}, false, &x));
     x->place = w;
     x->kept = w->value;
@@ -135,40 +144,12 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
     return STATUS_OK;
 }
 
-/* The tensor belongs to a module whose name ends with `name`: some beginning of its own, up to a dot, does. */
-static bool belongs_to(const model_weight *w, const char *name)
+bool peft_placed(const peft *p, int module, const model_weight *w)
 {
-    const size_t n = strlen(name);
-
-    for (const char *dot = strchr(w->full, '.'); dot; dot = strchr(dot + 1, '.'))
-        if ((size_t)(dot - w->full) >= n && strncmp(dot - n, name, n) == 0)
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place == w && p->tensors[i].module == module)
             return true;
     return false;
-}
-
-status peft_tune_whole(peft *p, int module, const char *const *names, int n)
-{
-    const model_head *h = &p->m->head;
-
-    p->modules[module].whole = names;
-    p->modules[module].n_whole = n;
-    for (int k = 0; k < n; k++) {
-        bool found = strcmp(names[k], "classifier") == 0 || strcmp(names[k], "score") == 0;
-        for (int i = 0; i < p->m->n_tensors; i++) {
-            model_weight *w = &p->m->tensors[i];
-            if (!belongs_to(w, names[k]))
-                continue;
-            if (h->tied && w == h->out->weight)
-                return fail(STATUS_UNSUPPORTED, "%s is also the head's weight: a copy of it alone is not in "
-                            "this version", w->name);
-            TRY(peft_in_place(p, module, w, NULL));
-            found = true;
-        }
-        if (!found)
-            return fail(STATUS_UNSUPPORTED, "modules_to_save: '%s' is no part of this %s model with tensors "
-                        "of its own", names[k], p->m->family->name);
-    }
-    return STATUS_OK;
 }
 
 static status check_name(const peft *p, const char *name)
@@ -191,11 +172,25 @@ static status sit_down(peft *p, int module_number, site *s, void *shared)
     h->weight = m->method->weight;
     h->product = m->method->product;
     h->output = m->method->forward;
+    h->kv = m->method->kv;
     TRY_IN(m->method->attach(&at, m->options, &h->state), "in %s", s->name);
     m->at[m->n_sites] = s;
     m->hung[m->n_sites] = s;
     m->n_sites++;
     site_hang(s, h);
+    return STATUS_OK;
+}
+
+status peft_hang(peft *p, int number, const site *s, const peft_extra *like, void *state)
+{
+    module *m = &p->modules[number];
+
+    CHECK(m->n_extra < PEFT_EXTRA_MAX);
+    peft_extra *x = &m->extra[m->n_extra++];
+    *x = *like;
+    x->s = &p->m->sites[s->number];
+    x->hook.state = state;
+    site_hang(x->s, &x->hook);
     return STATUS_OK;
 }
 
@@ -236,6 +231,7 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     TRY_TAKE(m->at, p->a, p->m->n_sites);
     TRY_TAKE(m->hooks, p->a, p->m->n_sites);
     TRY_TAKE(m->hung, p->a, p->m->n_sites);
+    TRY_TAKE(m->extra, p->a, PEFT_EXTRA_MAX);
     memset(m->hooks, 0, (size_t)p->m->n_sites * sizeof *m->hooks);
     p->n_modules++;
     return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
@@ -364,6 +360,9 @@ void peft_detach(peft *p)
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_unhang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            site_unhang(p->modules[i].extra[k].s, &p->modules[i].extra[k].hook);
     stand_in(p, false);
 }
 
@@ -372,6 +371,9 @@ void peft_attach_again(peft *p)
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_hang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            site_hang(p->modules[i].extra[k].s, &p->modules[i].extra[k].hook);
     stand_in(p, true);
 }
 
@@ -381,6 +383,21 @@ const tensor *peft_stand_in(const peft *p, const char *name)
         if (p->tensors[i].place && strcmp(p->tensors[i].place->name, name) == 0)
             return &p->tensors[i].value;
     return NULL;
+}
+
+bool peft_changes(const peft *p, const site *s)
+{
+    for (int i = 0; i < p->n_modules; i++) {
+        if (peft_sits(p, i, s))
+            return true;
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            if (p->modules[i].extra[k].s == s)
+                return true;
+    }
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place && (p->tensors[i].place == s->weight || p->tensors[i].place == s->bias))
+            return true;
+    return false;
 }
 
 bool peft_sits(const peft *p, int module, const site *s)

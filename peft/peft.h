@@ -40,8 +40,10 @@ tuned_start start_linear(int64_t in);
 
 typedef struct tuned {
     const char   *name;  /* in the adapter file: "base_model.model.<site>.lora_A.weight" */
+    const char   *also;  /* a second name there for the same values, or NULL */
     int           module;
     bool          fixed; /* part of the adapter, and of its file, that is never trained: random projections */
+    bool          aside; /* in encoder.safetensors beside the adapter's file: it makes what that holds */
     tuned_start   start;
     int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
     int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
@@ -67,9 +69,15 @@ typedef struct peft_attach {
     site_hook  *hook;   /* attach may change which of the method's functions sit here */
 } peft_attach;
 
+/* It has this name in the file. */
+bool tuned_is(const tuned *x, const char *name);
+
 /* Adds one tuned tensor at the site being attached: "base_model.model.<site>.<suffix>" with a suffix as in
  * "lora_A.weight"; beside the sites "base_model.<suffix>". */
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
+
+/* The same under this name alone. */
+status peft_tuned_alone(const peft_attach *at, const char *name, shape s, tuned_start start, tuned **out);
 
 /* The same for a tensor that is never trained. */
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
@@ -79,9 +87,12 @@ status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_star
 status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
                    tuned_start start, tuned **out);
 
-/* Tunes a copy of a trunk's f32 tensor in its place, under its own full name or, with `name`, that one. The
+/* Tunes a copy of a trunk's tensor, as f32, in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);
+
+/* The module trains the tensor already. */
+bool peft_placed(const peft *p, int module, const model_weight *w);
 
 /* What after_step works with; values and gradients are in host memory. */
 typedef struct peft_step {
@@ -106,6 +117,7 @@ typedef struct peft_method {
     uint32_t          sites; /* site_kind bits it can sit on */
     uint32_t          traits;
     uint32_t (*traits_with)(const void *options); /* where options change them; NULL: traits */
+    bool              everywhere; /* sits on all sites of its kinds; files name no targets */
     const key_table  *keys; /* its options */
     const char       *help; /* one sentence with the paper */
     const char       *peft_type; /* in adapter_config.json; NULL: the name, in capitals */
@@ -122,6 +134,11 @@ typedef struct peft_method {
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
+    void (*kv)(tape *t, const site *s, void *state, var **k, var **v, var **offsets);
+    /* What the file holds as "prompt_embeddings" in the place of tensors that lie aside; NULL: nothing lies aside.
+     * And options of a file with such tensors. Both may be NULL. */
+    var *(*result)(tape *t, void *state);
+    void (*with_encoder)(void *options);
     /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step:
      * at most one value for each tuned tensor. May be NULL. */
     void (*extra_loss)(tape *t, const peft *p, int module, const void *options, peft_losses *l);
@@ -141,17 +158,32 @@ typedef struct peft_method {
     status (*read_shapes)(const safetensors *f, void *options, const char *what);
 } peft_method;
 
+/* A hook that a module hangs beside those of its sites. */
+typedef struct peft_extra {
+    site_hook hook;
+    site     *s;
+    status (*merge)(const site *s, const void *state, float *w);
+} peft_extra;
+
 typedef struct module {
     const char        *name;
     const peft_method *method;
     const void        *options;
     bool               trains;
-    const char *const *whole; /* modules of the trunk that are tuned as whole copies beside the method */
-    int                n_whole;
     int                n_sites;
     const site       **at;
     site_hook         *hooks;
     site             **hung;
+    peft_extra        *extra;
+    int                n_extra;
+    /* beside its sites: parts of the trunk trained whole, by ends of their names, tied ones together or not; rows of
+     * the embedding (peft/whole.c) */
+    const char *const *whole;
+    int                n_whole;
+    bool               tie;
+    int64_t            whole_values;
+    const int32_t     *tokens;
+    int64_t            n_tokens;
 } module;
 
 struct peft {
@@ -168,7 +200,7 @@ struct peft {
     float   *fixed_values;
 };
 
-enum { PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
+enum { PEFT_EXTRA_MAX = 8, PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
 
 /* Finds a method; NULL when there is none. peft_methods lists all; *n their number. */
 const peft_method        *peft_find(const char *name);
@@ -186,9 +218,23 @@ size_t peft_spare_bytes(const peft *p);
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
                 const char *const *patterns, int n_patterns, bool trains);
 
-/* Tunes whole copies of the tensors of the trunk's modules whose names end with one of these, as PEFT's
- * modules_to_save: after peft_add. The names of classifiers that PEFT lists unasked may be absent. */
-status peft_tune_whole(peft *p, int module, const char *const *names, int n);
+/* After peft_add, for a module of any method: trains copies of all tensors of the trunk that belong to a part whose name
+ * ends with one of these (PEFT's modules_to_save: "norm" is also the end of "input_layernorm"), in their place. Of two
+ * uses of one weight only the named one changes, unless tie. The names of classifiers that PEFT lists unasked may be
+ * absent. */
+status peft_tune_whole(peft *p, int module, const char *const *names, int n, bool tie);
+
+/* The same for rows of the embedding (trainable_token_indices); a tied head reads them too. */
+status peft_tune_tokens(peft *p, int module, const int32_t *ids, int64_t n);
+
+/* Values of both together. */
+int64_t peft_whole_count(const peft *p, int module);
+
+/* One of two tied uses of a weight was trained alone: no merged folder can say that. */
+bool peft_parts_tied(const peft *p);
+
+/* Hangs one more hook with this state; taken off and put back with the module's others. */
+status peft_hang(peft *p, int module, const site *s, const peft_extra *like, void *state);
 
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);
@@ -226,6 +272,9 @@ status peft_merged(const peft *p, const site *s, float *w, float *b);
 
 /* The tuned values in the place of the trunk's tensor of that name; NULL when it has its own. */
 const tensor *peft_stand_in(const peft *p, const char *name);
+
+/* A module does something at the site, or at the trunk's tensor there. */
+bool peft_changes(const peft *p, const site *s);
 
 /* The module sits on the site. */
 bool peft_sits(const peft *p, int module, const site *s);

@@ -10,14 +10,15 @@
 
 typedef struct feed {
     batch   b;
-    int32_t n_rows, n_offsets, n_targets;
+    int32_t n_rows, n_offsets, n_targets, from_to[2];
     bool    has_types;
-    tensor  ids, positions, types, samples, offsets, target_rows, target_ids;
+    tensor  ids, positions, types, samples, offsets, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
     var     *target_rows_var, *target_ids_var;
 } feed;
 
-/* Arrays for micro-batches of `capacity` tokens and `seqs` sequences, as the model counts positions. */
+/* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as the
+ * model counts positions. What modules put in front is asked now. */
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t seqs);
 
 /* Puts the inputs on a tape and into the stream. */

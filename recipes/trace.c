@@ -112,6 +112,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     example     *e;
     int64_t      total = 0;
     int          n = 0;
+    const int32_t front = model_in_front(x->m).tokens;
 
     if (!cJSON_IsArray(sequences) || count == 0)
         return fail(STATUS_FORMAT, "%s: must hold a list of sequences", what);
@@ -119,7 +120,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     cJSON_ArrayForEach(item, sequences)
     {
         TRY(read_sequence(x->a, item, what, x->m, &e[n]));
-        total += e[n++].n;
+        total += front + e[n++].n;
     }
     TRY(feed_open(&x->f, x->m, x->a, total, count));
     x->f.b.n_tokens = x->f.b.n_seqs = x->f.b.n_targets = 0;
@@ -136,7 +137,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
 static tuned *find_tuned(const peft *p, const char *name)
 {
     for (int i = 0; p && i < p->n_tuned; i++)
-        if (strcmp(p->tensors[i].name, name) == 0 ||
+        if (tuned_is(&p->tensors[i], name) ||
             (strncmp(p->tensors[i].name, "base_model.model.", 17) == 0 &&
              strcmp(p->tensors[i].name + 17, name) == 0))
             return &p->tensors[i];
@@ -266,7 +267,8 @@ static status add_one(tracer *x, trace_result *r, const var *v, int n, const cha
 
 static status add_sequence(tracer *x, trace_result *r, int n)
 {
-    const int64_t layers = x->m->layers, from = x->f.b.offsets[n], rows = x->f.b.offsets[n + 1] - from;
+    const int64_t from = x->f.b.offsets[n] + (x->o->front ? 0 : x->f.b.front);
+    const int64_t layers = x->m->layers, rows = x->f.b.offsets[n + 1] - from;
     char          name[32];
 
     if (x->m->head.kind == HEAD_CLASSIFY)
@@ -299,7 +301,7 @@ static status add_gradient(tracer *x, trace_result *r, int i)
         return STATUS_MEMORY;
     for (int64_t k = 0; k < shape_count(g.s); k++)
         ((float *)g.v)[k] = (float)(((float *)g.v)[k] / (double)r->targets);
-    if (w && w->turned)
+    if ((w && w->turned) || (own && own->place && own->place->turned))
         TRY(weights_turned(x->a, &g, &g));
     r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = g.v}};
     return STATUS_OK;

@@ -163,6 +163,7 @@ void trainer_close(trainer *x)
     tape_close(x->t);
     tape_close(x->extra);
     arena_close(&x->extra_memory);
+    x->t = x->extra = NULL; /* what is closed once may be closed again */
     if (x->values && x->there.base)
         (void)peft_pull(x->p); /* a device that fails has been named */
     device_arena_close(&x->there);

@@ -104,7 +104,7 @@ START_TEST(merged_equals_unmerged)
             if (s.p->tensors[k].place)
                 s.p->tensors[k].place->value = *peft_stand_in(s.p, s.p->tensors[k].place->name);
         for (int k = 0; k < s.m.n_sites; k++)
-            if (s.m.sites[k].kind == SITE_LINEAR)
+            if (s.m.sites[k].kind == SITE_LINEAR || s.m.sites[k].kind == SITE_EMBEDDING)
                 MUST(peft_merged(s.p, &s.m.sites[k], s.m.sites[k].weight->value.v,
                                  s.m.sites[k].bias ? s.m.sites[k].bias->value.v : NULL));
         const trace_result merged = small_trace(&s, &plain);
@@ -142,21 +142,16 @@ START_TEST(saved_and_loaded_is_equal)
     for (int i = 0; i < CASES; i++) {
         small               s, t;
         char                folder[64];
-        const peft_method  *method;
-        void               *options;
-        const char *const  *sites;
-        int                 n;
         const adapter_info  info = {.base = "small", .fingerprint = "aa"};
         const adapter_info  other = {.base = "small", .fingerprint = "bb"};
-        if (!(peft_find(cases[i].method)->traits & PEFT_FILE))
+        if (!peft_find(cases[i].method)->read_config)
             continue;
         open_case(&s, i);
         small_stir(&s, 5);
         test_folder(folder);
         MUST(adapter_save(s.p, 0, folder, &info));
         small_open(&t, 7);
-        MUST(adapter_read_config(&t.memory, folder, &t.m, &method, &options, &sites, &n));
-        MUST(peft_add(t.p, "main", method, options, sites, n, true));
+        MUST(adapter_add(t.p, folder, "main", true));
         MUST(peft_allocate(t.p, &t.tuned));
         MUST(adapter_load(t.p, 0, folder, &info));
         ck_assert_int_eq(s.p->size, t.p->size);
@@ -233,10 +228,10 @@ START_TEST(wrong_targets_are_refused)
     const char        *wrong[] = {"q_prjo", "block.9.attn.q", "re:nothing.*", "re:("};
     const char        *says[] = {"did you mean 'q_proj'?", "selects no site", "selects no site",
                                  "not a regular expression"};
-    char               options[256] = {0};
+    void              *options;
 
     small_open(&s, 1);
-    *(const char **)(options + lora->keys->keys[4].offset) = "none";
+    options = small_options(&s, lora, NULL, NULL);
     for (int i = 0; i < 4; i++) {
         char name[16];
         snprintf(name, sizeof name, "m%d", i);
@@ -254,11 +249,8 @@ START_TEST(rank_is_bounded_by_the_matrix)
 
     small_open(&s, 1);
     const peft_method *lora = peft_find("lora");
-    char               options[256] = {0};
-    *(int64_t *)(options + lora->keys->keys[0].offset) = (int64_t)rank;
-    *(const char **)(options + lora->keys->keys[4].offset) = "none";
-    (void)names;
-    MUST_FAIL(peft_add(s.p, "main", lora, options, &at, 1, true), "rank is 25, must be 1..24");
+    MUST_FAIL(peft_add(s.p, "main", lora, small_options(&s, lora, names, &rank), &at, 1, true),
+              "rank is 25, must be 1..24");
     ck_assert_ptr_nonnull(strstr(status_text(), "in block.0.attn.k"));
     small_close(&s);
 }

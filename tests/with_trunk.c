@@ -53,6 +53,11 @@ static void preset(small *s, const key *k, char *options)
 {
     if (!k->preset)
         return;
+    if (strcmp(k->preset, "!") == 0) {
+        ck_assert(k->kind == KEY_TEXTS);
+        *(key_texts *)(options + k->offset) = texts(s, "[9, 3, 127]"); /* tokens */
+        return;
+    }
     if (k->kind == KEY_INT)
         *(int64_t *)(options + k->offset) = atoll(k->preset);
     else if (k->kind == KEY_REAL)
@@ -73,11 +78,8 @@ static const char *choice(small *s, const char *choices, int i)
     return arena_string(&s->memory, choices, strcspn(choices, "|"));
 }
 
-void small_add(small *s, const char *method, const char *pattern, const char *const *names,
-               const double *values)
+void *small_options(small *s, const peft_method *m, const char *const *names, const double *values)
 {
-    const peft_method *m = peft_find(method);
-    ck_assert_ptr_nonnull(m);
     char *options = arena_take(&s->memory, 1, m->keys->size);
     memset(options, 0, m->keys->size);
     for (int i = 0; i < m->keys->n; i++) {
@@ -96,7 +98,16 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
                 *(double *)(options + k->offset) = values[n];
         }
     }
-    MUST(peft_add(s->p, "main", m, options, &pattern, 1, true));
+    return options;
+}
+
+void small_add(small *s, const char *method, const char *pattern, const char *const *names,
+               const double *values)
+{
+    const peft_method *m = peft_find(method);
+
+    ck_assert_ptr_nonnull(m);
+    MUST(peft_add(s->p, "main", m, small_options(s, m, names, values), &pattern, 1, true));
     MUST(peft_allocate(s->p, &s->tuned));
 }
 
