@@ -107,9 +107,10 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
         if (p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
     }
-    if (w->value.type != TYPE_F32 || w->turned)
+    const bool other = w->turned || w->on_disk.n;
+    if (w->value.type != TYPE_F32 || other)
         return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
-                    "whole", w->name, w->turned ? "stored turned" : dtype_name(w->value.type));
+                    "whole", w->name, other ? "stored in other sizes" : dtype_name(w->value.type));
     TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s,
                    (tuned_start){.how = INIT_COPY}, false, &x));
     x->place = w;
