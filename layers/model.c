@@ -244,15 +244,6 @@ status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
     return with_bias ? find_bias(a, m, s) : STATUS_OK;
 }
 
-status model_site_as(arena *a, model *m, site *s, site_kind kind, const char *name, const char *checkpoint,
-                     const char *tensor, shape on_disk, int64_t in, int64_t out)
-{
-    const bool table = kind == SITE_EMBEDDING;
-
-    TRY(begin_site(a, s, kind, name, checkpoint, -1, in, out));
-    return model_tensor_as(a, m, tensor, on_disk, table ? shape_2(in, out) : shape_2(out, in), false, &s->weight);
-}
-
 status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
                   int64_t width, bool with_bias)
 {
@@ -266,6 +257,13 @@ status model_embedding(arena *a, model *m, site *s, const char *name, const char
 {
     TRY(begin_site(a, s, SITE_EMBEDDING, name, checkpoint, -1, rows, width));
     return find_weight(a, m, s, shape_2(rows, width), false);
+}
+
+status model_table_as(arena *a, model *m, site *s, const char *name, const char *checkpoint, shape on_disk,
+                      int64_t rows, int64_t width)
+{
+    TRY(begin_site(a, s, SITE_EMBEDDING, name, checkpoint, -1, rows, width));
+    return model_tensor_as(a, m, checkpoint, on_disk, shape_2(rows, width), false, &s->weight);
 }
 
 status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,

@@ -89,10 +89,6 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
 status model_tensor_as(arena *a, model *m, const char *name, shape on_disk, shape want, bool expand,
                        model_weight **out);
 
-/* Fills a site whose weight is that tensor, without a bias; `checkpoint` names the site. */
-status model_site_as(arena *a, model *m, site *s, site_kind kind, const char *name, const char *checkpoint,
-                     const char *tensor, shape on_disk, int64_t in, int64_t out);
-
 /* Fills one site: looks `checkpoint`.weight (and .bias if with_bias) up. */
 status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
                   const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias);
@@ -104,6 +100,10 @@ status model_norm(arena *a, model *m, site *s, const char *name, const char *che
 /* The same for a table of rows, which stays as it is stored. */
 status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
                        int64_t width);
+
+/* The same for a table of another shape in the checkpoint, which is its own name. */
+status model_table_as(arena *a, model *m, site *s, const char *name, const char *checkpoint, shape on_disk,
+                      int64_t rows, int64_t width);
 
 /* The same for a weight that the checkpoint has as [in, out]: the site's is a turned copy. */
 status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,

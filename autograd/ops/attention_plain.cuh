@@ -43,7 +43,7 @@ template <class T> static attention_bias<T> attention_bias_of(const op_args *a)
         return b;
     b.table = op_values<wide<T>>(t);
     b.H = a->attr->attention.heads;
-    b.buckets = (int)(shape_count(t->s) / b.H);
+    b.buckets = (int)(op_capacity(t) * op_row_values(t) / b.H);
     relative_open(&b.near, b.buckets, a->attr->attention.reach, a->attr->attention.both);
     return b;
 }
@@ -70,8 +70,8 @@ template <class W> static __device__ __forceinline__ W *warp_rows(W *shared, int
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
 template <class T>
-static __global__ void plain_forward(attention_view w, attention_bias<T> bias, int N, const T *q, const T *k, const T *v, T *y,
-                                     wide<T> *lse)
+static __global__ void plain_forward(attention_view w, attention_bias<T> bias, int N, const T *q, const T *k,
+                                     const T *v, T *y, wide<T> *lse)
 {
     typedef wide<T> W;
     DYNAMIC_SHARED(W, shared);
@@ -188,7 +188,8 @@ template <class T> struct key_sums {
 
 template <class T>
 static __device__ void add_queries(const attention_view &w, const attention_bias<T> &bias, int s, int j, int hk,
-                                   const T *q, const T *dy, const wide<T> *lse, const wide<T> *shift, const key_sums<T> &b)
+                                   const T *q, const T *dy, const wide<T> *lse, const wide<T> *shift,
+                                   const key_sums<T> &b)
 {
     typedef wide<T> W;
     const int lane = threadIdx.x % WARP_LANES, D = w.D, first = w.q_offsets[s], start = w.position(s, 0);
@@ -228,7 +229,8 @@ static __device__ void add_queries(const attention_view &w, const attention_bias
 /* A warp for each row of k and key head; rows: of k. A page may belong to several sequences. */
 template <class T>
 static __global__ void plain_backward_kv(attention_view w, attention_bias<T> bias, int64_t rows, const T *q,
-                                         const T *k, const T *v, const T *dy, const wide<T> *lse, const wide<T> *shift, T *dk, T *dv)
+                                         const T *k, const T *v, const T *dy, const wide<T> *lse,
+                                         const wide<T> *shift, T *dk, T *dv)
 {
     typedef wide<T> W;
     DYNAMIC_SHARED(W, shared);
@@ -270,7 +272,7 @@ static __global__ void plain_backward_kv(attention_view w, attention_bias<T> bia
 /* Shares of the queries for the table's gradient: a warp each, a head. */
 enum { BIAS_SHARES = 64 };
 
-/* parts[share, bucket, h] = the ds of the bucket over the share's queries; buckets of a warp belong to its lanes. */
+/* parts[share, bucket, h] = the ds of the bucket over the share's queries. A bucket belongs to a lane. */
 template <class T>
 static __global__ void plain_backward_bias(attention_view w, attention_bias<T> bias, row_count queries, const T *q,
                                            const T *k, const T *v, const T *dy, const wide<T> *lse,
@@ -338,8 +340,8 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
 
     if (N > 0)
         LAUNCH(plain_forward<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES,
-               warp_bytes<T>(w, 2), w, attention_bias_of<T>(a), (int)N, op_values<T>(a->in[0]), op_values<T>(a->in[1]),
-               op_values<T>(a->in[2]), op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
+               warp_bytes<T>(w, 2), w, attention_bias_of<T>(a), (int)N, op_values<T>(a->in[0]),
+               op_values<T>(a->in[1]), op_values<T>(a->in[2]), op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
 }
 
 /* shift [N, H], in scratch */

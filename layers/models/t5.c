@@ -105,8 +105,9 @@ static status read_config(model *m, t5 *x)
     TRY(json_int(config, "relative_attention_max_distance", false, 2, most, &x->reach, what));
     TRY(json_double(config, "layer_norm_epsilon", false, &x->eps, what));
     if (x->buckets > 128 || x->reach <= x->buckets / 2)
-        return fail(STATUS_UNSUPPORTED, "%s: relative_attention_num_buckets is %lld and relative_attention_max_distance "
-                    "%lld; must be 4..128, and more than half of it", what, (long long)x->buckets, (long long)x->reach);
+        return fail(STATUS_UNSUPPORTED, "%s: relative_attention_num_buckets is %lld and "
+                    "relative_attention_max_distance %lld; must be 4..128, and more than half of it", what,
+                    (long long)x->buckets, (long long)x->reach);
     TRY(read_activation(config, what, x));
     TRY(read_tokens(m, config, what));
     return read_output(m, config, what, x);
@@ -205,8 +206,8 @@ static status t5_open(arena *a, model *m)
     TRY_TAKE(x, a, 1);
     TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY(read_config(m, x));
-    TRY_TAKE(m->sites, a, x->encoder.layers * SITES_PER_ENCODER_BLOCK + x->decoder.layers * SITES_PER_DECODER_BLOCK +
-                          OTHER_SITES);
+    TRY_TAKE(m->sites, a, x->encoder.layers * SITES_PER_ENCODER_BLOCK +
+                              x->decoder.layers * SITES_PER_DECODER_BLOCK + OTHER_SITES);
     fill_model(m, x);
     x->words_site = next_site(m);
     TRY(model_embedding(a, m, x->words_site, "embedding", "shared", x->words, x->hidden));
@@ -238,8 +239,8 @@ static row_names rows_of(const stream *s)
 }
 
 /* Of queries of stream s over keys of stream `of`, whose rows are `seen`; bias: NULL in cross attention. */
-static var *attention(model *m, tape *t, const t5_attention *b, const stream *s, var *h, const stream *of, var *seen,
-                      var *bias, bool decodes)
+static var *attention(model *m, tape *t, const t5_attention *b, const stream *s, var *h, const stream *of,
+                      var *seen, var *bias, bool decodes)
 {
     const t5               *x = m->state;
     const char             *part = bias ? "attn" : "cross";
@@ -287,7 +288,8 @@ static var *stack(model *m, tape *t, const t5_stack *k, stream *s, const stream 
         var *y = norm(t, x, b->self.norm, h);
         h = ag_add(t, h, attention(m, t, &b->self, s, y, s, y, bias, k->decodes));
         if (memory)
-            h = ag_add(t, h, attention(m, t, &b->cross, s, norm(t, x, b->cross.norm, h), source, memory, NULL, true));
+            h = ag_add(t, h, attention(m, t, &b->cross, s, norm(t, x, b->cross.norm, h), source, memory, NULL,
+                                       true));
         h = ag_add(t, h, mlp(t, x, b, norm(t, x, b->norm, h)));
         tape_block_end(t);
         tape_leave(t);

@@ -16,13 +16,14 @@ typedef struct vit {
     bool        qkv_bias;
     activation *act;
     const char *prefix; /* of this architecture */
-    site       *patch, *classes, *places, *norm;
+    model_weight *patch, *patch_bias;
+    site       *classes, *places, *norm;
     vit_block  *blocks;
     tensor      zero; /* i32 [1], the row of the class token's table */
     int32_t     zero_value;
 } vit;
 
-enum { LINEAR_PER_BLOCK = 6, NORMS_PER_BLOCK = 2, OTHER_SITES = 6 /* patches, tables, norm, head */ };
+enum { LINEAR_PER_BLOCK = 6, NORMS_PER_BLOCK = 2, OTHER_SITES = 5 /* tables, norm, head */ };
 
 static const head_layout heads[] = {
     {.kind = HEAD_CLASSIFY, .out = "classifier"},
@@ -72,7 +73,8 @@ static status read_config(const cJSON *config, const char *what, vit *x, patch_g
                     (long long)x->hidden, (long long)x->heads);
     if (g->height % g->patch_height != 0 || g->width % g->patch_width != 0)
         return fail(STATUS_UNSUPPORTED, "%s: images of %lld x %lld are not whole patches of %lld x %lld", what,
-                    (long long)g->height, (long long)g->width, (long long)g->patch_height, (long long)g->patch_width);
+                    (long long)g->height, (long long)g->width, (long long)g->patch_height,
+                    (long long)g->patch_width);
     return activation_find(act, what, &x->act);
 }
 
@@ -122,26 +124,25 @@ static status open_block(arena *a, model *m, const vit *x, int l, vit_block *b)
     return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
-/* The patches' convolution is a product, since patches do not overlap. */
+/* The patches' convolution is a product, since patches do not overlap. It is no site: adapters of convolutions have
+ * sizes of their own in PEFT's files. */
 static status open_embeddings(arena *a, model *m, vit *x)
 {
     const patch_grid *g = &m->image;
     const int64_t     C = x->hidden, K = patches_values(g), N = m->positions;
     const shape       kernel = {4, {C, g->channels, g->patch_height, g->patch_width}};
-    char              name[128], tensor[160];
+    char              name[128];
 
-    snprintf(name, sizeof name, "%sembeddings.patch_embeddings.projection", x->prefix);
-    snprintf(tensor, sizeof tensor, "%s.weight", name);
-    x->patch = next_site(m);
-    TRY(model_site_as(a, m, x->patch, SITE_LINEAR, "patch", name, tensor, kernel, K, C));
-    snprintf(tensor, sizeof tensor, "%s.bias", name);
-    TRY(model_tensor(a, m, tensor, shape_1(C), true, true, &x->patch->bias));
+    snprintf(name, sizeof name, "%sembeddings.patch_embeddings.projection.weight", x->prefix);
+    TRY(model_tensor_as(a, m, name, kernel, shape_2(C, K), false, &x->patch));
+    snprintf(name, sizeof name, "%sembeddings.patch_embeddings.projection.bias", x->prefix);
+    TRY(model_tensor(a, m, name, shape_1(C), true, true, &x->patch_bias));
     snprintf(name, sizeof name, "%sembeddings.cls_token", x->prefix);
     x->classes = next_site(m);
-    TRY(model_site_as(a, m, x->classes, SITE_EMBEDDING, "embedding.class", name, name, shape_3(1, 1, C), 1, C));
+    TRY(model_table_as(a, m, x->classes, "embedding.class", name, shape_3(1, 1, C), 1, C));
     snprintf(name, sizeof name, "%sembeddings.position_embeddings", x->prefix);
     x->places = next_site(m);
-    return model_site_as(a, m, x->places, SITE_EMBEDDING, "embedding.position", name, name, shape_3(1, N, C), N, C);
+    return model_table_as(a, m, x->places, "embedding.position", name, shape_3(1, N, C), N, C);
 }
 
 static void fill_model(model *m, vit *x)
@@ -219,15 +220,11 @@ static var *attention(const model *m, tape *t, const vit_block *b, const stream 
     return product(t, "attn.o", b->o, y);
 }
 
-static var *embed(model *m, tape *t, const vit *x, const stream *s)
+static var *embed(tape *t, const vit *x, const stream *s)
 {
-    const row_names rows = m->rows;
-
     tape_enter(t, "embed");
-    m->rows = (row_names){0}; /* patches are no tokens yet: without names there is no dropout */
-    var *patches = product(t, "patch", x->patch, s->patches);
+    var *patches = ag_linear(t, s->patches, weight_var(t, x->patch), weight_var(t, x->patch_bias));
     var *class = site_embed(t, x->classes, tape_input(t, &x->zero));
-    m->rows = rows;
     var *y = ag_add(t, ag_pick_rows(t, patches, class, s->places), site_embed(t, x->places, s->positions));
     tape_leave(t);
     return y;
@@ -236,7 +233,7 @@ static var *embed(model *m, tape *t, const vit *x, const stream *s)
 static var *vit_hidden(model *m, tape *t, stream *s)
 {
     const vit *x = m->state;
-    var       *h = embed(m, t, x, s);
+    var       *h = embed(t, x, s);
 
     for (int i = 0; i < (int)m->layers; i++) {
         const vit_block *b = &x->blocks[i];
