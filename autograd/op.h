@@ -97,6 +97,8 @@ typedef union op_attr {
         int32_t window;  /* query at t sees keys t - window + 1 .. t; 0: all */
         double  scale;   /* of q.k */
         double  softcap; /* cap * tanh(s / cap) before the mask; 0: none */
+        int32_t reach;   /* with a bias table: distances from here on share the last bucket */
+        bool    both;    /* keys behind a query have buckets of their own */
     } attention; /* also for attention_scores and attention_mix */
     struct {
         double   p;    /* share of values set to zero, the rest is divided by 1 - p */

@@ -10,6 +10,8 @@
 var *ag_embed(tape *t, var *table, var *ids);
 /* x [N, C], rows i32 [T] -> [T, C]: y[i] = x[rows[i]] */
 var *ag_gather_rows(tape *t, var *x, var *rows);
+/* a [M, C], b [N, C], rows i32 [T] -> [T, C]: y[i] = a[rows[i]] where rows[i] >= 0, else b[-1 - rows[i]] */
+var *ag_pick_rows(tape *t, var *a, var *b, var *rows);
 /* x [N, C] -> [N, width]: columns from .. from + width - 1 */
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
@@ -97,6 +99,10 @@ typedef struct attention_options {
     bool    causal;
     int32_t window;
     double  scale, softcap;
+    var    *bias;  /* real [buckets, H] or NULL: bias[bucket(d)][h] is added to the scores of head h, d = key - query
+                      position (Raffel et al. 2020, relative position buckets); not with softcap */
+    int32_t reach; /* distances from here on share the last bucket */
+    bool    both;  /* keys behind a query have half of the buckets; else those count as distance 0 */
 } attention_options;
 
 /* Softmax attention over sequences that lie one after another.

@@ -18,6 +18,11 @@ var *ag_gather_rows(tape *t, var *x, var *rows)
     return apply(t, OP_gather_rows, 2, x, rows, NULL);
 }
 
+var *ag_pick_rows(tape *t, var *a, var *b, var *rows)
+{
+    return apply(t, OP_pick_rows, 3, a, b, rows);
+}
+
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width)
 {
     const op_attr attr = {.columns = {from, width}};
@@ -257,15 +262,16 @@ var *ag_rope(tape *t, var *x, var *table)
 static op_attr attention_attr(const attention_options *o)
 {
     return (op_attr){.attention = {.heads = o->heads, .kv_heads = o->kv_heads, .causal = o->causal,
-                                   .window = o->window, .scale = o->scale, .softcap = o->softcap}};
+                                   .window = o->window, .scale = o->scale, .softcap = o->softcap,
+                                   .reach = o->reach, .both = o->both}};
 }
 
 var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offsets, var *q_start,
                   var *blocks, const attention_options *o, var **lse)
 {
-    var          *in[] = {q, k, v, q_offsets, k_offsets, q_start, blocks};
+    var          *in[] = {q, k, v, q_offsets, k_offsets, q_start, blocks, o->bias};
     const op_attr attr = attention_attr(o);
-    var          *y = tape_apply(t, OP_attention, 7, in, &attr);
+    var          *y = tape_apply(t, OP_attention, 8, in, &attr);
 
     if (lse)
         *lse = tape_output(t, y, 1);

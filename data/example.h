@@ -20,9 +20,12 @@ typedef enum target_place {
 
 typedef struct example {
     int32_t        n;
-    const int32_t *ids;    /* [n] */
+    const int32_t *ids;    /* [n]; NULL: an image */
     const int32_t *labels; /* [n] aligned with ids, unshifted; NULL: only the sample has one */
     const int32_t *types;  /* [n] kinds of tokens; NULL: all 0 */
+    int32_t        n_source;
+    const int32_t *source;  /* [n_source] what an encoder reads, while `ids` are the decoder's; NULL: nothing */
+    const float   *patches; /* of an image (core/patches.h): n - 1 rows, behind that of a class token; ids is NULL */
     int32_t        task, label; /* label: class of the sample, -1 none */
     int64_t        batch;       /* given micro-batch, -1 none */
 } example;

@@ -21,6 +21,53 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
     return STATUS_OK;
 }
 
+status batch_open_source(arena *a, int64_t capacity, batch *b)
+{
+    b->source = (batch_source){.capacity = capacity};
+    TRY_TAKE(b->source.ids, a, capacity);
+    TRY_TAKE(b->source.positions, a, capacity);
+    TRY_TAKE(b->source.seq_of_row, a, capacity);
+    TRY_TAKE(b->source.offsets, a, b->seqs_capacity + 1);
+    b->source.offsets[0] = 0;
+    return STATUS_OK;
+}
+
+status batch_open_images(arena *a, int64_t values, batch *b)
+{
+    b->images = (batch_images){.values = values};
+    TRY_TAKE(b->images.patches, a, b->capacity * values);
+    TRY_TAKE(b->images.places, a, b->capacity);
+    return STATUS_OK;
+}
+
+static void add_source(batch *b, const example *e)
+{
+    batch_source *x = &b->source;
+
+    for (int32_t i = 0; i < e->n_source; i++, x->n++) {
+        x->ids[x->n] = e->source[i];
+        x->positions[x->n] = i;
+        x->seq_of_row[x->n] = b->n_seqs;
+    }
+    x->offsets[b->n_seqs + 1] = x->n;
+}
+
+static void add_image(batch *b, const example *e)
+{
+    batch_images *x = &b->images;
+
+    memcpy(x->patches + x->n * x->values, e->patches, (size_t)((e->n - 1) * x->values) * sizeof *x->patches);
+    x->places[b->n_tokens] = -1;
+    for (int32_t i = 1; i < e->n; i++)
+        x->places[b->n_tokens + i] = x->n++;
+}
+
+void batch_clear(batch *b)
+{
+    b->n_tokens = b->n_seqs = b->n_targets = 0;
+    b->source.n = b->images.n = 0;
+}
+
 static void add_target(batch *b, int32_t row, int32_t id)
 {
     b->target_rows[b->n_targets] = row;
@@ -44,15 +91,21 @@ bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
 {
     const int32_t s = b->n_seqs, row = b->n_tokens, first = row + b->front;
 
-    if (s >= b->seqs_capacity || row + (int64_t)e->n + b->front > b->capacity)
+    if (s >= b->seqs_capacity || row + (int64_t)e->n + b->front > b->capacity ||
+        (b->source.capacity > 0 && b->source.n + (int64_t)e->n_source > b->source.capacity))
         return false;
+    CHECK((e->source != NULL) == (b->source.capacity > 0) && (e->patches != NULL) == (b->images.values > 0));
+    if (e->source)
+        add_source(b, e);
+    if (e->patches)
+        add_image(b, e);
     memset(b->ids + row, 0, (size_t)b->front * sizeof *b->ids);
     memset(b->types + row, 0, (size_t)b->front * sizeof *b->types);
     for (int32_t i = 0; i < b->front; i++)
         b->positions[row + i] = b->first_position + i;
-    memcpy(b->ids + first, e->ids, (size_t)e->n * sizeof *b->ids);
     for (int32_t i = 0, position = b->first_position + b->front; i < e->n; i++) {
-        const bool pad = e->ids[i] == b->pad;
+        const bool pad = e->ids && e->ids[i] == b->pad;
+        b->ids[first + i] = e->ids ? e->ids[i] : 0;
         b->positions[first + i] = pad ? b->pad : position++;
         b->types[first + i] = e->types ? e->types[i] : 0;
     }
@@ -294,7 +347,7 @@ void packer_step(packer *p, pack_step *out)
 void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
 {
     CHECK(leaf >= 0 && leaf < s->n_leaves && b->front == p->x->front);
-    b->n_tokens = b->n_seqs = b->n_targets = 0;
+    batch_clear(b);
     b->place = p->x->place;
     for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {
         const pack_sample w = s->samples[i];

@@ -18,6 +18,22 @@ extern "C" {
 
 enum { PACK_WINDOW = 32 }; /* samples that may wait to fill a gap */
 
+/* The encoder's tokens, likewise one sequence after another; capacity 0: there is none. */
+typedef struct batch_source {
+    int64_t  capacity;
+    int32_t  n;
+    int32_t *ids, *positions, *seq_of_row; /* [n] */
+    int32_t *offsets;                      /* [n_seqs + 1] */
+} batch_source;
+
+/* Patches of images, whose class tokens have none; values 0: there are no images. */
+typedef struct batch_images {
+    int64_t  values;  /* of a patch */
+    int32_t  n;
+    float   *patches; /* [n, values] */
+    int32_t *places;  /* [n_tokens] row of its patch, -1: a class token */
+} batch_images;
+
 /* One micro-batch as the model reads it: sequences one after another, no padding. */
 typedef struct batch {
     int64_t  capacity, seqs_capacity; /* tokens, sequences */
@@ -38,10 +54,19 @@ typedef struct batch {
     int64_t *sample; /* [n_seqs] number of the sample in the run: epoch * n + its place in the epoch's
                         order; what random numbers are counted by */
     int64_t *example; /* [n_seqs] its number in the examples */
+    batch_source source;  /* what encoders read of the same sequences */
+    batch_images images;
 } batch;
 
 /* Takes the arrays of a micro-batch, for capacity rows. */
 status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out);
+
+/* Adds those of a source of so many tokens, or of images with so many values a patch. */
+status batch_open_source(arena *a, int64_t capacity, batch *b);
+status batch_open_images(arena *a, int64_t values, batch *b);
+
+/* Takes all sequences out. */
+void batch_clear(batch *b);
 
 /* Appends a sequence. False (and nothing changed) when it does not fit. */
 bool batch_add(batch *b, const example *e, int64_t sample, int64_t number);

@@ -325,7 +325,7 @@ static var *rope_of(tape *t, const stream *s, const rope *r)
     return ag_rope_table(t, s->positions, tape_tensor(t, &r->frequencies), s->q_offsets, &r->o);
 }
 
-var *decoder_hidden(const model *m, tape *t, stream *s)
+var *decoder_hidden(model *m, tape *t, stream *s)
 {
     const decoder *d = m->state;
     var           *rope = rope_of(t, s, &d->c.rope), *local = d->c.local ? rope_of(t, s, &d->c.rope_local) : NULL;

@@ -43,6 +43,6 @@ status decoder_windows(arena *a, const cJSON *config, int64_t window, bool (*win
 
 /* Fills the model: its sites, its numbers, its head, its state. */
 status decoder_open(arena *a, model *m, const decoder_config *c);
-var   *decoder_hidden(const model *m, tape *t, stream *s);
+var   *decoder_hidden(model *m, tape *t, stream *s);
 
 #endif

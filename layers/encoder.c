@@ -236,7 +236,7 @@ static var *embed(tape *t, const encoder *e, stream *s)
     return x;
 }
 
-var *encoder_hidden(const model *m, tape *t, stream *s)
+var *encoder_hidden(model *m, tape *t, stream *s)
 {
     const encoder *e = m->state;
     var           *x = embed(t, e, s);

@@ -24,7 +24,7 @@ typedef struct encoder_names {
 
 /* Fills the model: its sites (with room for a head's), its numbers, its state. */
 status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_names *names);
-var   *encoder_hidden(const model *m, tape *t, stream *s);
+var   *encoder_hidden(model *m, tape *t, stream *s);
 
 /* Reads the keys that bert, roberta and xlm-roberta share; pad: pad_token_id. */
 status encoder_read_config(const cJSON *config, const char *what, encoder_config *c, int64_t *pad);

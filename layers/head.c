@@ -9,7 +9,7 @@
 
 const char *head_name(head_kind kind)
 {
-    static const char *const names[] = {"none", "causal_lm", "masked_lm", "tag", "classify"};
+    static const char *const names[] = {"none", "causal_lm", "masked_lm", "tag", "classify", "seq2seq"};
 
     return names[kind];
 }
@@ -26,6 +26,8 @@ static bool kind_of(const char *architecture, head_kind *kind)
                 {"ForPreTraining", HEAD_MASKED},
                 {"ForTokenClassification", HEAD_TAG},
                 {"ForSequenceClassification", HEAD_CLASSIFY},
+                {"ForImageClassification", HEAD_CLASSIFY},
+                {"ForConditionalGeneration", HEAD_SEQ2SEQ},
                 {"Model", HEAD_NONE}};
 
     for (size_t i = 0; i < COUNT_OF(ends); i++)
@@ -83,7 +85,7 @@ var *head_features(tape *t, const model_head *h, var *x)
         x = ag_layernorm(t, x, weight_var(t, h->norm), weight_var(t, h->norm_bias), h->eps);
         tape_leave(t);
     }
-    return x;
+    return h->scale != 0 ? ag_scale(t, x, h->scale) : x;
 }
 
 var *head_logits(tape *t, const model_head *h, var *x)

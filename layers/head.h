@@ -15,7 +15,8 @@ typedef enum head_kind {
     HEAD_CAUSAL,  /* every row: the next word */
     HEAD_MASKED,  /* every row: the word there */
     HEAD_TAG,     /* every row: its class */
-    HEAD_CLASSIFY /* the first row of a sequence: the sequence's class */
+    HEAD_CLASSIFY, /* the first row of a sequence: the sequence's class */
+    HEAD_SEQ2SEQ   /* every row of a decoder that has begun with a token of its own: the word there */
 } head_kind;
 
 typedef struct model_head {
@@ -27,6 +28,7 @@ typedef struct model_head {
     double        eps;
     site         *out;  /* [classes, C], NULL: HEAD_NONE */
     bool          tied; /* out's weight is the embedding */
+    double        scale;   /* of the rows that out reads; 0: they stay */
     double        softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
 } model_head;
 

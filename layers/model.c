@@ -37,17 +37,19 @@ static status find_family(const char *type, const char *path, const model_family
     return fail(STATUS_UNSUPPORTED, "%s: model_type is '%s', must be one of: %s", path, type, known);
 }
 
-/* The number of blocks as the families' configs call it; what is wrong with it is said by the family. */
+/* The number of blocks as the families' configs call it; what is wrong with it is said by the family. Of two stacks
+ * the decoder may have as many as the encoder. */
 static int config_blocks(const cJSON *config)
 {
-    const char *const names[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
+    const char *const names[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"};
+    int               blocks = 1;
 
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, names[i]);
-        if (cJSON_IsNumber(v) && v->valuedouble > 0 && v->valuedouble < 1e5)
-            return (int)v->valuedouble;
+        if (cJSON_IsNumber(v) && v->valuedouble > blocks && v->valuedouble < 1e5)
+            blocks = (int)v->valuedouble;
     }
-    return 1;
+    return blocks;
 }
 
 status model_open(arena *a, const weights *w, dtype real_type, model *out)
@@ -198,6 +200,16 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     return STATUS_OK;
 }
 
+status model_tensor_as(arena *a, model *m, const char *name, shape on_disk, shape want, bool expand,
+                       model_weight **out)
+{
+    CHECK(shape_count(on_disk) == shape_count(want));
+    TRY(model_tensor(a, m, name, on_disk, expand, true, out));
+    (*out)->on_disk = on_disk;
+    (*out)->value.s = want;
+    return STATUS_OK;
+}
+
 /* Name and place of a site, without its weight. */
 static status begin_site(arena *a, site *s, site_kind kind, const char *name, const char *checkpoint,
                          int block, int64_t in, int64_t out)
@@ -245,6 +257,13 @@ status model_embedding(arena *a, model *m, site *s, const char *name, const char
 {
     TRY(begin_site(a, s, SITE_EMBEDDING, name, checkpoint, -1, rows, width));
     return find_weight(a, m, s, shape_2(rows, width), false);
+}
+
+status model_table_as(arena *a, model *m, site *s, const char *name, const char *checkpoint, shape on_disk,
+                      int64_t rows, int64_t width)
+{
+    TRY(begin_site(a, s, SITE_EMBEDDING, name, checkpoint, -1, rows, width));
+    return model_tensor_as(a, m, checkpoint, on_disk, shape_2(rows, width), false, &s->weight);
 }
 
 status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
@@ -366,6 +385,7 @@ model_front model_in_front(const model *m)
 
 var *model_hidden(model *m, tape *t, stream *s)
 {
+    CHECK((s->source != NULL) == m->has_source);
     m->rows = (row_names){s->samples, s->positions, m->first_position + model_in_front(m).positions};
     return m->family->hidden(m, t, s);
 }

@@ -5,6 +5,7 @@
 #ifndef LAYERS_MODEL_H
 #define LAYERS_MODEL_H
 
+#include "core/patches.h"
 #include "layers/head.h"
 #include "layers/weights.h"
 
@@ -12,7 +13,9 @@ typedef struct model model;
 
 /* A token stream on a tape: N rows of all sequences one after another. */
 typedef struct stream {
-    var *ids;       /* i32 [N] */
+    var *ids;       /* i32 [N]; NULL in a stream of images */
+    var *patches;   /* of images: [P, values of a patch] .. */
+    var *places;    /* .. and i32 [N], the row of each token's patch, -1: it is a class token */
     var *positions; /* i32 [N], within the sequence, from the model's first_position on */
     var *types;     /* i32 [N], kind of a token; NULL unless the model has `types` */
     var *samples;   /* i32 [N], number of the sample, for dropout; NULL: no dropout */
@@ -21,9 +24,10 @@ typedef struct stream {
     /* with a cache; else NULL and keys are the stream's own */
     var *k_offsets, *q_start, *blocks, *slots;
     const struct kv_cache *cache;
+    struct stream *source; /* the encoder's stream, of the same sequences; NULL unless the model `has_source` */
     /* out: what enters block 0, what leaves every block, after the final norm (a family without one leaves
      * NULL there); NULL: not wanted */
-    var **hidden; /* [layers + 2] */
+    var **hidden; /* [layers + 2]; of a source [source_layers + 2] */
 } stream;
 
 /* Keys and values of every layer in pages of 32 rows: k[l], v[l] are [pages * 32, kv_heads * D]. */
@@ -35,7 +39,8 @@ typedef struct kv_cache {
 typedef struct model_family {
     const char *name; /* model_type in config.json */
     status (*open)(arena *a, model *m); /* reads m->source->config, fills the rest */
-    var *(*hidden)(const model *m, tape *t, stream *s); /* -> [N, C], after the final norm */
+    var *(*hidden)(model *m, tape *t, stream *s); /* -> [N, C], after the final norm; m->rows names the stream's
+                                                     rows, and is the family's to change for a source's */
 } model_family;
 
 struct model {
@@ -51,6 +56,10 @@ struct model {
     int32_t             pad;             /* .. this token has position `pad` and is not counted */
     int64_t             types;           /* kinds of tokens; 0: not told apart */
     bool                sees_all;        /* a token sees those behind it: not causal */
+    bool                has_source;      /* an encoder of source_layers blocks reads a stream of its own */
+    int64_t             source_layers;
+    int32_t             begin;           /* its decoder's first token; and `pad` stands for what is no target */
+    patch_grid          image;           /* what it reads are images; channels 0: tokens */
     site               *sites;
     int                 n_sites;
     model_weight       *tensors; /* every weight that the family asked for */
@@ -87,6 +96,10 @@ var *model_loss(model *m, tape *t, var *hidden, var *rows, var *targets, var **e
 status model_tensor(arena *a, model *m, const char *name, shape want, bool expand, bool need,
                     model_weight **out);
 
+/* The same for a tensor that has other sizes in the checkpoint, but as many values in the same order. */
+status model_tensor_as(arena *a, model *m, const char *name, shape on_disk, shape want, bool expand,
+                       model_weight **out);
+
 /* Fills one site: looks `checkpoint`.weight (and .bias if with_bias) up. */
 status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
                   const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias);
@@ -98,6 +111,10 @@ status model_norm(arena *a, model *m, site *s, const char *name, const char *che
 /* The same for a table of rows, which stays as it is stored. */
 status model_embedding(arena *a, model *m, site *s, const char *name, const char *checkpoint, int64_t rows,
                        int64_t width);
+
+/* The same for a table of another shape in the checkpoint, which is its own name. */
+status model_table_as(arena *a, model *m, site *s, const char *name, const char *checkpoint, shape on_disk,
+                      int64_t rows, int64_t width);
 
 /* The same for a weight that the checkpoint has as [in, out]: the site's is a turned copy. */
 status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,

@@ -24,6 +24,7 @@ typedef struct model_weight {
     tensor      value;
     tensor     *grad;
     bool        turned; /* the checkpoint has it as [in, out]: value is a turned copy */
+    shape       on_disk; /* where it has other sizes in the checkpoint than `value`; else without sizes */
 } model_weight;
 
 typedef struct site      site;

@@ -165,6 +165,8 @@ static status add_weights(merge *m)
         weight              w = made ? (weight){from->name, from->value} : m->s.w.w[i];
         if (made && from->turned)
             TRY(weights_turned(&m->s.trunk, &from->value, &w.t));
+        if (made && from->on_disk.n)
+            w.t.s = from->on_disk;
         TRY_IN(add_weight(m, &w), "in %s", w.name);
     }
     return STATUS_OK;

@@ -34,6 +34,41 @@ static const cJSON *sequences_of(const cJSON *json)
     return cJSON_IsObject(json) ? cJSON_GetObjectItemCaseSensitive(json, "sequences") : json;
 }
 
+/* seqN.pixel_values of every sequence. */
+static status read_pixels(arena *a, const safetensors *file, const cJSON *sequences, trace_options *o)
+{
+    const int n = cJSON_GetArraySize(sequences);
+    tensor   *v;
+    char      name[64];
+
+    TRY_TAKE(v, a, n + 1);
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "seq%d.pixel_values", i);
+        const safetensors_entry *e = safetensors_find(file, name);
+        if (!e || e->opaque)
+            return fail(STATUS_FORMAT, "--pixels: there is no tensor %s that can be read", name);
+        v[i] = e->t;
+        v[i].v = (void *)(uintptr_t)e->v;
+    }
+    o->pixels = v;
+    return STATUS_OK;
+}
+
+static status run_trace(session *s, const trace_request *q, const cJSON *sequences, trace_options *o,
+                        trace_result *r)
+{
+    safetensors file;
+
+    if (!q->pixels)
+        return trace_run(&s->setup, &s->m, s->p, sequences, q->ids, o, r);
+    TRY(safetensors_open(&s->setup, q->pixels, &file));
+    status done = read_pixels(&s->setup, &file, sequences, o);
+    if (done == STATUS_OK)
+        done = trace_run(&s->setup, &s->m, s->p, sequences, q->ids, o, r);
+    safetensors_close(&file);
+    return done;
+}
+
 static status trace(session *s, const trace_request *q, const cJSON *json, FILE *out)
 {
     trace_options     o = {.hidden = q->hidden};
@@ -49,7 +84,7 @@ static status trace(session *s, const trace_request *q, const cJSON *json, FILE 
     if (q->gradients)
         TRY(split_names(&s->setup, q->gradients, &o));
     TRY(session_hold(s));
-    TRY(trace_run(&s->setup, &s->m, s->p, sequences_of(json), q->ids, &o, &r));
+    TRY(run_trace(s, q, sequences_of(json), &o, &r));
     snprintf(loss, sizeof loss, "%.17g", r.loss);
     TRY(safetensors_write(q->out, r.items, r.n, pairs, 2));
     if (q->json)

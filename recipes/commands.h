@@ -22,6 +22,7 @@ typedef struct trace_request {
     const char *base, *adapter, *ids, *out; /* ids: JSON with sequences; out: .safetensors */
     bool        hidden, force, json;
     const char *gradients; /* names with commas, or NULL */
+    const char *pixels;    /* .safetensors with seqN.pixel_values, or NULL */
 } trace_request;
 status command_trace(const trace_request *q, FILE *out);
 

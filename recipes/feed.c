@@ -6,10 +6,37 @@ static tensor ints(int32_t *v, int64_t capacity, const int32_t *rows)
     return (tensor){.s = shape_1(capacity), .type = TYPE_I32, .v = v, .rows = rows};
 }
 
-status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t seqs)
+static status open_source(feed *f, arena *memory, int64_t capacity, int64_t seqs)
+{
+    const batch_source *b = &f->b.source;
+
+    TRY(batch_open_source(memory, capacity, &f->b));
+    TRY_TAKE(f->source_sample_of_row, memory, capacity);
+    f->source_ids = ints(b->ids, capacity, &f->n_source);
+    f->source_positions = ints(b->positions, capacity, &f->n_source);
+    f->source_samples = ints(f->source_sample_of_row, capacity, &f->n_source);
+    f->source_offsets = ints(b->offsets, seqs + 1, &f->n_offsets);
+    return STATUS_OK;
+}
+
+static status open_images(feed *f, const model *m, arena *memory, int64_t capacity)
+{
+    const int64_t values = patches_values(&m->image);
+
+    TRY(batch_open_images(memory, values, &f->b));
+    f->patches = (tensor){.s = shape_2(capacity, values), .type = TYPE_F32, .v = f->b.images.patches,
+                          .rows = &f->n_patches};
+    f->places = ints(f->b.images.places, capacity, &f->n_rows);
+    return STATUS_OK;
+}
+
+status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs)
 {
     const model_front front = model_in_front(m);
 
+    if (front.tokens > 0 && (m->has_source || m->image.channels > 0))
+        return fail(STATUS_UNSUPPORTED, "tokens in front of the sequences of a %s model are not in this version",
+                    m->family->name);
     *f = (feed){.has_types = m->types > 0};
     TRY(batch_open(memory, capacity, seqs, &f->b));
     f->b.front = front.tokens;
@@ -24,12 +51,18 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
     f->whole = ints(f->from_to, 2, NULL);
     f->target_rows = ints(f->b.target_rows, capacity, &f->n_targets);
     f->target_ids = ints(f->b.target_ids, capacity, &f->n_targets);
-    return STATUS_OK;
+    if (m->has_source)
+        TRY(open_source(f, memory, source, seqs));
+    return m->image.channels > 0 ? open_images(f, m, memory, capacity) : STATUS_OK;
 }
 
 void feed_record(feed *f, tape *t, stream *s)
 {
-    s->ids = tape_input(t, &f->ids);
+    if (f->b.images.values > 0) {
+        s->patches = tape_input(t, &f->patches);
+        s->places = tape_input(t, &f->places);
+    } else
+        s->ids = tape_input(t, &f->ids);
     s->positions = tape_input(t, &f->positions);
     s->types = f->has_types ? tape_input(t, &f->types) : NULL;
     s->samples = tape_input(t, &f->samples);
@@ -37,6 +70,20 @@ void feed_record(feed *f, tape *t, stream *s)
     s->whole = tape_input(t, &f->whole);
     f->target_rows_var = tape_input(t, &f->target_rows);
     f->target_ids_var = tape_input(t, &f->target_ids);
+    if (f->b.source.capacity == 0)
+        return;
+    s->source = &f->source;
+    s->source->ids = tape_input(t, &f->source_ids);
+    s->source->positions = tape_input(t, &f->source_positions);
+    s->source->samples = tape_input(t, &f->source_samples);
+    s->source->q_offsets = tape_input(t, &f->source_offsets);
+}
+
+/* Names of the rows, for random numbers. */
+static void name_rows(const batch *b, const int32_t *seq_of_row, int32_t n, int32_t *sample_of_row)
+{
+    for (int32_t i = 0; i < n; i++)
+        sample_of_row[i] = (int32_t)(b->sample[seq_of_row[i]] & 0x7fffffff);
 }
 
 void feed_load(feed *f)
@@ -47,6 +94,8 @@ void feed_load(feed *f)
     f->n_rows = f->from_to[1] = b->n_tokens;
     f->n_offsets = b->n_seqs + 1;
     f->n_targets = b->n_targets;
-    for (int32_t i = 0; i < b->n_tokens; i++)
-        f->sample_of_row[i] = (int32_t)(b->sample[b->seq_of_row[i]] & 0x7fffffff);
+    f->n_source = b->source.n;
+    f->n_patches = b->images.n;
+    name_rows(b, b->seq_of_row, b->n_tokens, f->sample_of_row);
+    name_rows(b, b->source.seq_of_row, b->source.n, f->source_sample_of_row);
 }

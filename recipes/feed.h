@@ -14,14 +14,23 @@ typedef struct feed {
     bool    has_types;
     tensor  ids, positions, types, samples, offsets, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
+    /* of a model with an encoder */
+    int32_t  n_source;
+    tensor   source_ids, source_positions, source_samples, source_offsets;
+    int32_t *source_sample_of_row;
+    stream   source;
+    /* of a model of images */
+    int32_t  n_patches;
+    tensor   patches, places;
     var     *target_rows_var, *target_ids_var;
 } feed;
 
 /* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as the
- * model counts positions. What modules put in front is asked now. */
-status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t seqs);
+ * model counts positions; with an encoder also `source` tokens of its own. What modules put in front is asked now; in front
+ * of images, or of a decoder that an encoder stands beside, nothing can be put. */
+status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs);
 
-/* Puts the inputs on a tape and into the stream. */
+/* Puts the inputs on a tape and into the stream, whose source, if the model has one, is f->source. */
 void feed_record(feed *f, tape *t, stream *s);
 
 /* Takes over f->b as filled by packer_fill. A batch without a sequence is a programmer's error. */

@@ -87,6 +87,7 @@ static const cli_option trace_rows[] = {
     NEEDED("ids", trace.ids, "FILE", "JSON: [{\"ids\": [...], \"labels\": [...]}, ...]"),
     NEEDED("out", trace.out, "FILE", "the .safetensors file to write"),
     FLAG("hidden", trace.hidden, "hidden states of every block too"),
+    TEXT("pixels", trace.pixels, "FILE", "the .safetensors file with seqN.pixel_values, for a trunk of images"),
     TEXT("grad", trace.gradients, "NAME,...", "gradients of these tensors too"),
     ADAPTER, DEVICE, FORCE, JSON,
 };

@@ -13,7 +13,7 @@ typedef struct tracer {
     feed          f;
     tape         *t;
     arena         step;
-    var          *logits, *pooled, *each, *loss, **hidden;
+    var          *logits, *pooled, *each, *loss, **hidden, **source_hidden; /* the latter: of an encoder */
     tensor        first_rows; /* of every sequence */
     tensor       *trunk_grads; /* [n_gradients] */
     float        *tuned_grads;
@@ -68,24 +68,83 @@ static status read_beside(arena *a, const cJSON *sequence, const limits *l, cons
     return STATUS_OK;
 }
 
-static status read_sequence(arena *a, const cJSON *item, const char *what, const model *m, example *e)
+static status want_length(const model *m, int64_t n, const char *what)
 {
-    const limits ids = {"ids", m->words - 1, false};
-    const limits types = {"token_type_ids", m->types > 0 ? m->types - 1 : 0, false};
-    const limits labels = {"labels", m->head.classes - 1, true};
-    int32_t     *v;
-    int64_t      n, label = -1;
-
-    *e = (example){.label = -1, .batch = -1};
-    TRY(read_list(a, item, &ids, what, &v, &n));
     if (n <= 0)
         return fail(STATUS_FORMAT, "%s: a sequence has no ids", what);
     if (m->position_table && n > m->positions)
         return fail(STATUS_USAGE, "%s: a sequence of %lld tokens is longer than the model's %lld positions",
                     what, (long long)n, (long long)m->positions);
+    return STATUS_OK;
+}
+
+/* The decoder's tokens: decoder_ids, or the labels behind a first one. */
+static status read_decoder(arena *a, const cJSON *item, const char *what, const model *m, example *e)
+{
+    const limits given = {"decoder_ids", m->words - 1, false}, labels = {"labels", m->words - 1, true};
+    int32_t     *v;
+    int64_t      n, n_labels;
+
+    TRY(read_list(a, item, &given, what, &v, &n));
+    if (n < 0) {
+        TRY(read_list(a, item, &labels, what, &v, &n_labels));
+        n = n_labels;
+        for (int64_t i = n - 1; i >= 0; i--)
+            v[i] = i == 0 ? m->begin : v[i - 1] == LABEL_NONE ? m->pad : v[i - 1];
+    }
+    if (n <= 0)
+        return fail(STATUS_FORMAT, "%s: a sequence has neither decoder_ids nor labels", what);
     e->n = (int32_t)n;
     e->ids = v;
-    TRY(read_beside(a, item, &types, what, e->n, &e->types));
+    return STATUS_OK;
+}
+
+static status read_tokens(arena *a, const cJSON *item, const char *what, const model *m, example *e)
+{
+    const limits ids = {"ids", m->words - 1, false};
+    const limits types = {"token_type_ids", m->types > 0 ? m->types - 1 : 0, false};
+    int32_t     *v;
+    int64_t      n;
+
+    TRY(read_list(a, item, &ids, what, &v, &n));
+    TRY(want_length(m, n, what));
+    if (m->has_source) {
+        e->n_source = (int32_t)n;
+        e->source = v;
+        return read_decoder(a, item, what, m, e);
+    }
+    e->n = (int32_t)n;
+    e->ids = v;
+    return read_beside(a, item, &types, what, e->n, &e->types);
+}
+
+static status cut_image(arena *a, const model *m, const tensor *pixels, const char *what, example *e)
+{
+    const patch_grid *g = &m->image;
+    float            *patches, *values;
+
+    if (!pixels || pixels->type != TYPE_F32 || !shape_equal(pixels->s, shape_3(g->channels, g->height, g->width)))
+        return fail(STATUS_FORMAT, "%s: an image is %s, must be f32 %s", what,
+                    pixels ? shape_text(pixels->s) : "absent", shape_text(shape_3(g->channels, g->height, g->width)));
+    TRY_TAKE(patches, a, patches_count(g) * patches_values(g));
+    values = arena_copy(a, pixels->v, tensor_bytes(pixels)); /* files do not align */
+    if (!values)
+        return STATUS_MEMORY;
+    patches_cut(g, values, patches);
+    e->n = (int32_t)(1 + patches_count(g));
+    e->patches = patches;
+    return STATUS_OK;
+}
+
+/* pixels: of this sequence, or NULL */
+static status read_sequence(arena *a, const cJSON *item, const char *what, const model *m, const tensor *pixels,
+                            example *e)
+{
+    const limits labels = {"labels", m->head.classes - 1, true};
+    int64_t      label = -1;
+
+    *e = (example){.label = -1, .batch = -1};
+    TRY(m->image.channels > 0 ? cut_image(a, m, pixels, what, e) : read_tokens(a, item, what, m, e));
     if (m->head.kind == HEAD_NONE)
         return STATUS_OK;
     if (m->head.kind == HEAD_CLASSIFY) {
@@ -110,7 +169,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     const int    count = cJSON_GetArraySize(sequences);
     const cJSON *item;
     example     *e;
-    int64_t      total = 0;
+    int64_t      total = 0, source = 0;
     int          n = 0;
     const int32_t front = model_in_front(x->m).tokens;
 
@@ -119,11 +178,12 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     TRY_TAKE(e, x->a, count);
     cJSON_ArrayForEach(item, sequences)
     {
-        TRY(read_sequence(x->a, item, what, x->m, &e[n]));
+        TRY(read_sequence(x->a, item, what, x->m, x->o->pixels ? &x->o->pixels[n] : NULL, &e[n]));
+        source += e[n].n_source;
         total += front + e[n++].n;
     }
-    TRY(feed_open(&x->f, x->m, x->a, total, count));
-    x->f.b.n_tokens = x->f.b.n_seqs = x->f.b.n_targets = 0;
+    TRY(feed_open(&x->f, x->m, x->a, total, source, count));
+    batch_clear(&x->f.b);
     x->f.b.place = place_of(x->m->head.kind);
     for (int i = 0; i < n; i++)
         CHECK(batch_add(&x->f.b, &e[i], i, i));
@@ -217,6 +277,8 @@ static void keep(tracer *x)
     for (int64_t i = 0; x->o->hidden && i < x->m->layers + 2; i++)
         if (x->hidden[i])
             tape_keep(x->t, x->hidden[i]);
+    for (int64_t i = 0; x->o->hidden && x->m->has_source && i < x->m->source_layers + 2; i++)
+        tape_keep(x->t, x->source_hidden[i]);
 }
 
 static status record_and_run(tracer *x)
@@ -227,8 +289,11 @@ static status record_and_run(tracer *x)
     TRY(tape_open(&x->t, TYPE_F32));
     t = x->t;
     TRY_TAKE(x->hidden, x->a, x->m->layers + 2);
+    TRY_TAKE(x->source_hidden, x->a, x->m->source_layers + 2);
     s.hidden = x->hidden;
     feed_record(&x->f, t, &s);
+    if (s.source)
+        s.source->hidden = x->source_hidden;
     record_head(x, model_hidden(x->m, t, &s));
     keep(x);
     if (x->o->n_gradients > 0 && !x->loss)
@@ -265,11 +330,28 @@ static status add_one(tracer *x, trace_result *r, const var *v, int n, const cha
     return STATUS_OK;
 }
 
+/* The states of a stack of so many layers, where there are any; stack: "", "encoder." */
+static status add_hidden(tracer *x, trace_result *r, var *const *hidden, int64_t layers, const char *stack, int n,
+                         int64_t from, int64_t rows)
+{
+    char name[64];
+
+    for (int64_t i = 0; x->o->hidden && i < layers + 2; i++) {
+        if (i == layers + 1)
+            snprintf(name, sizeof name, "%shidden.norm", stack);
+        else
+            snprintf(name, sizeof name, "%shidden.%d", stack, (int)i);
+        if (hidden[i])
+            TRY(add_rows(x, r, hidden[i], n, from, rows, name));
+    }
+    return STATUS_OK;
+}
+
 static status add_sequence(tracer *x, trace_result *r, int n)
 {
-    const int64_t from = x->f.b.offsets[n] + (x->o->front ? 0 : x->f.b.front);
-    const int64_t layers = x->m->layers, rows = x->f.b.offsets[n + 1] - from;
-    char          name[32];
+    const batch  *b = &x->f.b;
+    const int64_t from = b->offsets[n] + (x->o->front ? 0 : b->front), rows = b->offsets[n + 1] - from;
+    const bool    two = x->m->has_source;
 
     if (x->m->head.kind == HEAD_CLASSIFY)
         TRY(add_one(x, r, x->logits, n, "logits"));
@@ -277,15 +359,11 @@ static status add_sequence(tracer *x, trace_result *r, int n)
         TRY(add_rows(x, r, x->logits, n, from, rows, "logits"));
     if (x->pooled)
         TRY(add_one(x, r, x->pooled, n, "pooled"));
-    for (int64_t i = 0; x->o->hidden && i < layers + 2; i++) {
-        if (i == layers + 1)
-            strcpy(name, "hidden.norm");
-        else
-            snprintf(name, sizeof name, "hidden.%d", (int)i);
-        if (x->hidden[i])
-            TRY(add_rows(x, r, x->hidden[i], n, from, rows, name));
-    }
-    return STATUS_OK;
+    TRY(add_hidden(x, r, x->hidden, x->m->layers, two ? "decoder." : "", n, from, rows));
+    if (!two)
+        return STATUS_OK;
+    const int32_t *source = b->source.offsets;
+    return add_hidden(x, r, x->source_hidden, x->m->source_layers, "encoder.", n, source[n], source[n + 1] - source[n]);
 }
 
 /* A gradient lies as its tensor does in the file. */
@@ -303,6 +381,8 @@ static status add_gradient(tracer *x, trace_result *r, int i)
         ((float *)g.v)[k] = (float)(((float *)g.v)[k] / (double)r->targets);
     if ((w && w->turned) || (own && own->place && own->place->turned))
         TRY(weights_turned(x->a, &g, &g));
+    if (w && w->on_disk.n)
+        g.s = w->on_disk;
     r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = g.v}};
     return STATUS_OK;
 }
@@ -333,7 +413,7 @@ static status collect(tracer *x, trace_result *r)
     const batch *b = &x->f.b;
 
     *r = (trace_result){0};
-    TRY_TAKE(r->items, x->a, b->n_seqs * (x->m->layers + 4) + x->o->n_gradients);
+    TRY_TAKE(r->items, x->a, b->n_seqs * (x->m->layers + x->m->source_layers + 6) + x->o->n_gradients);
     TRY(collect_loss(x, r));
     for (int i = 0; i < b->n_seqs; i++)
         TRY(add_sequence(x, r, i));

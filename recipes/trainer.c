@@ -145,7 +145,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     *x = (trainer){.m = m, .p = p, .o = *o, .run = {.seed = o->seed}};
     TRY(open_spans(x, a));
     TRY(open_groups(x, a));
-    TRY(feed_open(&x->f, m, a, o->pack, o->seqs));
+    TRY(feed_open(&x->f, m, a, o->pack, 0, o->seqs));
     TRY(record_loss(x));
     TRY(record_extra_loss(x, a));
     if (only_plan)

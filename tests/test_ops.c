@@ -124,6 +124,13 @@ static const dtype reals[] = {TYPE_F64, TYPE_F32};
 
 static attention_options how;
 
+static attention_options heads_of(int32_t heads, int32_t kv_heads, bool causal, int32_t window, double scale,
+                                  double softcap)
+{
+    return (attention_options){.heads = heads, .kv_heads = kv_heads, .causal = causal, .window = window,
+                               .scale = scale, .softcap = softcap};
+}
+
 static var *attention_fused(tape *t, var *const *in, pair *p)
 {
     var *o = tape_input(t, &p->offsets);
@@ -141,9 +148,9 @@ static var *attention_plain(tape *t, var *const *in, pair *p)
 
 START_TEST(attention_is_its_composition)
 {
-    static const attention_options kinds[] = {{2, 1, true, 0, 0.5, 0}, {4, 2, true, 5, 0.3, 0},
-                                              {3, 3, false, 0, 0.4, 0}, {6, 2, true, 0, 0.35, 2},
-                                              {2, 2, false, 9, 0.5, 1.5}};
+    const attention_options kinds[] = {heads_of(2, 1, true, 0, 0.5, 0), heads_of(4, 2, true, 5, 0.3, 0),
+                                       heads_of(3, 3, false, 0, 0.4, 0), heads_of(6, 2, true, 0, 0.35, 2),
+                                       heads_of(2, 2, false, 9, 0.5, 1.5)};
     static const int32_t ends[] = {0, 1, 8, 45, 80};
 
     FOR_REALS for (size_t k = 0; k < COUNT_OF(kinds); k++) {
@@ -158,6 +165,148 @@ START_TEST(attention_is_its_composition)
 }
 END_TEST
 
+/* ---- a bias table ----------------------------------------------------------------------------------------- */
+
+/* As T5's authors write it (Raffel et al. 2020), word for word in their order. */
+static int bucket_of(int d, int buckets, int reach, bool both)
+{
+    int base = 0, n = -d;
+
+    if (both) {
+        buckets /= 2;
+        base = n < 0 ? buckets : 0;
+        n = abs(n);
+    } else
+        n = n > 0 ? n : 0;
+    const int exact = buckets / 2;
+    if (n < exact)
+        return base + n;
+    const int far = exact + (int)(log((double)n / exact) / log((double)reach / exact) * (buckets - exact));
+    return base + (far < buckets - 1 ? far : buckets - 1);
+}
+
+enum { BIAS_QUERIES = 90, BIAS_KEYS = 130, BIAS_D = 8 };
+
+typedef struct bias_kind {
+    int  heads, kv_heads, buckets, reach;
+    bool both, causal;
+} bias_kind;
+
+/* y [queries, H * D], one score after another; sequences and starts as in the test below. */
+static void attend(const pair *p, const bias_kind *k, const int32_t *q_ends, const int32_t *k_ends,
+                   const int32_t *start, int seqs, double *y)
+{
+    const int H = k->heads, Hk = k->kv_heads, D = BIAS_D;
+
+    for (int s = 0; s < seqs; s++)
+        for (int i = 0; i < (q_ends[s + 1] - q_ends[s]) * H; i++) {
+            const int     row = q_ends[s] + i / H, h = i % H, t = i / H + start[s], n = k_ends[s + 1] - k_ends[s];
+            const int64_t q = ((int64_t)row * H + h) * D;
+            double        sum = 0;
+            for (int d = 0; d < D; d++)
+                y[q + d] = 0;
+            for (int j = 0; j < n && !(k->causal && j > t); j++) {
+                const int64_t key = ((int64_t)(k_ends[s] + j) * Hk + h / (H / Hk)) * D;
+                double score = at(&p->value[3], (int64_t)bucket_of(j - t, k->buckets, k->reach, k->both) * H + h);
+                for (int d = 0; d < D; d++)
+                    score += 0.6 * at(&p->value[0], q + d) * at(&p->value[1], key + d);
+                sum += exp(score);
+                for (int d = 0; d < D; d++)
+                    y[q + d] += exp(score) * at(&p->value[2], key + d);
+            }
+            for (int d = 0; d < D; d++)
+                y[q + d] /= sum;
+        }
+}
+
+static tensor key_ends, starts; /* of attention_biased */
+
+static var *attention_biased(tape *t, var *const *in, pair *p)
+{
+    attention_options o = how;
+
+    o.bias = in[3];
+    return ag_attention(t, in[0], in[1], in[2], tape_input(t, &p->offsets), tape_input(t, &key_ends),
+                        tape_input(t, &starts), NULL, &o, NULL);
+}
+
+START_TEST(biased_attention_is_what_its_formula_says)
+{
+    static const bias_kind kinds[] = {{2, 2, 32, 128, true, false}, {4, 2, 8, 20, true, false},
+                                      {6, 2, 7, 11, false, true}, {3, 1, 32, 50, false, true}};
+    static const int32_t   q_ends[] = {0, 3, 43, BIAS_QUERIES}, k_ends[] = {0, 3, 63, BIAS_KEYS}, start[] = {0, 20, 5};
+
+    FOR_REALS for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        const int64_t H = kinds[k].heads, G = kinds[k].kv_heads;
+        const shape   shapes[] = {shape_2(BIAS_QUERIES, H * BIAS_D), shape_2(BIAS_KEYS, G * BIAS_D),
+                                  shape_2(BIAS_KEYS, G * BIAS_D), shape_2(kinds[k].buckets, H)};
+        pair          p;
+        double       *want, most = 0, size = 0;
+        pair_open(&p, reals[r], 4, shapes);
+        how = heads_of((int32_t)H, (int32_t)G, kinds[k].causal, 0, 0.6, 0);
+        how.reach = kinds[k].reach;
+        how.both = kinds[k].both;
+        p.offsets = ints(&p, 4, q_ends);
+        key_ends = ints(&p, 4, k_ends);
+        starts = ints(&p, 3, start);
+        run_side(&p, &p.fused, attention_biased);
+        want = arena_take(&p.memory, (size_t)shape_count(shapes[0]), sizeof *want);
+        attend(&p, &kinds[k], q_ends, k_ends, start, 3, want);
+        for (int64_t i = 0; i < shape_count(shapes[0]); i++) {
+            most = fmax(most, fabs(at(&p.fused.out->t, i) - want[i]));
+            size = fmax(size, fabs(want[i]));
+        }
+        /* a hundred products and exponents, each rounded */
+        ck_assert_msg(most <= size * (reals[r] == TYPE_F64 ? 300 * 0x1p-53 : 300 * 0x1p-24),
+                      "kind %d: values differ by %g of %g", (int)k, most, size);
+        tape_close(p.fused.t);
+        arena_close(&p.fused.step);
+        arena_close(&p.memory);
+    }
+}
+END_TEST
+
+static var *bias_everywhere(tape *t, var *const *in, pair *p)
+{
+    attention_options o = how;
+    var              *offsets = tape_input(t, &p->offsets);
+
+    o.bias = in[3];
+    return ag_attention(t, in[0], in[1], in[2], offsets, offsets, NULL, NULL, &o, NULL);
+}
+
+/* Parts of long sequences add to one table. */
+START_TEST(a_bias_gradient_has_the_same_bits_on_all_threads)
+{
+    static const int32_t ends[] = {0, 700, 1500, 1530};
+    const shape          shapes[] = {shape_2(1530, 2 * 8), shape_2(1530, 8), shape_2(1530, 8), shape_2(12, 2)};
+
+    FOR_REALS {
+        pair p;
+        pair_open(&p, reals[r], 4, shapes);
+        how = heads_of(2, 1, false, 0, 0.4, 0);
+        how.reach = 100;
+        how.both = true;
+        p.offsets = ints(&p, 4, ends);
+        threads_set(1);
+        run_side(&p, &p.plain, bias_everywhere);
+        for (int n = 2; n <= 4; n++) {
+            threads_set(n);
+            run_side(&p, &p.fused, bias_everywhere);
+            for (int i = 0; i < p.n; i++)
+                ck_assert_msg(memcmp(p.fused.grad[i].v, p.plain.grad[i].v, tensor_bytes(&p.plain.grad[i])) == 0,
+                              "gradient of input %d is another one with %d threads", i, n);
+            tape_close(p.fused.t);
+            arena_close(&p.fused.step);
+        }
+        threads_set(0);
+        tape_close(p.plain.t);
+        arena_close(&p.plain.step);
+        arena_close(&p.memory);
+    }
+}
+END_TEST
+
 enum { LONG = 1100, ALL = 1130 };
 
 static void long_pair(pair *p, dtype real)
@@ -165,7 +314,7 @@ static void long_pair(pair *p, dtype real)
     static const int32_t ends[] = {0, LONG, ALL};
     const shape          shapes[] = {shape_2(ALL, 2 * 8), shape_2(ALL, 8), shape_2(ALL, 8)};
 
-    how = (attention_options){2, 1, true, 0, 0.4, 0};
+    how = heads_of(2, 1, true, 0, 0.4, 0);
     pair_open(p, real, 3, shapes);
     p->offsets = ints(p, 3, ends);
 }
@@ -261,7 +410,7 @@ START_TEST(joined_attention_is_attention_over_all_keys)
     FOR_REALS {
         const shape shapes[] = {shape_2(QUERIES, 4 * 8), shape_2(KEYS, 2 * 8), shape_2(KEYS, 2 * 8), shape_2(4 * 8, 4)};
         pair        p;
-        how = (attention_options){4, 2, false, 0, 0.5, 0};
+        how = (attention_options){.heads = 4, .kv_heads = 2, .scale = 0.5};
         pair_open(&p, reals[r], 4, shapes);
         p.offsets = ints(&p, 2, queries);
         p.targets = ints(&p, 2, keys);
@@ -786,7 +935,7 @@ START_TEST(another_window_is_seen)
     const shape          s[] = {shape_2(20, 8), shape_2(20, 8), shape_2(20, 8)};
     pair                 p;
 
-    how = (attention_options){1, 1, true, 5, 0.5, 0};
+    how = heads_of(1, 1, true, 5, 0.5, 0);
     pair_open(&p, TYPE_F64, 3, s);
     p.offsets = ints(&p, 2, ends);
     run_side(&p, &p.fused, attention_other);
@@ -799,7 +948,9 @@ START_TEST(another_window_is_seen)
 END_TEST
 
 TESTS(ops, parts_of_methods_are_their_compositions, joined_attention_is_attention_over_all_keys,
-      replaced_rows_are_masked_sums, scaling_by_a_number_is_scaling_a_column, attention_is_its_composition, long_attention_is_its_composition,
+      replaced_rows_are_masked_sums, scaling_by_a_number_is_scaling_a_column, attention_is_its_composition,
+      biased_attention_is_what_its_formula_says, a_bias_gradient_has_the_same_bits_on_all_threads,
+      long_attention_is_its_composition,
       long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
       functions_are_those_of_the_library, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)

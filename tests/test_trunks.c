@@ -1,10 +1,13 @@
-/* trunks: what the golden trunks do not show of gpt2, bert, roberta and distilbert: caches, limits, names in
- * files, heads, packing, and adapters on turned weights and tuned heads. Numbers are the golden folders' task. */
+/* trunks: what the golden trunks do not show of gpt2, bert, roberta, distilbert, t5 and vit: caches, limits, names
+ * in files, heads, packing, two streams, images, and adapters on turned weights and tuned heads. Numbers are the
+ * golden folders' task. */
 #include "tests/helpers.h"
 #include "tests/with_trunk.h"
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/patches.h"
+#include "core/rng.h"
 #include "data/pack.h"
 #include "recipes/commands.h"
 #include "recipes/decoder.h"
@@ -20,6 +23,15 @@
     "\"intermediate_size\": 40, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, "            \
     "\"vocab_size\": 60, \"max_position_embeddings\": 20, \"type_vocab_size\": 2, "                \
     "\"initializer_range\": 0.3" more "}"
+
+#define T5(architecture, more)                                                                     \
+    "{\"model_type\": \"t5\", \"architectures\": [\"" architecture "\"], \"d_model\": 24, \"d_kv\": 6, "  \
+    "\"d_ff\": 40, \"num_heads\": 3, \"num_layers\": 2, \"num_decoder_layers\": 3, \"vocab_size\": 60, " \
+    "\"decoder_start_token_id\": 4, \"pad_token_id\": 2, \"initializer_range\": 0.3" more "}"
+#define VIT(architecture, more)                                                                    \
+    "{\"model_type\": \"vit\", \"architectures\": [\"" architecture "\"], \"hidden_size\": 24, "          \
+    "\"intermediate_size\": 40, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"image_size\": 8, " \
+    "\"num_channels\": 2, \"initializer_range\": 0.3" more "}"
 
 static const char two[] = "[{\"ids\": [7, 3, 59, 12, 5], \"token_type_ids\": [0, 0, 1, 1, 1], \"label\": 1}, "
                           "{\"ids\": [9, 8, 7, 6, 5, 4, 3, 2], \"label\": 0}]";
@@ -117,6 +129,12 @@ START_TEST(what_is_too_long_or_writes_nothing_is_refused)
     small_open_as(&s, ENCODER("roberta", "RobertaForMaskedLM", ""), 5);
     MUST_FAIL(decode(&s.memory, &s.m, &one, 1, &few, &out, &times),
               "a roberta model with the head masked_lm writes no text");
+    small_close(&s);
+    small_open_as(&s, T5("T5ForConditionalGeneration", ""), 5);
+    MUST_FAIL(decode(&s.memory, &s.m, &one, 1, &few, &out, &times),
+              "a t5 model with the head seq2seq writes no text");
+    small_close(&s);
+    small_open_as(&s, ENCODER("roberta", "RobertaForMaskedLM", ""), 5);
     ck_assert_int_eq(s.m.positions, 18); /* two places lie before the first token's */
     MUST(trace_text(&s, "[{\"ids\": [2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2]}]", &(trace_options){0}, &r));
     MUST_FAIL(trace_text(&s, "[{\"ids\": [2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2]}]", &(trace_options){0}, &r),
@@ -151,6 +169,10 @@ START_TEST(what_is_not_handled_is_said)
     MUST_FAIL(open_config(ENCODER("bert", "BertModel", ", \"is_decoder\": true")), "only encoders");
     MUST_FAIL(open_config(ENCODER("roberta", "RobertaModel", ", \"pad_token_id\": 19")), "leave none for tokens");
     MUST_FAIL(open_config(GPT2(", \"add_cross_attention\": true")), "decoder of another model");
+    MUST_FAIL(open_config(T5("T5Model", ", \"relative_attention_max_distance\": 16")), "more than half of it");
+    MUST_FAIL(open_config(T5("T5Model", ", \"feed_forward_proj\": \"gated-mish\"")), "the activation is 'mish'");
+    MUST_FAIL(open_config(VIT("ViTModel", ", \"patch_size\": 3")), "are not whole patches");
+    MUST_FAIL(open_config(VIT("ViTModel", ", \"patch_size\": [4, 4, 4]")), "or two of them");
 }
 END_TEST
 
@@ -272,6 +294,138 @@ START_TEST(packed_sequences_do_not_see_each_other)
 }
 END_TEST
 
+/* ---- two streams, images ------------------------------------------------------------------------------------- */
+
+static void first_row(const trace_result *r, const char *name, tensor *out)
+{
+    *out = *item(r, name);
+    out->s = shape_1(shape_last(out->s));
+}
+
+/* The decoder's first token sees the encoder's last one, and nothing behind itself or of another sequence. */
+START_TEST(a_decoder_sees_its_own_source_and_what_is_before_it)
+{
+    static const char one[] = "[{\"ids\": [9, 8, 7, 6, 5], \"labels\": [30, 31, 32]}]",
+                      both[] = "[{\"ids\": [7, 3, 59, 12, 5, 8, 1], \"labels\": [8]}, "
+                               "{\"ids\": [9, 8, 7, 6, 5], \"labels\": [30, 31, 32]}]",
+                      given[] = "[{\"ids\": [9, 8, 7, 6, 5], \"decoder_ids\": [4, 30, 31]}]",
+                      source[] = "[{\"ids\": [9, 8, 7, 6, 4], \"labels\": [30, 31, 32]}]",
+                      later[] = "[{\"ids\": [9, 8, 7, 6, 5], \"decoder_ids\": [4, 33, 34]}]",
+                      gap[] = "[{\"ids\": [9, 8, 7, 6, 5], \"labels\": [-100, 31, 32]}]",
+                      filled[] = "[{\"ids\": [9, 8, 7, 6, 5], \"decoder_ids\": [4, 2, 31]}]";
+    const char *const texts[] = {one, both, given, source, later, gap, filled};
+    trace_result      r[COUNT_OF(texts)];
+    tensor            a, b;
+    small             s;
+
+    small_open_as(&s, T5("T5ForConditionalGeneration", ""), 5);
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        MUST(trace_text(&s, texts[i], &(trace_options){.hidden = true}, &r[i]));
+    const tensor *alone = item(&r[0], "seq0.logits");
+    ck_assert(distance(alone, item(&r[1], "seq1.logits")) < 1e-5); /* roundings */
+    ck_assert(distance(alone, item(&r[2], "seq0.logits")) == 0);
+    ck_assert(distance(item(&r[5], "seq0.logits"), item(&r[6], "seq0.logits")) == 0);
+    ck_assert_int_eq(r[0].targets, 3);
+    ck_assert_int_eq(r[5].targets, 2);
+    first_row(&r[0], "seq0.logits", &a);
+    first_row(&r[3], "seq0.logits", &b);
+    ck_assert_msg(distance(&a, &b) > 1e-4, "the source's last token is not seen");
+    first_row(&r[4], "seq0.logits", &b);
+    ck_assert_msg(distance(&a, &b) == 0, "a later token is seen");
+    ck_assert(distance(item(&r[0], "seq0.encoder.hidden.norm"), item(&r[1], "seq1.encoder.hidden.norm")) < 1e-5);
+    ck_assert_int_eq(item(&r[0], "seq0.encoder.hidden.0")->s.d[0], 5);
+    ck_assert_int_eq(item(&r[0], "seq0.decoder.hidden.3")->s.d[0], 3);
+    MUST_FAIL(trace_text(&s, "[{\"ids\": [9, 8]}]", &(trace_options){0}, &r[0]), "neither decoder_ids nor labels");
+    small_close(&s);
+}
+END_TEST
+
+/* Dropout takes the names of the rows that a site reads: in cross attention the source's for keys and values. */
+START_TEST(adapters_sit_in_cross_attention)
+{
+    static const char        text[] = "[{\"ids\": [9, 8, 7, 6, 5, 8, 3], \"labels\": [30, 31, 32]}]";
+    static const char *const names[] = {"dropout", NULL};
+    static const double      values[] = {0.1};
+    small                    s;
+    trace_result             bare, tuned;
+
+    small_open_as(&s, T5("T5ForConditionalGeneration", ", \"feed_forward_proj\": \"gated-gelu\""), 5);
+    MUST(trace_text(&s, text, &(trace_options){0}, &bare));
+    small_add(&s, "lora", "decoder.block.*.cross.k", names, values);
+    ck_assert_int_eq(s.p->modules[0].n_sites, 3);
+    small_stir(&s, 3);
+    MUST(trace_text(&s, text, &(trace_options){0}, &tuned));
+    ck_assert(distance(item(&bare, "seq0.logits"), item(&tuned, "seq0.logits")) > 1e-4);
+    small_close(&s);
+}
+END_TEST
+
+static tensor noise_image(small *s, uint32_t stream, int64_t height, int64_t width)
+{
+    const shape size = shape_3(2, height, width);
+    float      *v = arena_take(&s->memory, (size_t)shape_count(size), sizeof *v);
+
+    rng_fill_normal(rng_key_for(11, "pixels"), stream, 1, v, shape_count(size));
+    return (tensor){.s = size, .type = TYPE_F32, .v = v};
+}
+
+/* Patches row by row: an oblong image and the same one with its halves exchanged give other patches. */
+START_TEST(images_are_patches_in_their_order)
+{
+    const patch_grid g = {2, 4, 6, 2, 3};
+    float            pixels[48], out[48];
+
+    for (int i = 0; i < 48; i++)
+        pixels[i] = (float)i;
+    patches_cut(&g, pixels, out);
+    ck_assert_int_eq(patches_count(&g), 4);
+    ck_assert_int_eq(patches_values(&g), 12);
+    static const float second[] = {3, 4, 5, 9, 10, 11, 27, 28, 29, 33, 34, 35};
+    ck_assert_mem_eq(out + 12, second, sizeof second);
+}
+END_TEST
+
+START_TEST(packed_images_do_not_see_each_other)
+{
+    small        s;
+    trace_result both, alone;
+
+    small_open_as(&s, VIT("ViTForImageClassification", ", \"patch_size\": [4, 2]"), 5);
+    ck_assert_int_eq(s.m.positions, 9);
+    const tensor pixels[] = {noise_image(&s, 0, 8, 8), noise_image(&s, 1, 8, 8)}, wrong = noise_image(&s, 0, 8, 6);
+    MUST(trace_text(&s, "[{\"label\": 1}, {\"label\": 0}]", &(trace_options){.pixels = pixels}, &both));
+    MUST(trace_text(&s, "[{\"label\": 0}]", &(trace_options){.pixels = &pixels[1]}, &alone));
+    ck_assert(distance(item(&both, "seq1.logits"), item(&alone, "seq0.logits")) < 1e-5); /* roundings */
+    ck_assert(distance(item(&both, "seq0.logits"), item(&alone, "seq0.logits")) > 1e-3);
+    ck_assert_int_eq(both.targets, 2);
+    MUST_FAIL(trace_text(&s, "[{\"label\": 1}]", &(trace_options){.pixels = &wrong}, &both), "[2, 8, 8]");
+    MUST_FAIL(trace_text(&s, "[{\"label\": 1}]", &(trace_options){0}, &both), "absent");
+    small_close(&s);
+}
+END_TEST
+
+START_TEST(a_batch_is_full_when_its_source_is)
+{
+    static const int32_t ids[] = {5, 1, 6, 7};
+    const example        e = {.n = 2, .ids = ids, .n_source = 4, .source = ids, .label = -1};
+    arena                a;
+    batch                b;
+
+    MUST(arena_open(&a, "test", (size_t)1 << 20));
+    MUST(batch_open(&a, 20, 5, &b));
+    MUST(batch_open_source(&a, 9, &b));
+    ck_assert(batch_add(&b, &e, 0, 0) && batch_add(&b, &e, 1, 1));
+    ck_assert(!batch_add(&b, &e, 2, 2));
+    static const int32_t positions[] = {0, 1, 2, 3, 0, 1, 2, 3}, offsets[] = {0, 4, 8};
+    ck_assert_mem_eq(b.source.positions, positions, sizeof positions);
+    ck_assert_mem_eq(b.source.offsets, offsets, sizeof offsets);
+    ck_assert_int_eq(b.n_seqs, 2);
+    batch_clear(&b);
+    ck_assert(batch_add(&b, &e, 2, 2));
+    arena_close(&a);
+}
+END_TEST
+
 /* transformers' rule: tokens of padding have its position and are not counted. */
 START_TEST(positions_begin_where_the_model_says)
 {
@@ -324,6 +478,8 @@ START_TEST(all_linear_leaves_the_last_product_out)
     ck_assert_int_eq(count_linear(ENCODER("bert", "BertForSequenceClassification", "")), 2 * 6 + 1);
     ck_assert_int_eq(count_linear(ENCODER("roberta", "RobertaForSequenceClassification", "")), 2 * 6);
     ck_assert_int_eq(count_linear(ENCODER("roberta", "RobertaForTokenClassification", "")), 2 * 6);
+    ck_assert_int_eq(count_linear(T5("T5ForConditionalGeneration", "")), 2 * 6 + 3 * 10);
+    ck_assert_int_eq(count_linear(VIT("ViTForImageClassification", ", \"patch_size\": 4")), 2 * 6);
 }
 END_TEST
 
@@ -408,5 +564,7 @@ END_TEST
 TESTS(trunks, generated_tokens_are_those_of_the_whole_sequence, what_is_too_long_or_writes_nothing_is_refused,
       what_is_not_handled_is_said, names_with_and_without_prefix_and_old_endings_are_found,
       the_bias_of_a_masked_head_is_the_one_in_use, packed_sequences_do_not_see_each_other,
+      a_decoder_sees_its_own_source_and_what_is_before_it, adapters_sit_in_cross_attention,
+      images_are_patches_in_their_order, packed_images_do_not_see_each_other, a_batch_is_full_when_its_source_is,
       positions_begin_where_the_model_says, all_linear_leaves_the_last_product_out, merged_gpt2_is_the_unmerged_one,
       a_whole_head_is_tuned_and_saved)

@@ -51,6 +51,7 @@ static uint32_t wide_inputs(op_code op)
     case OP_rmsnorm: return IN1;
     case OP_rmsnorm_add: return IN2;
     case OP_layernorm: return IN1 | IN2;
+    case OP_attention: return IN7;
     case OP_rope_table:
     case OP_rope: return IN1;
     case OP_cross_entropy_head: return IN1 | IN2;

@@ -76,6 +76,33 @@ static status join_cotangents(golden *g, const trunk_case *c, int n, tensor *out
     return STATUS_OK;
 }
 
+/* seqN.pixel_values of all sequences. */
+static status find_pixels(golden *g, const trunk_case *c, int n, const tensor **out)
+{
+    tensor *v;
+
+    TRY_TAKE(v, g->a, n);
+    *out = v;
+    for (int i = 0; i < n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "seq%d.pixel_values", i);
+        const safetensors_entry *e = safetensors_find(&c->want, name);
+        if (!e)
+            return fail(STATUS_FORMAT, "expected.safetensors: %s is missing", name);
+        v[i] = e->t;
+        v[i].v = (void *)(uintptr_t)e->v;
+    }
+    return STATUS_OK;
+}
+
+/* What case.json calls the head of a model. */
+static const char *kind_of(const model *m)
+{
+    if (m->head.kind == HEAD_CLASSIFY && m->image.channels > 0)
+        return "image_classify";
+    return m->head.kind == HEAD_NONE ? "hidden" : head_name(m->head.kind);
+}
+
 /* Every expected tensor, without the gradients when they were not asked for. */
 static void compare(golden *g, const trunk_case *c, const trace_result *r, bool gradients)
 {
@@ -88,7 +115,7 @@ static void compare(golden *g, const trunk_case *c, const trace_result *r, bool 
     golden_number(g, "loss", r->loss, loss, loss_bound, true);
     for (int i = 0; i < c->want.n; i++) {
         bool found = (!gradients && strncmp(c->want.e[i].name, "grad.", 5) == 0) ||
-                     strstr(c->want.e[i].name, ".cotangent");
+                     strstr(c->want.e[i].name, ".cotangent") || strstr(c->want.e[i].name, ".pixel_values");
         for (int k = 0; k < r->n; k++)
             if (strcmp(r->items[k].name, c->want.e[i].name) == 0) {
                 golden_tensor(g, r->items[k].name, &r->items[k].t, &c->want.e[i], tensor_bound,
@@ -113,12 +140,14 @@ static status run(golden *g, const char *folder, trunk_case *c, recompute how)
     TRY(model_open(g->a, &c->w, TYPE_F32, &c->m));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(json_string(c->json, "kind", true, &kind, folder));
-    if (strcmp(kind, c->m.head.kind == HEAD_NONE ? "hidden" : head_name(c->m.head.kind)) != 0)
-        return fail(STATUS_FORMAT, "%s: kind is %s, the head is %s", folder, kind, head_name(c->m.head.kind));
+    if (strcmp(kind, kind_of(&c->m)) != 0)
+        return fail(STATUS_FORMAT, "%s: kind is %s, the head is %s", folder, kind, kind_of(&c->m));
     TRY(golden_list(c->json, "sequences", &sequences, folder));
     if (c->m.head.kind == HEAD_NONE)
         TRY(join_cotangents(g, c, cJSON_GetArraySize(sequences), &cotangent));
     o.cotangent = cotangent.v ? &cotangent : NULL;
+    if (c->m.image.channels > 0)
+        TRY(find_pixels(g, c, cJSON_GetArraySize(sequences), &o.pixels));
     if (has_narrow(&c->m)) {
         TRY(trace_run(g->a, &c->m, NULL, sequences, folder, &o, &r));
         compare(g, c, &r, false);

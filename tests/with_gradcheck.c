@@ -35,6 +35,9 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define HEADS(h, hk, causal_, window_, scale_, cap)                                                \
     {.attention = {.heads = h, .kv_heads = hk, .causal = causal_, .window = window_, .scale = scale_,  \
                    .softcap = cap}}
+#define BIASED(h, hk, causal_, window_, scale_, reach_, both_)                                     \
+    {.attention = {.heads = h, .kv_heads = hk, .causal = causal_, .window = window_, .scale = scale_,  \
+                   .reach = reach_, .both = both_}}
 #define DROPOUT(p_, site_) {.dropout = {.p = p_, .site = site_}}
 #define FACTOR(f) {.scale = {.factor = f}}
 #define PLUS(e) {.rmsnorm = {.eps = e, .offset = 1}}

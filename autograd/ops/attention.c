@@ -4,6 +4,7 @@
  *     dv[j] += sum_i p[i,j] dy[i],  dp[i,j] = dy[i] . v[j]
  *     ds    = p (dp - g + dlse) (1 - (s' / cap)^2)
  *     dq[i] += scale sum_j ds[i,j] k[j],  dk[j] += scale sum_i ds[i,j] q[i]
+ * A bias table adds bias[bucket(j - i), h] to s; its gradient is the sum of the ds of that bucket and head.
  *
  * The softmax is taken online over tiles of keys (Milakov and Gimelshein 2018; Dao et al. 2022).
  * A group is GROUP query rows that read one key head: (query, head) pairs of a sequence, query by
@@ -29,6 +30,11 @@ status op_attention_shape(const op_args *a, shape *out, int64_t *n_aux)
                     "size", shape_text(q->s), H, shape_text(k->s), Hk);
     TRY(op_want_real("attention", "v", a->in[2], k->s));
     TRY(attention_want_offsets("attention", a, 3));
+    if (a->in[7])
+        TRY(relative_want("attention", a->in[7], REAL_TYPE, H, a->attr->attention.reach,
+                          a->attr->attention.both));
+    if (a->in[7] && a->attr->attention.softcap > 0)
+        return fail(STATUS_UNSUPPORTED, "attention: a bias table and a cap of scores do not go together");
     out[0] = q->s;
     out[1] = shape_2(q->s.d[0], H);
     *n_aux = 0;
@@ -61,7 +67,21 @@ static void turn_over(const real *plain, int64_t D, int64_t Dp, real *RESTRICT t
 #endif
 }
 
-/* s[j, r] = capped scores of the tile's keys */
+static void add_bias(const group *g, const keys *t, real *s)
+{
+    const int64_t H = g->w->H;
+    const real   *bias[GROUP];
+    tile_buckets  b;
+
+    find_buckets(g, t, &b);
+    for (int64_t r = 0; r < GROUP; r++)
+        bias[r] = g->w->bias + head_of(g, r);
+    for (int64_t j = 0; j < t->n; j++)
+        for (int64_t r = 0; r < GROUP; r++)
+            s[j * GROUP + r] += bias[r][b.bucket[j + b.behind[r]] * H];
+}
+
+/* s[j, r] = capped or biased scores of the tile's keys */
 static void scores(const group *g, const keys *t, const real *q_turned, real *s)
 {
     tile_run(&(tile){.m = t->n, .n = GROUP, .k = g->w->D, .a = t->k, .sm = g->w->Hk * g->w->D, .sk = 1,
@@ -71,6 +91,8 @@ static void scores(const group *g, const keys *t, const real *q_turned, real *s)
         for (int64_t i = 0; i < t->n * GROUP; i++)
             s[i] = cap * real_tanh(s[i] * inverse);
     }
+    if (g->w->bias)
+        add_bias(g, t, s);
 }
 
 static bool all_visible(const group *g, const keys *t)
@@ -174,7 +196,21 @@ typedef struct attention_job {
     int64_t       *starts; /* [S+1]: groups (backward: parts) before each sequence */
     int32_t       *turns;  /* [S, Hk], backward */
     bool           in_order; /* decoding on one thread */
+    relative       near;
+    real          *dbias; /* [pieces, buckets, G], backward: sums of every piece; NULL: not wanted */
 } attention_job;
+
+static void open_job(attention_job *j, const op_args *a)
+{
+    *j = (attention_job){.a = a};
+    j->w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
+    if (!a->in[7])
+        return;
+    j->w.bias = a->in[7]->v;
+    j->w.buckets = shape_count(a->in[7]->s) / j->w.H;
+    j->w.near = &j->near;
+    relative_open(&j->near, j->w.buckets, a->attr->attention.reach, a->attr->attention.both);
+}
 
 /* Room for the starts, and `more` bytes behind them. */
 static void open_starts(attention_job *j, size_t more, int64_t count(const attention_view *w, int64_t s))
@@ -212,7 +248,7 @@ static void forward_piece(void *context, int64_t piece)
 
     open_group(&g, j->a, &j->w, s, piece % j->w.Hk, number - j->starts[s]);
 #ifndef REAL_IS_F64
-    if (j->a->run->decoding && g.rows <= DOT_ROWS) {
+    if (j->a->run->decoding && g.rows <= DOT_ROWS && !j->w.bias) {
         forward_few(&g, j->in_order);
         return;
     }
@@ -222,9 +258,9 @@ static void forward_piece(void *context, int64_t piece)
 
 void op_attention_fwd_cpu(const op_args *a)
 {
-    attention_job j = {.a = a};
+    attention_job j;
 
-    j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
+    open_job(&j, a);
     if (j.w.S < 1)
         return;
     open_starts(&j, 0, groups_of);
@@ -249,6 +285,7 @@ typedef struct gradients {
     real   *q, *dy;                           /* [GROUP, Dp] */
     real   *p, *ds;                           /* [KEYS, GROUP] */
     real   *dk, *dv;                          /* [keys, Dp] */
+    real   *dbias;                            /* [buckets, G] or NULL */
     real    lse[GROUP], shift[GROUP];         /* shift: g - dlse */
 } gradients;
 
@@ -312,6 +349,18 @@ static void finish_tile(const group *g, const keys *t, gradients *b)
     }
 }
 
+/* Masked pairs have ds = 0. */
+static void add_to_buckets(const group *g, const keys *t, const gradients *b)
+{
+    const int64_t G = g->w->G;
+    tile_buckets  of;
+
+    find_buckets(g, t, &of);
+    for (int64_t j = 0; j < t->n; j++)
+        for (int64_t r = 0; r < g->rows; r++)
+            b->dbias[of.bucket[j + of.behind[r]] * G + (g->first + r) % G] += b->ds[j * GROUP + r];
+}
+
 static void backward_tile(const group *g, const keys *t, gradients *b)
 {
     const int64_t D = g->w->D, Dp = b->Dp, stride = g->w->Hk * D, at = (int64_t)t->first * Dp;
@@ -324,6 +373,8 @@ static void backward_tile(const group *g, const keys *t, gradients *b)
     else
         memset(b->ds, 0, (size_t)(t->n * GROUP) * sizeof *b->ds);
     finish_tile(g, t, b);
+    if (b->dbias)
+        add_to_buckets(g, t, b);
     if (g->a->gin[2] && dy)
         tile_run(&(tile){.m = t->n, .n = Dp, .k = g->rows, .a = b->p, .sm = GROUP, .sk = 1, .b = b->dy,
                          .ldb = Dp, .c = b->dv + at, .ldc = Dp, .add = true});
@@ -367,6 +418,7 @@ static void add_keys(const attention_view *w, int64_t s, int64_t kv, const gradi
 typedef struct part {
     int64_t  s, kv, number, n;
     int32_t *turn; /* parts of (s, kv) that have been added; NULL: there is but one */
+    int64_t  sums; /* its place in dbias */
 } part;
 
 /* What the part's first row sees, to what its last row sees: both ends only grow from row to row. */
@@ -396,6 +448,7 @@ static void backward_part(const attention_job *j, const part *p)
 
     part_groups(&j->w, p->s, p->number, p->n, &from, &to);
     open_gradients(&b, j->a, &j->w);
+    b.dbias = j->dbias ? j->dbias + p->sums * j->w.buckets * j->w.G : NULL;
     open_keys(&j->w, p->s, from, to, &b);
     for (int64_t i = from; i < to; i++) {
         group g;
@@ -417,7 +470,8 @@ static void backward_piece(void *context, int64_t piece)
     const int64_t        Hk = j->w.Hk, number = piece / Hk, kv = piece % Hk, s = sequence_at(j, number);
 
     backward_part(j, &(part){.s = s, .kv = kv, .number = number - j->starts[s],
-                             .n = j->starts[s + 1] - j->starts[s], .turn = j->turns + s * Hk + kv});
+                             .n = j->starts[s + 1] - j->starts[s], .turn = j->turns + s * Hk + kv,
+                             .sums = piece});
 }
 
 /* Sequences may share pages: one thread for all of a key head. */
@@ -426,23 +480,39 @@ static void backward_paged(void *context, int64_t kv)
     const attention_job *j = context;
 
     for (int64_t s = 0; s < j->w.S; s++)
-        backward_part(j, &(part){.s = s, .kv = kv, .n = 1});
+        backward_part(j, &(part){.s = s, .kv = kv, .n = 1, .sums = kv});
+}
+
+/* Adds the sums of the pieces, in their order, to the table's gradient. */
+static void add_tables(const attention_job *j, int64_t pieces)
+{
+    const int64_t G = j->w.G, H = j->w.H;
+    const real   *from = j->dbias;
+
+    for (int64_t piece = 0; j->dbias && piece < pieces; piece++)
+        for (int64_t b = 0; b < j->w.buckets; b++)
+            for (int64_t g = 0; g < G; g++)
+                ((real *)j->a->gin[7]->v)[b * H + piece % j->w.Hk * G + g] += *from++;
 }
 
 void op_attention_bwd_cpu(const op_args *a)
 {
-    attention_job j = {.a = a};
+    attention_job j;
+    const int64_t S = a->in[3]->s.d[0];
 
-    j.w = attention_view_of(a, 3, a->in[0]->s.d[1] / a->attr->attention.heads);
+    open_job(&j, a);
     if (j.w.S < 1)
         return;
-    if (j.w.blocks) {
-        threads_run(j.w.Hk, backward_paged, &j);
-        return;
-    }
-    const size_t turns = (size_t)(a->in[3]->s.d[0] * j.w.Hk) * sizeof *j.turns;
-    open_starts(&j, turns, parts_of);
-    j.turns = (int32_t *)(j.starts + a->in[3]->s.d[0] + 1);
-    memset(j.turns, 0, turns);
-    threads_run(j.starts[j.w.S] * j.w.Hk, backward_piece, &j);
+    /* starts, turns, sums: as many as there can be, so that all steps take the same */
+    const int64_t turns = (S * j.w.Hk + 1) & ~(int64_t)1;
+    const int64_t sums = a->gin[7] ? (j.w.blocks ? 1 : S * PARTS_MAX) * j.w.H * j.w.buckets : 0;
+    open_starts(&j, (size_t)turns * sizeof *j.turns + (size_t)sums * sizeof *j.dbias, parts_of);
+    j.turns = (int32_t *)(j.starts + S + 1);
+    j.dbias = a->gin[7] ? (real *)(j.turns + turns) : NULL;
+    const int64_t pieces = j.w.blocks ? j.w.Hk : j.starts[j.w.S] * j.w.Hk;
+    memset(j.turns, 0, (size_t)turns * sizeof *j.turns);
+    if (j.dbias)
+        memset(j.dbias, 0, (size_t)(pieces * j.w.G * j.w.buckets) * sizeof *j.dbias);
+    threads_run(pieces, j.w.blocks ? backward_paged : backward_piece, &j);
+    add_tables(&j, pieces);
 }

@@ -3,6 +3,7 @@
 #define AUTOGRAD_OPS_ATTENTION_CUH
 
 #include "autograd/ops/kernel.cuh"
+#include "autograd/ops/relative.h"
 
 enum { PAGE_KEYS = 32 };
 

@@ -3,6 +3,7 @@
 #define AUTOGRAD_OPS_ATTENTION_H
 
 #include "autograd/ops/kernel.h"
+#include "autograd/ops/relative.h"
 
 enum { PAGE = 32 };
 
@@ -12,6 +13,9 @@ typedef struct attention_view {
     int64_t        n_blocks; /* of a sequence */
     bool           causal;
     int64_t        window;
+    const real     *bias; /* [buckets, H], NULL: none; attention only */
+    int64_t         buckets;
+    const relative *near; /* which bucket a distance has */
 } attention_view;
 
 /* offsets: index of the input q_offsets; D: size of a head. */

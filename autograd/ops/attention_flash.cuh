@@ -1,5 +1,5 @@
 /* attention_flash: attention in bf16 on tensor cores, for packed sequences and heads of 64, 96 and 128; what
- * it does not do (pages, caps) is attention_plain.cuh's.
+ * it does not do (pages, caps, bias tables) is attention_plain.cuh's.
  *
  * FlashAttention-2 (Dao 2023): a block has a tile of one sequence's queries and one head, and walks over
  * tiles of keys with an online softmax; backward makes scores again from the log-sum-exp. dq has a block for
@@ -499,7 +499,7 @@ template <int D, int M> static void flash_backward_launch(const op_args *a, cons
 /* False: nothing was done, it is plain attention's. */
 static bool attention_flash_forward(const op_args *a, const attention_view &w)
 {
-    if (w.blocks || w.cap > 0 || !(w.scale > 0))
+    if (w.blocks || w.cap > 0 || !(w.scale > 0) || a->in[7])
         return false;
     switch (w.D) {
     case 64: flash_forward_launch<64, 2, 64>(a, w); return true;
@@ -511,7 +511,7 @@ static bool attention_flash_forward(const op_args *a, const attention_view &w)
 
 static bool attention_flash_backward(const op_args *a, const attention_view &w)
 {
-    if (w.blocks || w.cap > 0 || !(w.scale > 0) || !a->gout[0])
+    if (w.blocks || w.cap > 0 || !(w.scale > 0) || a->in[7] || !a->gout[0])
         return false;
     switch (w.D) {
     case 64: flash_backward_launch<64, 2>(a, w); return true;

@@ -73,6 +73,14 @@ static inline int64_t place_of(const group *g, int64_t r)
     return (row_of(g, r) * g->w->H + head_of(g, r)) * g->w->D;
 }
 
+/* Position of row r among its keys; rows past the end are where the last one is. */
+static inline int32_t position_of(const group *g, int64_t r)
+{
+    const int64_t at = r < g->rows ? r : g->rows - 1;
+
+    return (int32_t)((g->first + at) / g->w->G + (g->w->q_start ? g->w->q_start[g->s] : 0));
+}
+
 /* Keys of one tile, at most `most`: rows one after another, all in one page if there are pages. */
 typedef struct keys {
     int32_t     first;
@@ -92,6 +100,21 @@ static inline keys keys_at(const group *g, int32_t j, int32_t most)
     t.k = (const real *)g->a->in[1]->v + t.row * stride + g->kv * w->D;
     t.v = (const real *)g->a->in[2]->v + t.row * stride + g->kv * w->D;
     return t;
+}
+
+/* Of the keys of a tile and the rows of a group: key j and row r have bucket[j + behind[r]]. */
+typedef struct tile_buckets {
+    int32_t bucket[KEYS + GROUP], behind[GROUP];
+} tile_buckets;
+
+static inline void find_buckets(const group *g, const keys *t, tile_buckets *b)
+{
+    const int32_t last = position_of(g, GROUP - 1), n = (int32_t)t->n + last - position_of(g, 0);
+
+    for (int32_t r = 0; r < GROUP; r++)
+        b->behind[r] = last - position_of(g, r);
+    for (int32_t i = 0; i < n; i++)
+        b->bucket[i] = relative_bucket(g->w->near, t->first - last + i);
 }
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Golden numbers of trunks, from transformers: tiny models with random weights, and what PyTorch computes on them.
 
-    bench/peers/make_golden.py [OUT]        default: tests/golden/trunks
+    bench/peers/make_golden.py [OUT [NAME...]]      default: tests/golden/trunks, all
 
 Writes OUT/<name>/{config.json, model.safetensors, case.json, expected.safetensors} for each entry of MODELS, which
 tests/test_golden reads. Everything is computed in float64 from the float32 weights as they lie on disk; the inner casts to
@@ -28,6 +28,20 @@ GRADIENTS = ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weigh
              "model.layers.0.input_layernorm.weight", "model.norm.weight"]
 XLMR = ["roberta.embeddings.word_embeddings.weight", "roberta.encoder.layer.0.attention.self.query.weight",
         "roberta.encoder.layer.1.output.LayerNorm.weight"]
+
+T5 = dict(d_model=24, d_kv=6, d_ff=40, num_heads=3, num_layers=2, num_decoder_layers=3, vocab_size=96, pad_token_id=0,
+          eos_token_id=1, decoder_start_token_id=0, is_encoder_decoder=True)
+T5_GRADIENTS = ["shared.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                "decoder.block.2.layer.1.EncDecAttention.v.weight", "encoder.block.1.layer.1.DenseReluDense.wo.weight",
+                "decoder.final_layer_norm.weight"]
+VIT = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3, image_size=[8, 12],
+           patch_size=4, num_channels=2, qkv_bias=False, hidden_act="gelu_new", layer_norm_eps=1e-4,
+           id2label={str(i): f"label {i}" for i in range(4)})
+VIT_ON_DISK = [("vit.layers.", "vit.encoder.layer."), (".attention.q_proj.", ".attention.attention.query."),
+               (".attention.k_proj.", ".attention.attention.key."), (".attention.v_proj.", ".attention.attention.value."),
+               (".attention.o_proj.", ".attention.output.dense."), (".mlp.fc1.", ".intermediate.dense."),
+               (".mlp.fc2.", ".output.dense.")]
 
 # name: model_type, architecture, kind, config, lengths of the sequences, names of the gradients
 MODELS = {
@@ -63,6 +77,17 @@ MODELS = {
     "xlm_roberta_classify": ("xlm-roberta", "XLMRobertaForSequenceClassification", "classify",
                              dict(BERT, id2label={str(i): f"label {i}" for i in range(3)}), (3, 17, 30),
                              XLMR + ["classifier.out_proj.weight"]),
+    "t5_relu": ("t5", "T5ForConditionalGeneration", "seq2seq",
+                dict(T5, feed_forward_proj="relu", tie_word_embeddings=True, relative_attention_num_buckets=12,
+                     relative_attention_max_distance=25), (3, 17, 40), T5_GRADIENTS),
+    "t5_unscaled": ("t5", "T5ForConditionalGeneration", "seq2seq",
+                    dict(T5, d_kv=4, num_heads=2, feed_forward_proj="gated-silu", tie_word_embeddings=True,
+                         scale_decoder_outputs=False, relative_attention_num_buckets=9,
+                         relative_attention_max_distance=7), (3, 17, 40), T5_GRADIENTS),
+    "vit_oblong": ("vit", "ViTForImageClassification", "image_classify", VIT, (7, 7, 7),
+                   ["vit.embeddings.patch_embeddings.projection.weight", "vit.embeddings.position_embeddings",
+                    "vit.embeddings.cls_token", "vit.encoder.layer.1.attention.output.dense.bias",
+                    "vit.encoder.layer.0.layernorm_after.weight", "classifier.weight"]),
 }
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 IGNORE = -100
@@ -83,6 +108,13 @@ def generator(*words):
     return np.random.default_rng(zlib.crc32(" ".join(words).encode()))
 
 
+def disk_name(spec, name):
+    """Released files of vit have older names than today's modules."""
+    for ours, theirs in VIT_ON_DISK if spec[0] == "vit" else []:
+        name = name.replace(ours, theirs)
+    return name
+
+
 def write_folder(name, spec, folder):
     """The config, and weights wide enough that whatever is forgotten shows."""
     model_type, architecture, _, config, _, _ = spec
@@ -94,6 +126,7 @@ def write_folder(name, spec, folder):
     for key, value in shapes.state_dict().items():
         if key in tied or "position_ids" in key:
             continue
+        key = disk_name(spec, key)
         draw = generator(name, key).standard_normal(tuple(value.shape))
         tensors[key] = torch.tensor(draw * (0.22 if value.dim() > 1 else 0.2) + ("norm" in key.lower() and "bias" not in key
                                                                                 and "Gemma" not in architecture),
@@ -106,10 +139,15 @@ def sequences(name, spec):
     out = []
     for n, length in enumerate(lengths):
         r = generator(name, "ids", str(n))
+        if kind == "image_classify":
+            out.append({"label": int(r.integers(0, len(config["id2label"])))})
+            continue
         s = {"ids": [int(x) for x in r.integers(3, config["vocab_size"], length)]}
         if kind == "classify":
             s["label"] = int(r.integers(0, len(config["id2label"])))
         else:
+            if kind == "seq2seq":
+                length = 2 + length // 2    # of the decoder
             chosen = r.random(length) < 0.6
             chosen[-1] = True
             targets = r.integers(3, config["vocab_size"], length)
@@ -118,13 +156,39 @@ def sequences(name, spec):
                 s["labels"] = [i if c else IGNORE for i, c in zip(s["ids"], chosen)]
             else:
                 s["labels"] = [int(t) if c else IGNORE for t, c in zip(targets, chosen)]
+            if kind == "seq2seq":
+                s["decoder_ids"] = [config["decoder_start_token_id"]] + [
+                    config["pad_token_id"] if t == IGNORE else t for t in s["labels"][:-1]]
         out.append(s)
     return out
 
 
+def image(name, config, n):
+    """Pixels of sequence n, [channels, height, width]."""
+    draw = generator(name, "pixels", str(n)).standard_normal((config["num_channels"], *config["image_size"]))
+    return torch.tensor(draw, dtype=torch.float32)
+
+
+def run(model, kind, s, pixels):
+    if kind == "image_classify":
+        return model(pixel_values=pixels.double()[None]).logits
+    ids = torch.tensor([s["ids"]])
+    if kind == "seq2seq":
+        return model(ids, decoder_input_ids=torch.tensor([s["decoder_ids"]]), use_cache=False).logits
+    return model(ids, use_cache=False).logits if kind == "causal_lm" else model(ids).logits
+
+
+def stacks(model):
+    """Prefix, blocks and final norm (or None) of each stack."""
+    trunk = model.base_model
+    if model.config.model_type == "t5":
+        return [(k + ".", getattr(trunk, k).block, getattr(trunk, k).final_layer_norm) for k in ("encoder", "decoder")]
+    return [("", trunk.layers if hasattr(trunk, "layers") else trunk.encoder.layer, getattr(trunk, "layernorm", None))]
+
+
 def losses(kind, logits, s):
     """Sum of the losses, and how many there are."""
-    if kind == "classify":
+    if kind in ("classify", "image_classify"):
         return torch.nn.functional.cross_entropy(logits, torch.tensor([s["label"]]), reduction="sum"), 1
     labels = torch.tensor(s["labels"])
     rows, labels = (logits[0, :-1], labels[1:]) if kind == "causal_lm" else (logits[0], labels)
@@ -138,23 +202,30 @@ def make(name, spec, folder):
     with Float64():
         model = getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float64,
                                                                     attn_implementation="eager").eval()
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters = {disk_name(spec, k): p for k, p in model.named_parameters(remove_duplicate=False)}
     expected, cases, total, counted = {}, sequences(name, spec), 0, 0
-    trunk = model.base_model
-    blocks = trunk.layers if hasattr(trunk, "layers") else trunk.encoder.layer
     for n, s in enumerate(cases):
-        seen = []
-        hooks = [b.register_forward_hook(lambda m, a, y: seen.append(y[0] if isinstance(y, tuple) else y)) for b in blocks]
-        hooks.append(blocks[0].register_forward_pre_hook(lambda m, a, k: seen.append(a[0] if a else k["hidden_states"]),
-                                                         with_kwargs=True))
+        seen, hooks = {}, []
+        for prefix, blocks, norm in stacks(model):
+            hooks.append(blocks[0].register_forward_pre_hook(
+                lambda m, a, k, key=prefix + "hidden.0": seen.__setitem__(key, a[0] if a else k["hidden_states"]),
+                with_kwargs=True))
+            keep = lambda m, a, y, key: seen.__setitem__(key, y[0] if isinstance(y, tuple) else y)
+            hooks += [b.register_forward_hook(lambda m, a, y, key=f"{prefix}hidden.{k + 1}": keep(m, a, y, key))
+                      for k, b in enumerate(blocks)]
+            if norm is not None:
+                hooks.append(norm.register_forward_hook(
+                    lambda m, a, y, key=prefix + "hidden.norm": keep(m, a, y, key)))
+        pixels = image(name, config, n) if kind == "image_classify" else None
+        if pixels is not None:
+            expected[f"seq{n}.pixel_values"] = pixels
         with Float64():
-            logits = model(torch.tensor([s["ids"]]), use_cache=False).logits if kind == "causal_lm" else \
-                model(torch.tensor([s["ids"]])).logits
+            logits = run(model, kind, s, pixels)
             loss, count = losses(kind, logits, s)
         for h in hooks:
             h.remove()
-        for k, value in enumerate(seen):
-            expected[f"seq{n}.hidden.{k}"] = value.reshape(-1, value.shape[-1])
+        for key, value in seen.items():
+            expected[f"seq{n}.{key}"] = value.reshape(-1, value.shape[-1])
         expected[f"seq{n}.logits"] = logits[0]
         s["counted"], s["loss_sum"] = count, loss.item()
         total, counted = total + loss, counted + count
@@ -178,8 +249,8 @@ def main():
     torch.set_num_threads(1)
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
                        pathlib.Path(__file__).parents[2] / "tests/golden/trunks")
-    for name, spec in MODELS.items():
-        make(name, spec, out / name)
+    for name in sys.argv[2:] or MODELS:
+        make(name, MODELS[name], out / name)
 
 
 if __name__ == "__main__":

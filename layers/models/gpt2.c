@@ -194,7 +194,7 @@ static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, s
     return product(t, "attn.o", b->o, y);
 }
 
-static var *gpt2_hidden(const model *m, tape *t, stream *s)
+static var *gpt2_hidden(model *m, tape *t, stream *s)
 {
     const gpt2 *g = m->state;
 
