@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# recipes: every recipe of recipes/methods is accepted, trains, stops and goes on with the same bits, and its plan
-# counts what it trains
+# recipes: every recipe of recipes/methods is accepted, trains, stops and goes on with the same bits, its plan
+# counts what it trains, and it trains in bf16 on the emulated device
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
@@ -11,6 +11,7 @@ cd -- "$root"
 needs recipes "$program"
 work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
+export CAMBIUM_CUDA_PLUGIN=$build/libcambium_emu.so
 
 run() { # NAME FOLDER ARGUMENT...
     "$program" train "recipes/methods/$1.yaml" out="$work/$2" "${@:3}" --quiet >"$work/out" 2>&1 ||
@@ -34,6 +35,10 @@ for recipe in recipes/methods/*.yaml; do
         equal "$name: resumed $(basename "$part")" "$(sha256sum <"$part")" \
             "$(sha256sum <"$work/parts/adapter/$(basename "$part")")"
     done
-    rm -rf -- "$work/whole" "$work/parts"
+    if [[ -e $CAMBIUM_CUDA_PLUGIN ]]; then # tuned values stay f32 there
+        run "$name" narrow device=cuda precision=bf16 train.save_every=20 train.eval_every=20
+        equal "$name: in bf16" "$(ls "$work/narrow/adapter" | head -1)" adapter_config.json
+    fi
+    rm -rf -- "$work/whole" "$work/parts" "$work/narrow"
 done
 report recipes
