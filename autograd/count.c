@@ -48,6 +48,21 @@ static void add_factors(const node *n, int x, int a, int b, tape_work *out)
                                   K * (wants(n, a) + wants(n, x)));
 }
 
+/* `one` FLOPs forward, and again for each of the two gradients that is wanted. */
+static void add_entries(const node *n, double one, int x, int v, tape_work *out)
+{
+    out->forward += one;
+    out->backward += one * (wants(n, x) + wants(n, v));
+}
+
+/* Over keys that are one sequence of their own every query sees all of them. */
+static double pairs_of(const node *n, double pairs)
+{
+    const bool one = n->in[4] != n->in[3] && n->in[4]->v.t.s.d[0] == 2 && !n->attr.attention.causal;
+
+    return one ? rows_of(n->in[0]) * rows_of(n->in[1]) : pairs;
+}
+
 static void add_node(const node *n, double pairs, tape_work *out)
 {
     switch (n->op) {
@@ -61,10 +76,17 @@ static void add_node(const node *n, double pairs, tape_work *out)
         add_product(n, 0, 1, last_of(n->out[0]), out);
         add_factors(n, 0, 3, 4, out);
         break;
+    case OP_sparse:
+        add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[2]), 1, 2, out);
+        break;
+    case OP_rotate:
+        add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[0]) * last_of(n->in[1]), 0, 1, out);
+        break;
     case OP_cross_entropy_head:
         add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);
         break;
     case OP_attention:
+        pairs = pairs_of(n, pairs);
         out->forward += 4 * pairs * last_of(n->in[0]);
         out->backward += n->backward ? 8 * pairs * last_of(n->in[0]) : 0;
         break;

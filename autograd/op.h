@@ -50,7 +50,27 @@ typedef enum gelu_kind {
 typedef union op_attr {
     struct {
         double factor;
-    } scale, lora; /* lora: y + factor * (x A^T) B^T; also for linear_lora */
+    } scale, lora, affine; /* lora: y + factor * (x A^T) B^T; also for linear_lora. affine: of b */
+    struct {
+        int64_t rows, columns;
+    } cut;
+    struct {
+        int64_t size;
+        bool    sine;
+    } waves;
+    struct {
+        int    terms; /* 0: exact */
+        double limit; /* 0: none */
+    } cayley;
+    struct {
+        int64_t first, blocks;
+    } rotate;
+    struct {
+        bool orthogonal;
+    } householder;
+    struct {
+        bool turned;
+    } orthogonality;
     struct {
         double eps;
         double offset; /* rmsnorm: the weight is offset + w */
@@ -62,6 +82,9 @@ typedef union op_attr {
         double scale;                /* of cos and sin */
         double theta, factor, length; /* dynamic NTK when factor > 0: frequencies follow the sequence's length */
     } rope_table;
+    struct {
+        int32_t first; /* key of the table's first row, without a map */
+    } replace_rows;
     struct {
         int64_t from, width;
     } columns;

@@ -16,6 +16,9 @@ var *ag_pick_rows(tape *t, var *a, var *b, var *rows);
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
 var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots);
+/* x [N, C], table [R, C], keys i32 [N], map i32 [K] or NULL -> x with table[r] in the rows n that have a place r =
+ * map[keys[n]] in 0 .. R-1; without a map r = keys[n] - first. keys NULL: row n has the key n. */
+var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first);
 
 /* x [N, K], w [M, K] of any stored type, b [M] or NULL -> [N, M]: x w^T + b */
 var *ag_linear(tape *t, var *x, var *w, var *b);
@@ -23,6 +26,13 @@ var *ag_linear(tape *t, var *x, var *w, var *b);
 var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor);
 /* the same as ag_lora(ag_linear(x, w, bias), x, a, b) in one product */
 var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor);
+/* y [N, M], x [N, K], v [E], places i32 [2, E] -> y + x S^T, S [M, K] with v[e] at row places[0,e] and column
+ * places[1,e], the rest zero; places in the order of rows and then columns, none twice */
+var *ag_sparse(tape *t, var *y, var *x, var *v, var *places);
+/* x [N, C], r [B, h, h], channels i32 [C] or NULL -> [N, C]: blocks of h channels, in their order or that of
+ * `channels`, times the matrices first .. first + blocks - 1, one a block; blocks = 1: all the same   (Qiu et
+ * al. 2023, OFT) */
+var *ag_rotate(tape *t, var *x, var *r, var *channels, int64_t first, int64_t blocks);
 
 /* w [M, K] of any stored type, or a real [M] -> the same as values, for what follows in tape_weight_begin */
 var *ag_expand(tape *t, var *w);
@@ -30,12 +40,30 @@ var *ag_transpose(tape *t, var *x); /* [M, N] -> [N, M] */
 /* g [M], w [M, K] of any stored type, a [R, K], b [M, R] -> g / norms of the rows of w + factor b a, [M]; only g
  * has a gradient   (Liu et al. 2024, DoRA, eq. 11) */
 var *ag_dora_gain(tape *t, var *g, var *w, var *a, var *b, double factor);
+/* x [M', N'] -> its first rows and columns, [M, N]; row m times k[m], k of M values in any shape or NULL */
+var *ag_cut(tape *t, var *x, var *k, int64_t rows, int64_t columns);
+/* a [A, B], b [C, D] -> [A C, B D]: every value of a times b */
+var *ag_kron(tape *t, var *a, var *b);
+/* a [R, J], g [B, J] -> [J, R B]: y[j, k B + b] = a[k,j] g[b,j] */
+var *ag_khatri_rao(tape *t, var *a, var *g);
+/* places i32 [C] -> [size, C]: cos, or sin, of 2 pi m places[c] / size; places are in 0 .. size - 1 */
+var *ag_waves(tape *t, var *places, int64_t size, bool sine);
+/* q [B, h (h - 1) / 2], strict upper triangles of skew matrices Q, or [..., h, h] with Q = (X - X^T) / 2 ->
+ * [B, h, h]: (I - Q)(I + Q)^-1, or with terms > 0 the first of the series of the opposite rotation; limit >
+ * 0: Q is shortened to that Frobenius norm before, as if it had been so   (autograd/ops/cayley.c) */
+var *ag_cayley(tape *t, var *q, int terms, double limit);
+/* u [C, R] -> a [R, C], *b [C, R]: x + (x a^T) b^T is x times H_R ... H_1, H_i the reflection at column i of
+ * u; with orthogonal at those columns made orthonormal first   (Yuan et al. 2024, HRA) */
+var *ag_householder(tape *t, var *u, bool orthogonal, var **b);
 
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */
 var *ag_mul(tape *t, var *a, var *b); /* equal shapes */
 /* x [N, C]; k and b of C values in any shape, or NULL -> x * k + b in every row */
 var *ag_affine(tape *t, var *x, var *k, var *b);
+/* x + factor * b in every row */
+var *ag_shift(tape *t, var *x, var *b, double factor);
 var *ag_scale(tape *t, var *x, double factor);
+var *ag_scale_by(tape *t, var *x, var *s); /* s [1] -> s * x */
 var *ag_silu(tape *t, var *x);
 /* x Phi(x), and its two stand-ins (Hendrycks and Gimpel 2016): finite for finite x */
 var *ag_gelu(tape *t, var *x, gelu_kind kind);
@@ -88,6 +116,8 @@ typedef struct attention_options {
  * head h reads key head h / (H / Hk). A query without a visible key gives 0 and lse -infinity. */
 var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offsets, var *q_start,
                   var *blocks, const attention_options *o, var **lse);
+/* y1, y2 [N, H*D] and lse1, lse2 [N, H] of the same queries over different keys -> attention over all of them */
+var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse);
 /* The plain composition, for tests: scores [N, H, Nk] with -infinity where masked, softmax over the
  * last size (a row of -infinity gives zeros), mix with v. */
 var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,
@@ -105,5 +135,7 @@ var *ag_softcap(tape *t, var *x, double cap);
 var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double softcap, var **each);
 /* x of any shape -> [1] */
 var *ag_sum(tape *t, var *x);
+/* p [R, K] -> |p p^T - I| [1], the Frobenius norm; turned: |p^T p - I| of p [K, R] */
+var *ag_orthogonality(tape *t, var *p, bool turned);
 
 #endif

@@ -35,6 +35,14 @@ var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots)
     return apply(t, OP_scatter_rows, 3, cache, x, slots);
 }
 
+var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first)
+{
+    var          *in[] = {x, table, keys, map};
+    const op_attr attr = {.replace_rows = {first}};
+
+    return tape_apply(t, OP_replace_rows, 4, in, &attr);
+}
+
 var *ag_linear(tape *t, var *x, var *w, var *b)
 {
     return apply(t, OP_linear, 3, x, w, b);
@@ -76,9 +84,76 @@ var *ag_dora_gain(tape *t, var *g, var *w, var *a, var *b, double factor)
     return tape_apply(t, OP_dora_gain, 4, in, &attr);
 }
 
+var *ag_cut(tape *t, var *x, var *k, int64_t rows, int64_t columns)
+{
+    var          *in[] = {x, k};
+    const op_attr attr = {.cut = {rows, columns}};
+
+    return tape_apply(t, OP_cut, 2, in, &attr);
+}
+
+var *ag_kron(tape *t, var *a, var *b)
+{
+    return apply(t, OP_kron, 2, a, b, NULL);
+}
+
+var *ag_khatri_rao(tape *t, var *a, var *g)
+{
+    return apply(t, OP_khatri_rao, 2, a, g, NULL);
+}
+
+var *ag_waves(tape *t, var *places, int64_t size, bool sine)
+{
+    const op_attr attr = {.waves = {size, sine}};
+
+    return tape_apply(t, OP_waves, 1, &places, &attr);
+}
+
+var *ag_cayley(tape *t, var *q, int terms, double limit)
+{
+    const op_attr attr = {.cayley = {terms, limit}};
+
+    return tape_apply(t, OP_cayley, 1, &q, &attr);
+}
+
+var *ag_householder(tape *t, var *u, bool orthogonal, var **b)
+{
+    const op_attr attr = {.householder = {orthogonal}};
+    var          *a = tape_apply(t, OP_householder, 1, &u, &attr);
+
+    *b = tape_output(t, a, 1);
+    return a;
+}
+
+var *ag_sparse(tape *t, var *y, var *x, var *v, var *places)
+{
+    var *in[] = {y, x, v, places};
+
+    return tape_apply(t, OP_sparse, 4, in, NULL);
+}
+
+var *ag_rotate(tape *t, var *x, var *r, var *channels, int64_t first, int64_t blocks)
+{
+    var          *in[] = {x, r, channels};
+    const op_attr attr = {.rotate = {first, blocks}};
+
+    return tape_apply(t, OP_rotate, 3, in, &attr);
+}
+
 var *ag_affine(tape *t, var *x, var *k, var *b)
 {
-    return apply(t, OP_affine, 3, x, k, b);
+    var          *in[] = {x, k, b};
+    const op_attr attr = {.affine = {1}};
+
+    return tape_apply(t, OP_affine, 3, in, &attr);
+}
+
+var *ag_shift(tape *t, var *x, var *b, double factor)
+{
+    var          *in[] = {x, NULL, b};
+    const op_attr attr = {.affine = {factor}};
+
+    return tape_apply(t, OP_affine, 3, in, &attr);
 }
 
 var *ag_add(tape *t, var *a, var *b)
@@ -96,6 +171,11 @@ var *ag_scale(tape *t, var *x, double factor)
     const op_attr attr = {.scale = {factor}};
 
     return tape_apply(t, OP_scale, 1, &x, &attr);
+}
+
+var *ag_scale_by(tape *t, var *x, var *s)
+{
+    return apply(t, OP_scale_by, 2, x, s, NULL);
 }
 
 var *ag_silu(tape *t, var *x)
@@ -198,6 +278,16 @@ var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offset
     return y;
 }
 
+var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse)
+{
+    var *in[] = {y1, lse1, y2, lse2};
+    var *y = tape_apply(t, OP_attention_join, 4, in, NULL);
+
+    if (lse)
+        *lse = tape_output(t, y, 1);
+    return y;
+}
+
 var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,
                          const attention_options *o)
 {
@@ -249,4 +339,11 @@ var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double
 var *ag_sum(tape *t, var *x)
 {
     return apply(t, OP_sum, 1, x, NULL, NULL);
+}
+
+var *ag_orthogonality(tape *t, var *p, bool turned)
+{
+    const op_attr attr = {.orthogonality = {turned}};
+
+    return tape_apply(t, OP_orthogonality, 1, &p, &attr);
 }

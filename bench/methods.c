@@ -1,5 +1,5 @@
-/* methods: a step with each method of peft/methods.def at all linear layers, plain lora measured
- * beside it */
+/* methods: a step with each method of peft/methods.def, at all linear layers or where else it sits, plain lora
+ * measured beside it. What counts is time by needed FLOPs, against lora's. */
 #include "bench/trial.h"
 
 #include "core/log.h"
@@ -20,10 +20,16 @@ static status measure(bench *b, const char *what, const char *module, int thread
     return done;
 }
 
-static status against_lora(bench *b, const char *name, const char *plain, int threads)
+static const char *place_of(const peft_method *m)
+{
+    return m->sites & SITE_LINEAR ? "all-linear" : m->sites & SITE_NORM ? "'*norm*'" : "'*'";
+}
+
+static status against_lora(bench *b, const peft_method *method, const char *plain, int threads)
 {
     figure     *lora, *f;
-    const char *module = arena_printf(b->a, "method: %s, at: all-linear", name);
+    const char *module = arena_printf(b->a, "method: %s, at: %s", method->name, place_of(method));
+    const char *name = method->name;
 
     if (!module)
         return STATUS_MEMORY;
@@ -37,7 +43,10 @@ static status against_lora(bench *b, const char *name, const char *plain, int th
         return bench_note(b, f, "not measured: %s", status_text());
     }
     TRY(s);
-    return lora && f ? bench_note(b, f, "%.3f of lora's speed", f->value / lora->value) : STATUS_OK;
+    if (!lora || !f)
+        return STATUS_OK;
+    return bench_note(b, f, "%.3f of lora's speed; time by needed FLOPs %.2f of lora's", f->value / lora->value,
+                      f->share > 0 ? lora->share / f->share : 0);
 }
 
 status bench_methods(bench *b)
@@ -49,7 +58,7 @@ status bench_methods(bench *b)
     if (!plain)
         return STATUS_MEMORY;
     for (int i = 0; i < n; i++)
-        TRY(against_lora(b, methods[i]->name,
+        TRY(against_lora(b, methods[i],
                          strcmp(methods[i]->name, "lora") == 0 ? "method: lora, at: all-linear"
                                                                : plain,
                          b->most_threads));

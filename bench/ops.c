@@ -43,12 +43,19 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     switch (x->op) {
     case OP_embed: return ag_embed(x->t, param(x, r, 0, s->V, C), ints(x, r, 1, N, s->V));
     case OP_gather_rows: return ag_gather_rows(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N));
+    case OP_replace_rows:
+        return ag_replace_rows(x->t, param(x, r, 0, N, C), param(x, r, 1, s->V, C), ints(x, r, 2, N, 2 * s->V), NULL,
+                               0);
     case OP_columns: return ag_columns(x->t, param(x, r, 0, N, 3 * C), C, C);
     case OP_add: return ag_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_affine: return ag_affine(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C));
     case OP_transpose: return ag_transpose(x->t, param(x, r, 0, N, C));
+    case OP_cut: return ag_cut(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, N), N, C);
+    case OP_kron: return ag_kron(x->t, param(x, r, 0, N / 16, C / 16), param(x, r, 1, 16, 16));
+    case OP_khatri_rao: return ag_khatri_rao(x->t, param(x, r, 0, 16, C), param(x, r, 1, N / 16, C));
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
+    case OP_scale_by: return ag_scale_by(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, 1));
     case OP_silu: return ag_silu(x->t, param(x, r, 0, N, C));
     case OP_gelu: return ag_gelu(x->t, param(x, r, 0, N, C), GELU_ERF);
     case OP_relu: return ag_relu(x->t, param(x, r, 0, N, C));
@@ -65,6 +72,9 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
         return ag_layernorm(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C), 1e-5);
     case OP_rope:
         return ag_rope(x->t, param(x, r, 0, N, C), r->in[1] = tape_time_fixed(x, shape_2(N, HEAD)));
+    case OP_attention_join:
+        return ag_attention_join(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C / HEAD), param(x, r, 2, N, C),
+                                 param(x, r, 3, N, C / HEAD), NULL);
     case OP_softmax: return ag_softmax(x->t, param(x, r, 0, N, C));
     case OP_cross_entropy:
         return ag_cross_entropy(x->t, param(x, r, 0, N, s->V), ints(x, r, 1, N, s->V), NULL);
@@ -134,7 +144,8 @@ status bench_ops(bench *b)
                                   OP_scale,   OP_silu,        OP_gelu,       OP_relu,      OP_tanh,
                                   OP_swiglu,  OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
-                                  OP_sum,     OP_affine,      OP_transpose};
+                                  OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
+                                  OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

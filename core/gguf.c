@@ -1,6 +1,7 @@
 /* gguf: the header, checked as it is read; then the tensors' places */
 #include "core/gguf.h"
 
+#include "core/gguf_types.h"
 #include "core/utf8.h"
 
 #include <stdlib.h>
@@ -13,23 +14,6 @@ enum {
     TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8,
     ALIGNMENT_MAX = 1 << 24
 };
-
-/* The file's tensor types. -1: known to the format, not handled here. */
-static const struct {
-    const char *name;
-    int         type;
-} tensor_types[] = {
-    [0] = {"f32", TYPE_F32},        [1] = {"f16", TYPE_F16},     [2] = {"q4_0", TYPE_Q4_0},
-    [3] = {"q4_1", TYPE_Q4_1},      [6] = {"q5_0", TYPE_Q5_0},   [7] = {"q5_1", TYPE_Q5_1},
-    [8] = {"q8_0", TYPE_Q8_0},      [9] = {"q8_1", -1},          [10] = {"q2_k", TYPE_Q2_K},
-    [11] = {"q3_k", TYPE_Q3_K},     [12] = {"q4_k", TYPE_Q4_K},  [13] = {"q5_k", TYPE_Q5_K},
-    [14] = {"q6_k", TYPE_Q6_K},     [15] = {"q8_k", -1},         [16] = {"iq2_xxs", -1},
-    [17] = {"iq2_xs", -1},          [18] = {"iq3_xxs", -1},      [19] = {"iq1_s", -1},
-    [20] = {"iq4_nl", TYPE_IQ4_NL}, [21] = {"iq3_s", -1},        [22] = {"iq2_s", -1},
-    [23] = {"iq4_xs", TYPE_IQ4_XS}, [24] = {"i8", -1},           [25] = {"i16", -1},
-    [26] = {"i32", TYPE_I32},       [27] = {"i64", TYPE_I64},    [28] = {"f64", TYPE_F64},
-    [29] = {"iq1_m", -1},           [30] = {"bf16", TYPE_BF16},  [34] = {"tq1_0", -1},
-    [35] = {"tq2_0", -1},           [39] = {"mxfp4", TYPE_MXFP4}};
 
 typedef struct reader {
     const char    *path;
@@ -178,15 +162,20 @@ static status read_pairs(arena *a, reader *r, gguf *g, uint64_t n)
 
 static status read_type(const reader *r, const char *name, uint32_t number, dtype *out)
 {
-    if (number >= COUNT_OF(tensor_types) || !tensor_types[number].name)
+    const gguf_type *t = NULL;
+
+    for (size_t i = 0; i < COUNT_OF(gguf_types); i++)
+        if (gguf_types[i].number == number)
+            t = &gguf_types[i];
+    if (!t)
         return fail(STATUS_FORMAT, "%s: tensor %.200s has type %u, which the format does not know",
                     r->path, name, number);
-    if (tensor_types[number].type < 0)
+    if (t->type < 0)
         return fail(STATUS_UNSUPPORTED,
                     "%s: tensor %.200s is stored as %s, which is not handled; f32, f16, bf16, f64, "
                     "q4_0..q8_0, q2_k..q6_k, iq4_nl, iq4_xs and mxfp4 are",
-                    r->path, name, tensor_types[number].name);
-    *out = (dtype)tensor_types[number].type;
+                    r->path, name, t->name);
+    *out = (dtype)t->type;
     return STATUS_OK;
 }
 

@@ -137,8 +137,10 @@ static status read_entry(arena *a, const cJSON *o, const char *path, const uint8
 
     e->type_name = type->name;
     e->opaque = type->type < 0 || sizes > SHAPE_MAX;
+    e->many_sizes = sizes > SHAPE_MAX;
     e->v = data + at->begin;
     e->bytes = at->end - at->begin;
+    e->t = (tensor){.s = s};
     if (!e->opaque)
         e->t = (tensor){.s = s, .type = (dtype)type->type, .v = (void *)(uintptr_t)e->v};
     return STATUS_OK;

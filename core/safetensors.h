@@ -18,7 +18,8 @@ typedef struct safetensors_entry {
     const char *name;
     const char *type_name; /* as in the file: "BF16" */
     bool        opaque;    /* a type that core/types.def lacks (BOOL, F8_E4M3, ...), or more than
-                              five sizes: only v and bytes mean something, t is zero */
+                              five sizes: t has no values, and no sizes when they are too many */
+    bool        many_sizes;
     tensor      t;         /* t.v may lie at any address: the format does not align */
     const void *v;
     size_t      bytes;
@@ -57,6 +58,21 @@ typedef struct safetensors_item {
  * blanks. Names that are empty, equal, not UTF-8 or "__metadata__" fail. */
 status safetensors_write(const char *path, const safetensors_item *items, int n,
                          const safetensors_pair *metadata, int n_metadata);
+
+/* The same with values that are made when they are written; NULL: they are items[i].t.v. */
+status safetensors_write_made(const char *path, const safetensors_item *items, int n,
+                              const safetensors_pair *metadata, int n_metadata, const tensor_fill *fill);
+
+/* A trunk's tensors in an existing folder, in files of at most `limit` bytes of data each (a larger tensor
+ * has one for itself): model.safetensors when one is enough, else model-00001-of-0000N.safetensors and
+ * model.safetensors.index.json, which is written last. *files is their number. */
+status safetensors_write_shards(const char *folder, const safetensors_item *items, int n, int64_t limit,
+                                const tensor_fill *fill, int *files);
+
+/* A tensor of a type that core/types.def lacks, in the narrowest one that holds all its values: F8_E4M3 and
+ * F8_E5M2 as bf16, I8 and I16 as i32, BOOL as u8, in the arena. *widened is false for the other types (U16,
+ * U32, U64, C64, F8_E8M0, F6_*, F4 ...), whose callers refuse them by name. */
+status safetensors_widen(arena *a, const safetensors_entry *e, tensor *out, bool *widened);
 
 #ifdef __cplusplus
 }

@@ -130,51 +130,80 @@ static status print_header(arena *a, FILE *f, const char *path, const safetensor
     return STATUS_OK;
 }
 
-static status write_file(const char *path, const char *header, size_t length,
-                         const safetensors_item *const *sorted, int n)
+/* What is written, and where its values come from. */
+typedef struct contents {
+    const safetensors_item  *items;
+    const safetensors_item **sorted;
+    int                      n;
+    const tensor_fill       *fill;
+} contents;
+
+static status write_data(file_writer *w, const contents *c)
+{
+    for (int i = 0; i < c->n && w->error == STATUS_OK; i++) {
+        const void *bytes = c->sorted[i]->t.v;
+        if (c->fill)
+            TRY_IN(c->fill->run(c->fill->context, c->sorted[i] - c->items, &bytes), "in tensor %.200s",
+                   c->sorted[i]->name);
+        file_write(w, bytes, tensor_bytes(&c->sorted[i]->t));
+    }
+    return STATUS_OK;
+}
+
+static status write_file(const char *path, const char *header, size_t length, const contents *c)
 {
     const uint64_t count = length;
     file_writer    w;
+    char           text[1024];
 
     TRY(file_writer_open(&w, path));
     file_write(&w, &count, sizeof count);
     file_write(&w, header, length);
-    for (int i = 0; i < n; i++)
-        file_write(&w, sorted[i]->t.v, tensor_bytes(&sorted[i]->t));
-    return file_writer_close(&w, true);
+    const status s = write_data(&w, c);
+    if (s == STATUS_OK)
+        return file_writer_close(&w, true);
+    snprintf(text, sizeof text, "%s", status_text());
+    file_writer_close(&w, false);
+    return fail(s, "%s", text);
 }
 
-static status write_all(arena *a, const char *path, const safetensors_item *items, int n,
-                        const safetensors_pair *metadata, int n_metadata)
+static status write_all(arena *a, const char *path, contents *c, const safetensors_pair *metadata,
+                        int n_metadata)
 {
-    const safetensors_item **sorted;
-    char                    *header = NULL;
-    size_t                   length = 0;
+    char  *header = NULL;
+    size_t length = 0;
 
-    TRY_TAKE(sorted, a, n);
-    for (int i = 0; i < n; i++)
-        sorted[i] = &items[i];
-    TRY(check_items(path, sorted, n));
+    TRY_TAKE(c->sorted, a, c->n);
+    for (int i = 0; i < c->n; i++)
+        c->sorted[i] = &c->items[i];
+    TRY(check_items(path, c->sorted, c->n));
 
     FILE *f = open_memstream(&header, &length);
     if (!f)
         return fail(STATUS_MEMORY, "%s: no memory for the header", path);
-    status s = print_header(a, f, path, sorted, n, metadata, n_metadata);
+    status s = print_header(a, f, path, c->sorted, c->n, metadata, n_metadata);
     if (fclose(f) != 0 && s == STATUS_OK)
         s = fail(STATUS_MEMORY, "%s: no memory for the header", path);
     if (s == STATUS_OK)
-        s = write_file(path, header, length, sorted, n);
+        s = write_file(path, header, length, c);
     free(header);
+    return s;
+}
+
+status safetensors_write_made(const char *path, const safetensors_item *items, int n,
+                              const safetensors_pair *metadata, int n_metadata, const tensor_fill *fill)
+{
+    contents c = {.items = items, .n = n, .fill = fill};
+    arena    a = {0};
+
+    TRY(arena_open(&a, "safetensors header", (size_t)1 << 30));
+    const status s = write_all(&a, path, &c, metadata, n_metadata);
+    arena_close(&a);
     return s;
 }
 
 status safetensors_write(const char *path, const safetensors_item *items, int n,
                          const safetensors_pair *metadata, int n_metadata)
 {
-    arena a = {0};
-
-    TRY(arena_open(&a, "safetensors header", (size_t)1 << 30));
-    const status s = write_all(&a, path, items, n, metadata, n_metadata);
-    arena_close(&a);
-    return s;
+    return safetensors_write_made(path, items, n, metadata, n_metadata, NULL);
 }

@@ -62,6 +62,13 @@ const char *shape_text(shape s);
 
 /* All bytes of the tensor; CHECKs that a row is whole blocks. */
 size_t tensor_bytes(const tensor *t);
+/* Values that are made when the writer of a file asks for them, one tensor at a time: `item` is its index
+ * in the list given to the writer; *bytes stay valid until the next call. */
+typedef struct tensor_fill {
+    status (*run)(void *context, int64_t item, const void **bytes);
+    void *context;
+} tensor_fill;
+
 /* Rows in use: *rows when set (checked against the capacity), else shape_rows. */
 int64_t tensor_rows(const tensor *t);
 

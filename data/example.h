@@ -38,6 +38,7 @@ typedef struct examples {
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
     bool               batched;
     target_place       place;
+    int32_t            front; /* virtual tokens that the model puts in front of every one, beside `n` */
     int                n_labels;
     const char *const *labels;
 } examples;

@@ -5,7 +5,7 @@
 
 status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
 {
-    *out = (batch){.capacity = capacity, .seqs_capacity = seqs_capacity};
+    *out = (batch){.capacity = capacity, .seqs_capacity = seqs_capacity, .pad = -1};
     TRY_TAKE(out->ids, a, capacity);
     TRY_TAKE(out->positions, a, capacity);
     TRY_TAKE(out->types, a, capacity);
@@ -76,10 +76,10 @@ static void add_target(batch *b, int32_t row, int32_t id)
 
 static void add_targets(batch *b, const example *e)
 {
-    const int32_t row = b->n_tokens, ahead = b->place == TARGET_NEXT;
+    const int32_t row = b->n_tokens + b->front, ahead = b->place == TARGET_NEXT;
 
     if (b->place == TARGET_SEQUENCE && e->label >= 0)
-        add_target(b, row, e->label);
+        add_target(b, b->n_tokens, e->label);
     if (b->place == TARGET_SEQUENCE || !e->labels)
         return;
     for (int32_t i = ahead; i < e->n; i++)
@@ -89,9 +89,9 @@ static void add_targets(batch *b, const example *e)
 
 bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
 {
-    const int32_t s = b->n_seqs, row = b->n_tokens;
+    const int32_t s = b->n_seqs, row = b->n_tokens, first = row + b->front;
 
-    if (s >= b->seqs_capacity || row + (int64_t)e->n > b->capacity ||
+    if (s >= b->seqs_capacity || row + (int64_t)e->n + b->front > b->capacity ||
         (b->source.capacity > 0 && b->source.n + (int64_t)e->n_source > b->source.capacity))
         return false;
     CHECK((e->source != NULL) == (b->source.capacity > 0) && (e->patches != NULL) == (b->images.values > 0));
@@ -99,21 +99,32 @@ bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
         add_source(b, e);
     if (e->patches)
         add_image(b, e);
-    for (int32_t i = 0, position = b->first_position; i < e->n; i++) {
-        const bool pad = b->first_position > 0 && e->ids && e->ids[i] == b->pad;
-        b->ids[row + i] = e->ids ? e->ids[i] : 0;
-        b->positions[row + i] = pad ? b->pad : position++;
-        b->types[row + i] = e->types ? e->types[i] : 0;
-        b->seq_of_row[row + i] = s;
+    memset(b->ids + row, 0, (size_t)b->front * sizeof *b->ids);
+    memset(b->types + row, 0, (size_t)b->front * sizeof *b->types);
+    for (int32_t i = 0; i < b->front; i++)
+        b->positions[row + i] = b->first_position + i;
+    for (int32_t i = 0, position = b->first_position + b->front; i < e->n; i++) {
+        const bool pad = e->ids && e->ids[i] == b->pad;
+        b->ids[first + i] = e->ids ? e->ids[i] : 0;
+        b->positions[first + i] = pad ? b->pad : position++;
+        b->types[first + i] = e->types ? e->types[i] : 0;
     }
+    for (int32_t i = row; i < first + e->n; i++)
+        b->seq_of_row[i] = s;
     add_targets(b, e);
     b->task[s] = e->task;
     b->label[s] = e->label;
     b->sample[s] = sample;
     b->example[s] = number;
-    b->n_tokens = row + e->n;
+    b->n_tokens = row + b->front + e->n;
     b->offsets[++b->n_seqs] = b->n_tokens;
     return true;
+}
+
+/* Rows that an example takes. */
+static int64_t rows_of(const examples *x, int64_t i)
+{
+    return x->front + (int64_t)x->v[i].n;
 }
 
 /* The capacities of given micro-batches. */
@@ -124,7 +135,7 @@ static status measure_given(packer *p)
     for (int64_t i = 0; i < p->x->n; i++) {
         const bool fresh = i == 0 || p->x->v[i].batch != p->x->v[i - 1].batch;
 
-        tokens = (fresh ? 0 : tokens) + p->x->v[i].n;
+        tokens = (fresh ? 0 : tokens) + rows_of(p->x, i);
         seqs = (fresh ? 0 : seqs) + 1;
         p->batches += fresh;
         p->capacity = tokens > p->capacity ? tokens : p->capacity;
@@ -149,13 +160,14 @@ static status measure_packed(packer *p)
         return fail(STATUS_USAGE, "train: batch_tokens is %lld, must be a multiple of pack (%lld)",
                     (long long)o->batch_tokens, (long long)o->pack);
     for (int64_t i = 0; i < p->x->n; i++) {
-        const int64_t n = p->x->v[i].n;
+        const int64_t n = rows_of(p->x, i);
 
         if (n > o->pack)
             return fail(STATUS_SHAPE,
-                        "data: sample %lld has %lld tokens, more than a micro-batch holds (pack %lld): "
+                        "data: sample %lld has %lld tokens%s, more than a micro-batch holds (pack %lld): "
                         "length must be at most pack",
-                        (long long)i, (long long)n, (long long)o->pack);
+                        (long long)i, (long long)n, p->x->front ? " with the virtual ones in front" : "",
+                        (long long)o->pack);
         shortest = n < shortest ? n : shortest;
     }
     p->capacity = o->pack;
@@ -223,7 +235,7 @@ static void add_sample(packer *p, pack_step *s, pack_sample which)
     const example *e = &p->x->v[which.example];
 
     p->samples[s->n_samples++] = which;
-    s->n_tokens += e->n;
+    s->n_tokens += rows_of(p->x, which.example);
     s->n_targets += example_targets(e, p->x->place);
 }
 
@@ -246,11 +258,11 @@ static void plan_leaf(packer *p, pack_step *s)
             break;
 
         const pack_sample which = place_sample(p, at->epoch, at->waiting[w]);
-        if (p->x->v[which.example].n > room) {
+        if (rows_of(p->x, which.example) > room) {
             w++;
             continue;
         }
-        room -= p->x->v[which.example].n;
+        room -= rows_of(p->x, which.example);
         add_sample(p, s, which);
         at->n_waiting--;
         memmove(at->waiting + w, at->waiting + w + 1,
@@ -303,9 +315,9 @@ static void plan_samples(packer *p, pack_step *s)
             if (p->used[i])
                 continue;
             const pack_sample which = place_sample(p, at.epoch + place / n, place % n);
-            if (p->x->v[which.example].n > room)
+            if (rows_of(p->x, which.example) > room)
                 continue;
-            room -= p->x->v[which.example].n;
+            room -= rows_of(p->x, which.example);
             p->used[i] = true;
             seqs++;
             add_sample(p, s, which);
@@ -334,7 +346,7 @@ void packer_step(packer *p, pack_step *out)
 
 void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
 {
-    CHECK(leaf >= 0 && leaf < s->n_leaves);
+    CHECK(leaf >= 0 && leaf < s->n_leaves && b->front == p->x->front);
     batch_clear(b);
     b->place = p->x->place;
     for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {

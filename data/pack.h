@@ -43,9 +43,11 @@ typedef struct batch {
     int32_t *types;       /* [n_tokens] kind of the token */
     int32_t *seq_of_row;  /* [n_tokens] its sequence */
     int32_t *offsets;     /* [n_seqs + 1] first row of each sequence */
-    int32_t  first_position, pad; /* first_position above 0: tokens `pad` have position `pad` and do not count;
-                                     both may be set after batch_open */
-    target_place place;           /* likewise */
+    /* these may be set after batch_open */
+    int32_t  front;          /* virtual tokens in front of every sequence, with id 0 */
+    int32_t  first_position; /* of a sequence's first row */
+    int32_t  pad;            /* tokens with this id have it as their position too and do not count; -1: none */
+    target_place place;
     int32_t *target_rows; /* [n_targets] row whose hidden state predicts the target, ascending */
     int32_t *target_ids;  /* [n_targets] */
     int32_t *task, *label; /* [n_seqs] label -1: no class */

@@ -1,59 +1,30 @@
 /* tokenizer_gguf: the tokenizer in a GGUF file's metadata.
  *
  * tokenizer.ggml.model says which of four it is: gpt2 (byte-level BPE; how texts are cut stands in a
- * name only, tokenizer.ggml.pre, so the ways are listed here), llama (SentencePiece's BPE), t5
+ * name only, tokenizer.ggml.pre: data/tokenizer_ways.h), llama (SentencePiece's BPE), t5
  * (its unigram) and bert (WordPiece). */
 #include "core/gguf.h"
 #include "data/spm.h"
+#include "data/tokenizer_ways.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define LETTERS_AND_MARKS(digits)                                                                  \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                     \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-/* What a name in tokenizer.ggml.pre means. */
-static const struct {
-    const char *name, *pattern; /* NULL: GPT-2's */
-    bool digits;                /* characters of category N apart first */
-    bool nfc, ignore_merges, add_bos;
-} ways[] = {
-    {.name = "default"},
-    {.name = "gpt-2"},
-    {.name = "phi-2"},
-    {.name = "smollm", .digits = true},
-    {.name = "starcoder", .digits = true},
-    {.name = "refact", .digits = true},
-    {.name = "llama-bpe",
-     .pattern = LETTERS_AND_MARKS("{1,3}"),
-     .ignore_merges = true,
-     .add_bos = true},
-    {.name = "llama3",
-     .pattern = LETTERS_AND_MARKS("{1,3}"),
-     .ignore_merges = true,
-     .add_bos = true},
-    {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
-    {.name = "deepseek-r1-qwen", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
-};
-
 static status read_way(arena *a, const gguf *g, tokenizer *t, bool *add_bos)
 {
-    char known[256] = "";
-    const char *name;
+    const char *name, *known = TOKEN_WAY_NAMES;
 
     TRY(gguf_string(a, g, "tokenizer.ggml.pre", true, &name));
-    for (size_t i = 0; i < COUNT_OF(ways); i++) {
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
-                 ways[i].name);
-        if (strcmp(ways[i].name, name) != 0)
+    for (size_t i = 0; i < COUNT_OF(token_ways); i++) {
+        const token_way *way = &token_ways[i];
+        if (strcmp(way->name, name) != 0)
             continue;
-        const char *pattern = ways[i].pattern ? ways[i].pattern : PATTERN_GPT2;
-        if (ways[i].nfc)
+        const char *pattern = way->pattern ? way->pattern : PATTERN_GPT2;
+        if (way->nfc)
             TRY(normalizer_add(t, (normalizer){.kind = NORMALIZE_NFC}));
-        t->bpe.ignore_merges = ways[i].ignore_merges;
-        *add_bos = ways[i].add_bos;
-        if (ways[i].digits)
+        t->bpe.ignore_merges = way->ignore_merges;
+        *add_bos = way->add_bos;
+        if (way->digits)
             TRY(pre_add(t, (pre_step){.kind = PRE_CLASS,
                                       .is = unicode_is_number,
                                       .behavior = SPLIT_ISOLATED}));

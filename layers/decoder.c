@@ -2,6 +2,7 @@
 #include "layers/decoder.h"
 
 #include "core/json.h"
+#include "layers/attention.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@ typedef struct decoder_block {
     site *q, *k, *v, *o, *gate, *up, *down;
     site *attn_norm, *mlp_norm, *attn_post, *mlp_post; /* post: NULL without post_norms */
     site *q_norm, *k_norm;                             /* NULL without qk_norm */
+    block_places places;
 } decoder_block;
 
 typedef struct decoder {
@@ -176,6 +178,15 @@ static status open_norms(arena *a, model *m, const decoder_config *c, int l, dec
     return STATUS_OK;
 }
 
+static status open_places(arena *a, model *m, int l, decoder_block *b)
+{
+    char attn[128], mlp[128];
+
+    snprintf(attn, sizeof attn, "%slayers.%d.self_attn", m->prefix, l);
+    snprintf(mlp, sizeof mlp, "%slayers.%d.mlp", m->prefix, l);
+    return model_places(a, m, l, attn, mlp, &b->places);
+}
+
 static void fill_model(model *m, const decoder_config *c)
 {
     m->layers = c->layers;
@@ -209,7 +220,10 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
     TRY(model_norm(a, m, d->norm, "norm", name, -1, c->hidden, false));
     d->embedding = next_site(m);
     snprintf(name, sizeof name, "%sembed_tokens", m->prefix);
-    return model_embedding(a, m, d->embedding, "embedding", name, c->words, c->hidden);
+    TRY(model_embedding(a, m, d->embedding, "embedding", name, c->words, c->hidden));
+    for (int i = 0; i < (int)c->layers; i++)
+        TRY(open_places(a, m, i, &d->blocks[i]));
+    return STATUS_OK;
 }
 
 static const head_layout heads[] = {{.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""}, {.kind = HEAD_NONE}};
@@ -224,7 +238,7 @@ status decoder_open(arena *a, model *m, const decoder_config *c)
     TRY_TAKE(d, a, 1);
     *d = (decoder){.c = *c};
     TRY_TAKE(d->blocks, a, c->layers);
-    TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
+    TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     m->prefix = "model.";
     m->state = d;
     fill_model(m, c);
@@ -275,8 +289,7 @@ static var *attention(const model *m, tape *t, const decoder_block *b, int layer
         v = ag_scatter_rows(t, tape_tensor(t, &s->cache->v[layer]), v, s->slots);
     }
     tape_enter(t, "attn");
-    var *y = ag_attention(t, q, k, v, s->q_offsets, s->cache ? s->k_offsets : s->q_offsets,
-                          s->q_start, s->blocks, &o, NULL);
+    var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
     return product(t, "attn.o", b->o, y);
 }
@@ -295,15 +308,16 @@ static var *block(const model *m, tape *t, int l, stream *s, var *x, var *rope)
 {
     const decoder       *d = m->state;
     const decoder_block *b = &d->blocks[l];
-    var                 *y = attention(m, t, b, l, s, record_norm(t, &d->c, b->attn_norm, x), rope);
+    var                 *in = record_norm(t, &d->c, b->attn_norm, x), *y = attention(m, t, b, l, s, in, rope);
 
     if (b->attn_post)
         y = record_norm(t, &d->c, b->attn_post, y);
-    x = ag_add(t, x, y);
-    y = mlp(t, &d->c, b, record_norm(t, &d->c, b->mlp_norm, x));
+    x = ag_add(t, x, site_block(t, b->places.after_attn, in, y));
+    in = record_norm(t, &d->c, b->mlp_norm, x);
+    y = mlp(t, &d->c, b, in);
     if (b->mlp_post)
         y = record_norm(t, &d->c, b->mlp_post, y);
-    return ag_add(t, x, y);
+    return ag_add(t, x, site_block(t, b->places.after_mlp, in, y));
 }
 
 static var *rope_of(tape *t, const stream *s, const rope *r)

@@ -2,6 +2,7 @@
 #include "layers/encoder.h"
 
 #include "core/json.h"
+#include "layers/attention.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 typedef struct encoder_block {
     site *q, *k, *v, *o, *up, *down, *attn_norm, *mlp_norm;
+    block_places places;
 } encoder_block;
 
 typedef struct encoder {
@@ -30,6 +32,8 @@ const encoder_names encoder_bert_names = {
     .up = "intermediate.dense",
     .down = "output.dense",
     .mlp_norm = "output.LayerNorm",
+    .attn = "attention",
+    .mlp = "output",
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
@@ -81,6 +85,15 @@ static status open_block(arena *a, model *m, const encoder_config *c, const enco
     return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
+static status open_places(arena *a, model *m, const encoder_config *c, const encoder_names *n, int l, encoder_block *b)
+{
+    char attn[256], mlp[256];
+
+    snprintf(attn, sizeof attn, "%s%s%d.%s", prefix_of(c), n->block, l, n->attn);
+    snprintf(mlp, sizeof mlp, "%s%s%d.%s", prefix_of(c), n->block, l, n->mlp);
+    return model_places(a, m, l, attn, mlp, &b->places);
+}
+
 static status open_table(arena *a, model *m, const encoder_config *c, const char *name, const char *table,
                          int64_t rows, site **out)
 {
@@ -122,7 +135,7 @@ status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_n
     TRY_TAKE(e, a, 1);
     *e = (encoder){0};
     TRY_TAKE(e->blocks, a, c->layers);
-    TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
+    TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     fill_model(m, c, e);
     TRY(open_table(a, m, c, "embedding", "word_embeddings", c->words, &e->words));
     TRY(open_table(a, m, c, "embedding.position", "position_embeddings", c->places, &e->places));
@@ -132,6 +145,8 @@ status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_n
     TRY(open_norm(a, m, "embedding.norm", name, -1, &e->norm));
     for (int l = 0; l < (int)c->layers; l++)
         TRY(open_block(a, m, c, names, l, &e->blocks[l]));
+    for (int l = 0; l < (int)c->layers; l++)
+        TRY(open_places(a, m, c, names, l, &e->blocks[l]));
     return STATUS_OK;
 }
 
@@ -205,7 +220,7 @@ static var *attention(const model *m, tape *t, const encoder_block *b, stream *s
     var *v = product(t, "attn.v", b->v, x);
 
     tape_enter(t, "attn");
-    var *y = ag_attention(t, q, k, v, s->q_offsets, s->q_offsets, NULL, NULL, &o, NULL);
+    var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
     return product(t, "attn.o", b->o, y);
 }
@@ -233,8 +248,10 @@ var *encoder_hidden(model *m, tape *t, stream *s)
             s->hidden[i] = x;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        x = site_layernorm(t, b->attn_norm, ag_add(t, x, attention(m, t, b, s, x)), e->eps);
-        var *y = product(t, "mlp.down", b->down, e->act(t, product(t, "mlp.up", b->up, x)));
+        var *y = site_block(t, b->places.after_attn, x, attention(m, t, b, s, x));
+        x = site_layernorm(t, b->attn_norm, ag_add(t, x, y), e->eps);
+        y = product(t, "mlp.down", b->down, e->act(t, product(t, "mlp.up", b->up, x)));
+        y = site_block(t, b->places.after_mlp, x, y);
         x = site_layernorm(t, b->mlp_norm, ag_add(t, x, y), e->eps);
         tape_block_end(t);
         tape_leave(t);

@@ -19,6 +19,7 @@ typedef struct encoder_config {
 typedef struct encoder_names {
     const char *block;
     const char *q, *k, *v, *o, *attn_norm, *up, *down, *mlp_norm;
+    const char *attn, *mlp; /* the halves as a whole */
 } encoder_names;
 
 /* Fills the model: its sites (with room for a head's), its numbers, its state. */

@@ -279,6 +279,35 @@ status model_site_turned(arena *a, model *m, site *s, const char *name, const ch
     return find_bias(a, m, s);
 }
 
+status model_places(arena *a, model *m, int block, const char *attn, const char *mlp, block_places *out)
+{
+    const struct {
+        site      **at;
+        site_kind   kind;
+        const char *name, *checkpoint;
+        int64_t     width;
+    } places[PLACES_PER_BLOCK] = {{&out->kv, SITE_KV, "kv", attn, m->kv_width},
+                                 {&out->after_attn, SITE_BLOCK, "after_attn", attn, m->width},
+                                 {&out->after_mlp, SITE_BLOCK, "after_mlp", mlp, m->width}};
+    char name[64];
+
+    for (int i = 0; i < PLACES_PER_BLOCK; i++) {
+        *places[i].at = &m->sites[m->n_sites++];
+        snprintf(name, sizeof name, "block.%d.%s", block, places[i].name);
+        TRY(begin_site(a, *places[i].at, places[i].kind, name, places[i].checkpoint, block, places[i].width,
+                       places[i].width));
+    }
+    return STATUS_OK;
+}
+
+site *model_words(const model *m)
+{
+    for (int i = 0; i < m->n_sites; i++)
+        if (m->sites[i].kind == SITE_EMBEDDING)
+            return &m->sites[i];
+    return NULL;
+}
+
 /* ---- heads ---------------------------------------------------------------------------------------------- */
 
 static status open_dense(arena *a, model *m, const head_layout *l, double eps)
@@ -338,10 +367,26 @@ status model_open_head(arena *a, model *m, const head_layout *layout, int64_t cl
 
 /* ---- recording ------------------------------------------------------------------------------------------- */
 
+model_front model_in_front(const model *m)
+{
+    model_front front = {0};
+
+    for (int i = 0; i < m->n_sites; i++) {
+        int32_t n = 0;
+        for (const site_hook *h = m->sites[i].hooks; h; h = h->next)
+            n += h->front;
+        if (m->sites[i].kind == SITE_EMBEDDING)
+            front.tokens += n;
+        else if (n > front.positions) /* every block has its own kv site */
+            front.positions = n;
+    }
+    return front;
+}
+
 var *model_hidden(model *m, tape *t, stream *s)
 {
     CHECK((s->source != NULL) == m->has_source);
-    m->rows = (row_names){s->samples, s->positions};
+    m->rows = (row_names){s->samples, s->positions, m->first_position + model_in_front(m).positions};
     return m->family->hidden(m, t, s);
 }
 

@@ -20,6 +20,7 @@ typedef struct stream {
     var *types;     /* i32 [N], kind of a token; NULL unless the model has `types` */
     var *samples;   /* i32 [N], number of the sample, for dropout; NULL: no dropout */
     var *q_offsets; /* i32 [S + 1] */
+    var *whole;     /* i32 [2]: 0 and the rows in use, as if all were one sequence */
     /* with a cache; else NULL and keys are the stream's own */
     var *k_offsets, *q_start, *blocks, *slots;
     const struct kv_cache *cache;
@@ -75,6 +76,16 @@ status model_open(arena *a, const weights *w, dtype real_type, model *out);
 /* Records the trunk: [N, C] after the final norm. */
 var *model_hidden(model *m, tape *t, stream *s);
 
+/* What modules put in front of every sequence: virtual tokens, whose ids are 0 and whose rows the embedding's hooks
+ * make, and before those positions of keys and values. Both are counted by the positions of a stream. */
+typedef struct model_front {
+    int32_t tokens, positions;
+} model_front;
+model_front model_in_front(const model *m);
+
+/* The embedding of words; the first of a model's, which may also have some of positions and types. */
+site *model_words(const model *m);
+
 /* Sum of the losses at target rows: rows i32 [T] into hidden, targets i32 [T]; *each: by row. */
 var *model_loss(model *m, tape *t, var *hidden, var *rows, var *targets, var **each);
 
@@ -108,6 +119,14 @@ status model_table_as(arena *a, model *m, site *s, const char *name, const char 
 /* The same for a weight that the checkpoint has as [in, out]: the site's is a turned copy. */
 status model_site_turned(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
                          int64_t in, int64_t out);
+
+/* Appends the places of a block that have no weights: keys and values in front, what attention adds to the stream, what
+ * the mlp adds. attn, mlp: what the checkpoint calls those two. After the model's widths are set. */
+enum { PLACES_PER_BLOCK = 3 };
+typedef struct block_places {
+    site *kv, *after_attn, *after_mlp;
+} block_places;
+status model_places(arena *a, model *m, int block, const char *attn, const char *mlp, block_places *out);
 
 /* Appends the sites of a head, two at most, and fills m->head. tied: the embedding, whose weight the last
  * product shares, or NULL; act: the config's activation. */

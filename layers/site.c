@@ -44,6 +44,14 @@ static var *changed_weight(tape *t, const site *s, var *w)
     return w;
 }
 
+static var *output(tape *t, const site *s, var *x, var *y)
+{
+    for (site_hook *h = s->hooks; h; h = h->next)
+        if (h->output)
+            y = h->output(t, s, h->state, x, y);
+    return y;
+}
+
 var *site_linear(tape *t, const site *s, var *x)
 {
     var *w = weight_var(t, s->weight), *b = weight_var(t, s->bias);
@@ -62,20 +70,17 @@ var *site_linear(tape *t, const site *s, var *x)
             y = h->product(t, s, h->state, x, y);
     if (bare && b)
         y = ag_affine(t, y, NULL, b);
-    for (site_hook *h = s->hooks; h; h = h->next)
-        if (h->output)
-            y = h->output(t, s, h->state, x, y);
-    return y;
+    return output(t, s, x, y);
 }
 
 var *site_embed(tape *t, const site *s, var *ids)
 {
-    var *y = ag_embed(t, weight_var(t, s->weight), ids);
+    return output(t, s, ids, ag_embed(t, weight_var(t, s->weight), ids));
+}
 
-    for (site_hook *h = s->hooks; h; h = h->next)
-        if (h->output)
-            y = h->output(t, s, h->state, ids, y);
-    return y;
+var *site_block(tape *t, const site *s, var *x, var *y)
+{
+    return output(t, s, x, y);
 }
 
 var *site_layernorm(tape *t, const site *s, var *x, double eps)

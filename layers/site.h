@@ -12,7 +12,9 @@ typedef enum site_kind {
     SITE_LINEAR = 1,    /* y = x W^T + b */
     SITE_HEAD = 2,      /* the output projection: linear, but not part of "all-linear" */
     SITE_NORM = 4,      /* a norm's weight, and bias if it has one: in = out = its width */
-    SITE_EMBEDDING = 8  /* a table of rows [in, out]: in words of `out` values */
+    SITE_EMBEDDING = 8, /* a table of rows [in, out]: in words of `out` values */
+    SITE_KV = 16,       /* keys and values of a block's attention, in = out = their width; has no weight */
+    SITE_BLOCK = 32     /* what a half of a block adds to the stream, before it does; has no weight */
 } site_kind;
 
 /* A weight of the trunk, expanded or as stored. Tied uses share one. grad is NULL while frozen. */
@@ -32,13 +34,17 @@ typedef struct site_hook site_hook;
  *     input: x -> x' before the product;
  *     weight: W -> W', both values (not stored types); recorded between tape_weight_begin and _end;
  *     product: (x', x' W'^T) -> y before the bias is added;
- *     output: (x', y with bias) -> y'. x is what entered the site: ids at an embedding. */
+ *     output: (x', y with bias) -> y'. x is what entered the site: ids at an embedding;
+ *     kv: keys and values [n, in] more, in front of every sequence's own; offsets i32 [2]: 0 and n. */
 struct site_hook {
-    void *state;
+    void   *state;
+    int32_t front; /* virtual tokens in front of every sequence whose rows the hook makes (embedding); positions
+                      that its keys and values take there (kv) */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*output)(tape *t, const site *s, void *state, var *x, var *y);
+    void (*kv)(tape *t, const site *s, void *state, var **k, var **v, var **offsets);
     site_hook *next;
 };
 
@@ -49,14 +55,15 @@ struct site {
     int           block;      /* 3; -1 outside of blocks */
     uint32_t      number;     /* index in the model's list: names the site for random numbers */
     int64_t       in, out;
-    model_weight *weight; /* [out, in] */
+    model_weight *weight; /* [out, in]; NULL at kv and block sites */
     model_weight *bias;   /* [out] or NULL */
     site_hook    *hooks;
 };
 
 /* What the frozen computation needs beside x at a site: names of the rows for dropout. */
 typedef struct row_names {
-    var *samples, *positions; /* i32 [N] */
+    var    *samples, *positions; /* i32 [N] */
+    int32_t first;               /* position of a sequence's first row */
 } row_names;
 
 void site_hang(site *s, site_hook *hook);
@@ -70,6 +77,9 @@ var *site_embed(tape *t, const site *s, var *ids);
 
 /* x [N, C] -> [N, C] through a LayerNorm's site (Ba et al. 2016). */
 var *site_layernorm(tape *t, const site *s, var *x, double eps);
+
+/* What half of a block makes of x, y, through the hooks. */
+var *site_block(tape *t, const site *s, var *x, var *y);
 
 /* The weight on the tape: frozen, or a parameter when it has a gradient. */
 var *weight_var(tape *t, model_weight *w);

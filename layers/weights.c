@@ -124,6 +124,19 @@ static status align(arena *a, const safetensors_entry *e, tensor *t)
     return t->v ? STATUS_OK : STATUS_MEMORY;
 }
 
+/* Narrow types become wider ones. 8-bit floats with scales beside them would be wrong by those scales. */
+static status widen(arena *a, const weights *w, const safetensors_entry *e, bool *taken, tensor *t)
+{
+    TRY_IN(safetensors_widen(a, e, t, taken), "in %s", w->path);
+    const cJSON *scales = cJSON_GetObjectItemCaseSensitive(w->config, "quantization_config");
+    if (*taken && e->type_name[0] == 'F' && cJSON_IsObject(scales))
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: tensor %.200s is stored as %s with scales (quantization_config), "
+                    "which is not handled",
+                    w->path, e->name, e->type_name);
+    return STATUS_OK;
+}
+
 static status list_tensors(arena *a, weights *w)
 {
     const weights_files *f = w->files;
@@ -135,11 +148,13 @@ static status list_tensors(arena *a, weights *w)
     for (int i = 0; i < f->n; i++)
         for (int j = 0; j < f->shards[i].n; j++) {
             const safetensors_entry *e = &f->shards[i].e[j];
-            if (e->opaque)
-                continue;
+            bool                     taken = !e->opaque;
+            if (taken)
+                TRY(align(a, e, &w->w[w->n].t));
+            else
+                TRY(widen(a, w, e, &taken, &w->w[w->n].t));
             w->w[w->n].name = e->name;
-            TRY(align(a, e, &w->w[w->n].t));
-            w->n++;
+            w->n += taken;
         }
     return STATUS_OK;
 }

@@ -30,7 +30,7 @@ typedef struct weights {
     bool           is_gguf;
     cJSON         *config; /* the object of config.json, or the one made from GGUF metadata */
     int            n;
-    weight        *w; /* sorted by name, without tensors of types that core/types.def lacks */
+    weight        *w; /* sorted by name, without tensors of types that are not handled */
     weights_files *files;
     bool           random; /* nothing on disk: tensors are made when a family asks for them */
     bool           empty;  /* random, and values are not wanted: `plan` */

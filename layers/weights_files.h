@@ -3,6 +3,7 @@
 #define LAYERS_WEIGHTS_FILES_H
 
 #include "core/safetensors.h"
+#include "layers/gguf_map.h"
 #include "layers/weights.h"
 
 struct weights_files {
@@ -15,10 +16,10 @@ struct weights_files {
 /* Fills config, n and w (not sorted) from files->container. */
 status weights_from_gguf(arena *a, weights *w);
 
-/* The config.json that a GGUF file's metadata amount to. */
-status weights_gguf_config(arena *a, const gguf *g, cJSON **out);
-
-/* True when the architecture's q and k rows were permuted by llama.cpp's converter. */
-bool weights_gguf_permutes(const char *architecture);
+/* The config.json that a GGUF file's metadata amount to, and the metadata that a config.json amounts to, for
+ * families that are built like llama. */
+status weights_gguf_config(arena *a, const gguf *g, const gguf_map *map, cJSON **out);
+status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map,
+                             gguf_meta *m);
 
 #endif

@@ -7,57 +7,18 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct architecture {
-    const char *name;       /* general.architecture, also config.json's model_type */
-    const char *class_name; /* config.json's architectures */
-    bool        permutes;   /* q and k rows */
-    bool        has_bias;   /* on q, k, v: always there and not said in config.json */
-} architecture;
-
-static const architecture architectures[] = {{"llama", "LlamaForCausalLM", true, false},
-                                             {"mistral", "MistralForCausalLM", true, false},
-                                             {"qwen2", "Qwen2ForCausalLM", false, true}};
-
 /* What a config is made of, read and checked before it is built. */
 typedef struct facts {
-    const architecture *arch;
+    const gguf_map *arch;
     int64_t             layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, window;
     double              eps, theta;
 } facts;
-
-static const architecture *find_architecture(const char *name)
-{
-    for (size_t i = 0; i < COUNT_OF(architectures); i++)
-        if (strcmp(architectures[i].name, name) == 0)
-            return &architectures[i];
-    return NULL;
-}
-
-bool weights_gguf_permutes(const char *name)
-{
-    const architecture *arch = find_architecture(name);
-
-    return arch && arch->permutes;
-}
-
-static status read_architecture(arena *a, const gguf *g, const architecture **out)
-{
-    const char *name;
-
-    TRY(gguf_string(a, g, "general.architecture", true, &name));
-    *out = find_architecture(name);
-    if (!*out)
-        return fail(STATUS_UNSUPPORTED,
-                    "%s: architecture is %.80s, must be llama, mistral or qwen2", g->map.path,
-                    name);
-    return STATUS_OK;
-}
 
 /* A whole number of the architecture's keys, at least `lo`. */
 static status read_int(arena *a, const gguf *g, const facts *f, const char *key, bool need,
                        int64_t lo, int64_t hi, int64_t *out)
 {
-    const char *full = arena_printf(a, "%s.%s", f->arch->name, key);
+    const char *full = arena_printf(a, "%s.%s", f->arch->architecture, key);
 
     return full ? gguf_int(g, full, need, lo, hi, out) : STATUS_MEMORY;
 }
@@ -65,7 +26,7 @@ static status read_int(arena *a, const gguf *g, const facts *f, const char *key,
 static status read_real(arena *a, const gguf *g, const facts *f, const char *key, bool need,
                         double *out)
 {
-    const char *full = arena_printf(a, "%s.%s", f->arch->name, key);
+    const char *full = arena_printf(a, "%s.%s", f->arch->architecture, key);
 
     if (!full)
         return STATUS_MEMORY;
@@ -135,13 +96,12 @@ static status read_vocabulary(const gguf *g, facts *f)
     return STATUS_OK;
 }
 
-static status read_facts(arena *a, const gguf *g, facts *f)
+static status read_facts(arena *a, const gguf *g, const gguf_map *map, facts *f)
 {
     const int64_t blocks_max = g->n_tensors < INT32_MAX ? g->n_tensors : INT32_MAX;
     int64_t       experts = 0;
 
-    *f = (facts){.theta = 10000};
-    TRY(read_architecture(a, g, &f->arch));
+    *f = (facts){.arch = map, .theta = 10000};
     TRY(read_int(a, g, f, "expert_count", false, 0, INT32_MAX, &experts));
     if (experts)
         return fail(STATUS_UNSUPPORTED, "%s: has %lld experts; mixtures of experts are not handled",
@@ -153,7 +113,7 @@ static status read_facts(arena *a, const gguf *g, facts *f)
     TRY(read_int(a, g, f, "attention.sliding_window", false, 0, INT32_MAX, &f->window));
     if (f->window && f->arch->has_bias)
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled",
-                    g->map.path, f->arch->name);
+                    g->map.path, f->arch->architecture);
     TRY(read_real(a, g, f, "attention.layer_norm_rms_epsilon", true, &f->eps));
     TRY(read_real(a, g, f, "rope.freq_base", false, &f->theta));
     TRY(read_heads(a, g, f));
@@ -163,7 +123,7 @@ static status read_facts(arena *a, const gguf *g, facts *f)
 /* rope.scaling.*: linear and yarn have config.json's names; what else there is is refused. */
 static status add_scaling(arena *a, const gguf *g, const facts *f, cJSON *config)
 {
-    const char *key = arena_printf(a, "%s.rope.scaling.type", f->arch->name), *kind = "none";
+    const char *key = arena_printf(a, "%s.rope.scaling.type", f->arch->architecture), *kind = "none";
     double      factor = 0;
     int64_t     original = f->context;
 
@@ -220,11 +180,11 @@ static void add_numbers(const facts *f, cJSON *config)
 static status fill(arena *a, const gguf *g, const facts *f, cJSON *config)
 {
     /* a llama with a window is a mistral stored under llama's name */
-    const architecture *arch = f->window ? find_architecture("mistral") : f->arch;
-    cJSON              *classes = cJSON_AddArrayToObject(config, "architectures");
+    const gguf_map *arch = f->window ? gguf_map_of("mistral") : f->arch;
+    cJSON          *classes = cJSON_AddArrayToObject(config, "architectures");
 
     cJSON_AddItemToArray(classes, cJSON_CreateString(arch->class_name));
-    cJSON_AddStringToObject(config, "model_type", arch->name);
+    cJSON_AddStringToObject(config, "model_type", arch->model_type);
     add_numbers(f, config);
     cJSON_AddStringToObject(config, "hidden_act", "silu");
     cJSON_AddBoolToObject(config, "tie_word_embeddings", !gguf_find_tensor(g, "output.weight"));
@@ -236,18 +196,18 @@ static status fill(arena *a, const gguf *g, const facts *f, cJSON *config)
         cJSON_AddBoolToObject(config, "mlp_bias", gguf_find_tensor(g, "blk.0.ffn_up.bias") != NULL);
     } else if (!gguf_find_tensor(g, "blk.0.attn_q.bias"))
         return fail(STATUS_FORMAT, "%s: has no blk.0.attn_q.bias, which a %s model must have",
-                    g->map.path, f->arch->name);
+                    g->map.path, f->arch->architecture);
     TRY(add_scaling(a, g, f, config));
     TRY(add_token(g, f, "tokenizer.ggml.bos_token_id", "bos_token_id", config));
     return add_token(g, f, "tokenizer.ggml.eos_token_id", "eos_token_id", config);
 }
 
-status weights_gguf_config(arena *a, const gguf *g, cJSON **out)
+status weights_gguf_config(arena *a, const gguf *g, const gguf_map *map, cJSON **out)
 {
     facts f;
 
     *out = NULL;
-    TRY(read_facts(a, g, &f));
+    TRY(read_facts(a, g, map, &f));
     *out = cJSON_CreateObject();
     if (!*out)
         return fail(STATUS_MEMORY, "%s: no memory for its config", g->map.path);

@@ -17,56 +17,195 @@ static status check_finite(const tuned *x, const char *path, const char *so)
     const float  *v = x->value.v;
     const int64_t n = shape_count(x->value.s);
 
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; x->value.type == TYPE_F32 && i < n; i++)
         if (!isfinite(v[i]))
             return fail(STATUS_NUMERIC, "%s: value %lld of tensor %s is %g, must be finite; %s", path,
                         (long long)i, x->name, (double)v[i], so);
     return STATUS_OK;
 }
 
-status adapter_save(const peft *p, int number, const char *folder, const adapter_info *info)
+/* It stands for a weight that the trunk's files, and so an adapter's, have as [in, out]. */
+static bool is_turned(const tuned *x)
 {
-    const size_t      mark = arena_mark(p->a);
+    return x->place && x->place->turned;
+}
+
+/* The sizes of its tensor in a file. */
+static shape file_shape(const tuned *x)
+{
+    const shape s = x->value.s;
+
+    if (x->place && x->place->on_disk.n)
+        return x->place->on_disk;
+    return is_turned(x) ? shape_2(s.d[1], s.d[0]) : s;
+}
+
+/* Tensors of a file that are being listed. */
+typedef struct listing {
     safetensors_item *items;
-    safetensors_pair  pairs[3] = {{.key = "format", .value = "pt"}};
-    int               n = 0, n_pairs = 1;
+    int               n;
+} listing;
 
-    TRY(peft_pull(p));
-    TRY_TAKE(items, p->a, p->n_tuned);
+/* The module's tensors that lie aside, or those that do not. */
+static status list_tensors(const peft *p, int number, bool aside, const char *folder, listing *l)
+{
+    TRY_TAKE(l->items, p->a, 2 * p->n_tuned + 1);
+    l->n = 0;
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tensors[i].module != number)
+        const tuned *x = &p->tensors[i];
+        if (x->module != number || x->start.unsaved || x->aside != aside)
             continue;
-        TRY(check_finite(&p->tensors[i], folder, "nothing was saved"));
-        items[n++] = (safetensors_item){.name = p->tensors[i].name, .t = p->tensors[i].value};
+        TRY(check_finite(x, folder, "nothing was saved"));
+        safetensors_item item = {.name = x->name, .t = x->value};
+        if (is_turned(x))
+            TRY(weights_turned(p->a, &x->value, &item.t));
+        item.t.s = file_shape(x);
+        l->items[l->n++] = item;
+        item.name = x->also;
+        if (x->also)
+            l->items[l->n++] = item;
     }
+    return STATUS_OK;
+}
 
-    char *config = path_join(p->a, folder, "adapter_config.json");
-    char *tensors = path_join(p->a, folder, "adapter_model.safetensors");
-    if (!config || !tensors)
+static const char result_name[] = "prompt_embeddings";
+
+/* What the tensors aside make, as it is now. */
+static status list_result(const peft *p, int number, arena *work, tape **t, listing *l)
+{
+    const module *m = &p->modules[number];
+
+    TRY(tape_open(t, TYPE_F32));
+    var *y = m->method->result(*t, m->hooks[0].state);
+    tape_keep(*t, y);
+    TRY(tape_plan(*t, NULL, RECOMPUTE_NONE));
+    TRY(tape_bind(*t, work));
+    tape_forward(*t);
+    TRY(tape_check(*t));
+    l->items[l->n++] = (safetensors_item){.name = result_name, .t = y->t};
+    return STATUS_OK;
+}
+
+static status write_files(const peft *p, int number, const char *folder, const adapter_info *info, const listing *own,
+                          const listing *aside)
+{
+    safetensors_pair pairs[3] = {{.key = "format", .value = "pt"}};
+    int              n_pairs = 1;
+    char            *config = path_join(p->a, folder, "adapter_config.json");
+    char            *tensors = path_join(p->a, folder, "adapter_model.safetensors");
+    char            *encoder = path_join(p->a, folder, ENCODER_FILE);
+
+    if (!config || !tensors || !encoder)
         return STATUS_MEMORY;
     if (info->fingerprint)
         pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
     if (info->step)
         pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
-    TRY(safetensors_write(tensors, items, n, pairs, n_pairs));
-    TRY(adapter_write_config(p, number, config, info));
+    TRY(safetensors_write(tensors, own->items, own->n, pairs, n_pairs));
+    if (aside->n > 0)
+        TRY(safetensors_write(encoder, aside->items, aside->n, pairs, n_pairs));
+    return adapter_write_config(p, number, config, info);
+}
+
+status adapter_save(const peft *p, int number, const char *folder, const adapter_info *info)
+{
+    const size_t mark = arena_mark(p->a);
+    listing      own, aside;
+    arena        work;
+    tape        *t = NULL;
+    status       s;
+
+    TRY(peft_pull(p));
+    TRY(list_tensors(p, number, false, folder, &own));
+    TRY(list_tensors(p, number, true, folder, &aside));
+    TRY(arena_open(&work, "encoder", (size_t)1 << 34));
+    s = aside.n > 0 ? list_result(p, number, &work, &t, &own) : STATUS_OK;
+    if (s == STATUS_OK)
+        s = write_files(p, number, folder, info, &own, &aside);
+    tape_close(t);
+    arena_close(&work);
     arena_rewind(p->a, mark);
+    return s;
+}
+
+/* The values under a second name must be those under the first. */
+static status check_also(const safetensors *f, const char *path, const tuned *x, const safetensors_entry *first)
+{
+    const safetensors_entry *e = x->also ? safetensors_find(f, x->also) : NULL;
+
+    if (x->also && !e)
+        return fail(STATUS_FORMAT, "%s: tensor %s is missing", path, x->also);
+    if (e && (e->t.type != first->t.type || e->bytes != first->bytes || memcmp(e->v, first->v, e->bytes) != 0))
+        return fail(STATUS_FORMAT, "%s: %s and %s differ, but the trunk has one weight for both", path, x->name,
+                    x->also);
     return STATUS_OK;
 }
 
-static status load_tensor(const safetensors *f, const char *path, const tuned *x)
+/* Places must lie in their matrix, in the order of rows and then columns, none twice. */
+static status check_places(const tuned *x, const int32_t *v, const char *path)
 {
+    const int64_t n = x->value.s.d[1];
+
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t row = v[i], column = v[n + i];
+        if (row < 0 || row >= x->below[0] || column < 0 || column >= x->below[1])
+            return fail(STATUS_FORMAT,
+                        "%s: place %lld of tensor %s is row %d, column %d; must be below %lld and %lld", path,
+                        (long long)i, x->name, row, column, (long long)x->below[0], (long long)x->below[1]);
+        if (i > 0 && (v[i - 1] > row || (v[i - 1] == row && v[n + i - 1] >= column)))
+            return fail(STATUS_FORMAT, "%s: place %lld of tensor %s must come behind the one before it", path,
+                        (long long)i, x->name);
+    }
+    return STATUS_OK;
+}
+
+static status load_places(const safetensors_entry *e, const char *path, const tuned *x)
+{
+    if (e->opaque || e->t.type != TYPE_I32 || !shape_equal(e->t.s, x->value.s))
+        return fail(STATUS_FORMAT, "%s: tensor %s is %s %s, must be i32 %s", path, x->name, e->type_name,
+                    shape_text(e->t.s), shape_text(x->value.s));
+    memcpy(x->value.v, e->v, tensor_bytes(&x->value));
+    return check_places(x, x->value.v, path);
+}
+
+/* The values of an entry, which lie as the tuned tensor's do in a file. */
+static status take_values(arena *a, const safetensors_entry *e, const tuned *x)
+{
+    const int64_t n = shape_count(e->t.s);
+    tensor        file = {.s = e->t.s, .type = TYPE_F32}, here;
+    float        *v;
+
+    if (!is_turned(x)) {
+        quant_expand(e->t.type, e->v, n, x->value.v);
+        return STATUS_OK;
+    }
+    const size_t mark = arena_mark(a);
+    TRY_TAKE(v, a, n);
+    quant_expand(e->t.type, e->v, n, v);
+    file.v = v;
+    TRY(weights_turned(a, &file, &here));
+    memcpy(x->value.v, here.v, tensor_bytes(&here));
+    arena_rewind(a, mark);
+    return STATUS_OK;
+}
+
+static status load_tensor(arena *a, const safetensors *f, const char *path, const tuned *x)
+{
+    const shape want = file_shape(x);
     const safetensors_entry *e = safetensors_find(f, x->name);
 
     if (!e)
         return fail(STATUS_FORMAT, "%s: tensor %s is missing", path, x->name);
+    if (x->value.type == TYPE_I32)
+        return load_places(e, path, x);
     if (e->opaque || !quant_is_real(e->t.type))
         return fail(STATUS_FORMAT, "%s: tensor %s is of type %s, must be a real type", path, x->name,
                     e->type_name);
-    if (!shape_equal(e->t.s, x->value.s))
+    if (!shape_equal(e->t.s, want))
         return fail(STATUS_SHAPE, "%s: tensor %s is %s, must be %s", path, x->name,
-                    shape_text(e->t.s), shape_text(x->value.s));
-    quant_expand(e->t.type, e->v, shape_count(e->t.s), x->value.v);
+                    shape_text(e->t.s), shape_text(want));
+    TRY(check_also(f, path, x, e));
+    TRY(take_values(a, e, x));
     return check_finite(x, path, "the adapter is broken");
 }
 
@@ -93,10 +232,10 @@ static status check_base_layer(const peft *p, const safetensors_entry *e, const 
         return STATUS_OK;
     for (int i = 0; i < p->m->n_sites; i++) {
         const site   *s = &p->m->sites[i];
-        const tensor *w = &s->weight->value;
-        if (strncmp(s->checkpoint, e->name + sizeof start - 1, name_length) != 0 ||
+        if (!s->weight || strncmp(s->checkpoint, e->name + sizeof start - 1, name_length) != 0 ||
             s->checkpoint[name_length])
             continue;
+        const tensor *w = &s->weight->value;
         *ours = true;
         if (w->type != e->t.type)
             return STATUS_OK;
@@ -107,24 +246,56 @@ static status check_base_layer(const peft *p, const safetensors_entry *e, const 
     return STATUS_OK;
 }
 
-static status load_tensors(peft *p, int number, const safetensors *f, const char *path,
+/* PEFT stores what all sites share at every site too: it must be the same there. */
+static status check_shared(const peft *p, int number, const safetensors_entry *e, const char *path,
+                           bool *ours)
+{
+    static const char start[] = "base_model";
+
+    for (int i = 0; i < p->n_tuned && !*ours; i++) {
+        const tuned *x = &p->tensors[i];
+        if (x->module != number || !x->fixed || x->start.unsaved || strstr(x->name, ".model.") != NULL ||
+            !text_ends(e->name, x->name + sizeof start - 1))
+            continue;
+        *ours = true;
+        if (e->t.type != x->value.type || !shape_equal(e->t.s, x->value.s) ||
+            memcmp(e->v, x->value.v, e->bytes) != 0)
+            return fail(STATUS_FORMAT, "%s: %s is not the same as %s, which all sites share", path, e->name,
+                        x->name);
+    }
+    return STATUS_OK;
+}
+
+static bool is_ours(const peft *p, int number, bool aside, const char *name)
+{
+    for (int k = 0; k < p->n_tuned; k++)
+        if (p->tensors[k].module == number && p->tensors[k].aside == aside &&
+            !p->tensors[k].start.unsaved && tuned_is(&p->tensors[k], name))
+            return true;
+    return false;
+}
+
+/* Every tensor that belongs into the file is there, and nothing else; beside those aside lies what they make. */
+static status load_tensors(peft *p, int number, bool aside, const safetensors *f, const char *path,
                            const adapter_info *info)
 {
-    int n = 0;
+    bool made = false;
 
     TRY(check_base(f, path, info));
     for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tensors[i].module != number)
+        if (p->tensors[i].module != number || p->tensors[i].start.unsaved)
             continue;
-        TRY(load_tensor(f, path, &p->tensors[i]));
-        n++;
+        made |= p->tensors[i].aside;
+        if (p->tensors[i].aside == aside)
+            TRY(load_tensor(p->a, f, path, &p->tensors[i]));
     }
-    for (int i = 0; n < f->n && i < f->n; i++) {
-        bool known = false;
-        for (int k = 0; k < p->n_tuned && !known; k++)
-            known = p->tensors[k].module == number && strcmp(p->tensors[k].name, f->e[i].name) == 0;
+    for (int i = 0; i < f->n; i++) {
+        bool known = is_ours(p, number, aside, f->e[i].name) ||
+                     (made && !aside && strcmp(f->e[i].name, result_name) == 0);
         if (!known)
             TRY(check_base_layer(p, &f->e[i], path, &known));
+        if (!known)
+            TRY(check_shared(p, number, &f->e[i], path, &known));
         if (!known)
             return fail(STATUS_FORMAT, "%s: tensor %s belongs to no site of this model", path,
                         f->e[i].name);
@@ -132,17 +303,29 @@ static status load_tensors(peft *p, int number, const safetensors *f, const char
     return STATUS_OK;
 }
 
-status adapter_load(peft *p, int number, const char *folder, const adapter_info *info)
+static status load_file(peft *p, int number, bool aside, const char *folder, const adapter_info *info)
 {
     safetensors f;
-    char       *path = path_join(p->a, folder, "adapter_model.safetensors");
+    char       *path = path_join(p->a, folder, aside ? ENCODER_FILE : "adapter_model.safetensors");
 
     if (!path)
         return STATUS_MEMORY;
     TRY(safetensors_open(p->a, path, &f));
-    const status s = load_tensors(p, number, &f, path, info);
+    const status s = load_tensors(p, number, aside, &f, path, info);
     safetensors_close(&f);
-    return s == STATUS_OK ? peft_push(p) : s;
+    return s;
+}
+
+status adapter_load(peft *p, int number, const char *folder, const adapter_info *info)
+{
+    bool aside = false;
+
+    for (int i = 0; i < p->n_tuned; i++)
+        aside |= p->tensors[i].module == number && p->tensors[i].aside;
+    TRY(load_file(p, number, false, folder, info));
+    if (aside)
+        TRY(load_file(p, number, true, folder, info));
+    return peft_push(p);
 }
 
 status adapter_step(arena *a, const char *folder, int64_t *step)

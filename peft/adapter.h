@@ -4,6 +4,9 @@
 
 #include "peft/peft.h"
 
+/* Where tensors that make others lie beside an adapter's own. */
+#define ENCODER_FILE "encoder.safetensors"
+
 /* Writes adapter_config.json of one module. */
 status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info);
 

@@ -157,6 +157,19 @@ static const char *default_targets(const peft_method *method, const char *family
     return NULL;
 }
 
+/* All sites of the method's kinds; of embeddings that of words. */
+static status select_everywhere(arena *a, const model *m, const peft_method *method, const char ***names, int *n)
+{
+    *n = 0;
+    TRY_TAKE(*names, a, m->n_sites);
+    for (int i = 0; i < m->n_sites; i++) {
+        const site *s = &m->sites[i];
+        if ((s->kind & method->sites) && (s->kind != SITE_EMBEDDING || s == model_words(m)))
+            (*names)[(*n)++] = s->checkpoint;
+    }
+    return STATUS_OK;
+}
+
 static status select_sites(arena *a, const cJSON *config, const model *m, const peft_method *method,
                            const char *what, const char ***names, int *n)
 {
@@ -166,6 +179,8 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
     cJSON       *own = NULL;
     status       s = STATUS_OK;
 
+    if (method->everywhere)
+        return select_everywhere(a, m, method, names, n);
     if (!targets || cJSON_IsNull(targets)) {
         const char *text = default_targets(method, m->family->name);
         if (!text)
@@ -202,7 +217,7 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
 
 static bool is_type(const peft_method *m, const char *peft_type)
 {
-    return (m->traits & PEFT_FILE) && strcasecmp(m->peft_type ? m->peft_type : m->name, peft_type) == 0;
+    return m->read_config && strcasecmp(m->peft_type ? m->peft_type : m->name, peft_type) == 0;
 }
 
 static status find_type(const char *peft_type, const char *path, const peft_method **out)
@@ -216,7 +231,7 @@ static status find_type(const char *peft_type, const char *path, const peft_meth
             *out = all[i];
             return STATUS_OK;
         }
-        if (all[i]->traits & PEFT_FILE)
+        if (all[i]->read_config)
             snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
                      all[i]->peft_type ? all[i]->peft_type : all[i]->name);
     }
@@ -241,57 +256,89 @@ static status read_config(arena *a, const cJSON *config, const char *path, const
     return STATUS_OK;
 }
 
+static status read_shapes(arena *a, const char *folder, const peft_method *method, void *options)
+{
+    char       *path = path_join(a, folder, "adapter_model.safetensors");
+    safetensors f;
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(safetensors_open(a, path, &f));
+    const status s = method->read_shapes(&f, options, path);
+    safetensors_close(&f);
+    return s;
+}
+
 status adapter_read_config(arena *a, const char *folder, const model *m, const peft_method **method,
                            void **options, const char *const **sites, int *n_sites)
 {
-    char  *path = path_join(a, folder, "adapter_config.json");
+    char  *path = path_join(a, folder, "adapter_config.json"), *encoder = path_join(a, folder, ENCODER_FILE);
     cJSON *config;
 
-    if (!path)
+    if (!path || !encoder)
         return STATUS_MEMORY;
     if (!path_exists(path))
         return fail(STATUS_IO, "%s: is not an adapter: adapter_config.json is missing", folder);
     TRY(json_read(path, &config));
-    const status s = cJSON_IsObject(config)
+    status s = cJSON_IsObject(config)
                          ? read_config(a, config, path, m, method, options, sites, n_sites)
                          : fail(STATUS_FORMAT, "%s: must be a JSON object", path);
     cJSON_Delete(config);
+    if (s == STATUS_OK && (*method)->read_shapes)
+        s = read_shapes(a, folder, *method, *options);
+    if (s == STATUS_OK && (*method)->with_encoder && path_exists(encoder))
+        (*method)->with_encoder(*options);
     return s;
 }
 
-/* modules_to_save, each name once. */
-static status read_whole(arena *a, const cJSON *config, const char *what, const char *const **names, int *n)
+/* ---- beside the sites --------------------------------------------------------------------------- */
+
+/* trainable_token_indices: a list for the embedding, or an object with one list under its name. */
+static status read_tokens(const peft *p, const cJSON *config, const char *what, int32_t **ids, int64_t *n)
 {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "modules_to_save"), *item;
-    const char **v;
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "trainable_token_indices"), *item;
 
     *n = 0;
-    *names = NULL;
+    *ids = NULL;
+    if (cJSON_IsObject(list) && cJSON_GetArraySize(list) == 1 &&
+        text_ends(model_words(p->m)->checkpoint, list->child->string))
+        list = list->child;
     if (!list || cJSON_IsNull(list))
         return STATUS_OK;
     if (!cJSON_IsArray(list))
-        return fail(STATUS_FORMAT, "%s: modules_to_save must be a list of texts", what);
-    TRY_TAKE(v, a, cJSON_GetArraySize(list) + 1);
+        return fail(STATUS_UNSUPPORTED, "%s: trainable_token_indices must be a list of tokens of the embedding", what);
+    TRY_TAKE(*ids, p->a, cJSON_GetArraySize(list) + 1);
     cJSON_ArrayForEach(item, list)
     {
-        bool there = false;
-        if (!cJSON_IsString(item) || !item->valuestring[0])
-            return fail(STATUS_FORMAT, "%s: modules_to_save must be a list of texts", what);
-        for (int i = 0; i < *n; i++)
-            there |= strcmp(v[i], item->valuestring) == 0;
-        if (!there && !(v[(*n)++] = arena_string(a, item->valuestring, strlen(item->valuestring))))
-            return STATUS_MEMORY;
+        if (!cJSON_IsNumber(item) || item->valuedouble != (double)item->valueint)
+            return fail(STATUS_FORMAT, "%s: trainable_token_indices must be whole numbers", what);
+        (*ids)[(*n)++] = item->valueint;
     }
-    *names = v;
     return STATUS_OK;
+}
+
+static status add_beside(peft *p, const cJSON *config, const char *path)
+{
+    const int number = p->n_modules - 1;
+    key_texts whole;
+    bool      tie = false;
+    int32_t  *ids;
+    int64_t   n;
+
+    TRY(json_texts(config, "modules_to_save", p->a, &whole, path));
+    TRY(json_bool(config, "ensure_weight_tying", false, &tie, path));
+    TRY(read_tokens(p, config, path, &ids, &n));
+    if (n > 0)
+        TRY_IN(peft_tune_tokens(p, number, ids, n), "in %s", path);
+    return whole.n > 0 ? fail_in(peft_tune_whole(p, number, whole.v, whole.n, tie), "in %s", path) : STATUS_OK;
 }
 
 status adapter_add(peft *p, const char *folder, const char *name, bool trains)
 {
     const peft_method *method;
     void              *options;
-    const char *const *sites, *const *whole;
-    int                n, n_whole;
+    const char *const *sites;
+    int                n;
     cJSON             *config;
     char              *path = path_join(p->a, folder, "adapter_config.json");
 
@@ -300,10 +347,19 @@ status adapter_add(peft *p, const char *folder, const char *name, bool trains)
     TRY(adapter_read_config(p->a, folder, p->m, &method, &options, &sites, &n));
     TRY(peft_add(p, name, method, options, sites, n, trains));
     TRY(json_read(path, &config));
-    const status s = read_whole(p->a, config, path, &whole, &n_whole);
+    const status s = add_beside(p, config, path);
     cJSON_Delete(config);
-    TRY(s);
-    return n_whole ? fail_in(peft_tune_whole(p, p->n_modules - 1, whole, n_whole), "in %s", path) : STATUS_OK;
+    return s;
+}
+
+static void write_beside(const module *x, cJSON *config)
+{
+    if (x->n_tokens > 0)
+        cJSON_AddItemToObject(config, "trainable_token_indices", cJSON_CreateIntArray(x->tokens, (int)x->n_tokens));
+    if (x->n_whole > 0)
+        cJSON_AddItemToObject(config, "modules_to_save", cJSON_CreateStringArray(x->whole, x->n_whole));
+    if (x->tie)
+        cJSON_AddBoolToObject(config, "ensure_weight_tying", true);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------ */
@@ -326,7 +382,8 @@ static bool taken(const module *x, const site *s)
 static bool whole_kind(const peft *p, const module *x, const char *part)
 {
     for (int i = 0; i < p->m->n_sites; i++)
-        if (strcmp(last_part(p->m->sites[i].checkpoint), part) == 0 && !taken(x, &p->m->sites[i]))
+        if ((p->m->sites[i].kind & x->method->sites) && strcmp(last_part(p->m->sites[i].checkpoint), part) == 0 &&
+             !taken(x, &p->m->sites[i]))
             return false;
     return true;
 }
@@ -353,7 +410,7 @@ static void say_orientation(cJSON *config, const module *x)
     bool turned = false;
 
     for (int i = 0; i < x->n_sites; i++)
-        turned |= x->at[i]->weight->turned;
+        turned |= x->at[i]->weight && x->at[i]->weight->turned;
     if (cJSON_HasObjectItem(config, "fan_in_fan_out"))
         cJSON_ReplaceItemInObjectCaseSensitive(config, "fan_in_fan_out", cJSON_CreateBool(turned));
 }
@@ -373,9 +430,9 @@ status adapter_write_config(const peft *p, int number, const char *path, const a
     cJSON_AddBoolToObject(config, "inference_mode", true);
     s = x->method->write_config(x->options, config);
     say_orientation(config, x);
-    add_targets(config, p, x);
-    if (x->n_whole > 0)
-        cJSON_AddItemToObject(config, "modules_to_save", cJSON_CreateStringArray(x->whole, x->n_whole));
+    if (!x->method->everywhere)
+        add_targets(config, p, x);
+    write_beside(x, config);
     if (s == STATUS_OK) {
         char *text = cJSON_Print(config);
         s = text ? file_replace(path, text, strlen(text))

@@ -2,10 +2,15 @@
  * with rslora (Hu et al. 2021; Kalajdzievski 2023).
  *
  * With dora, W + s B A is the direction of a weight whose rows have the length m (Liu et al. 2024, eq. 5):
- * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths that
- * divide have no gradient (section 4.3). */
+ * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
+ * that divide have no gradient (section 4.3).
+ *
+ * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
+ * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
+#include "peft/lora.h"
+
+#include "peft/fields.h"
 #include "peft/patterns.h"
-#include "peft/peft.h"
 
 #include "core/json.h"
 #include "core/quant.h"
@@ -20,7 +25,7 @@
 typedef struct lora_options {
     int64_t     rank;
     double      alpha, dropout;
-    bool        rslora, dora;
+    bool        rslora, dora, lora_bias;
     bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
@@ -45,17 +50,20 @@ static const key lora_keys[] = {
      .whole = true, .help = "Other ranks for sites whose checkpoint name ends with the pattern."},
     {.name = "alpha_pattern", .kind = KEY_MAP, .offset = AT(alpha_pattern), .lo = 1e-6, .hi = 1e6,
      .help = "Other alphas for sites whose checkpoint name ends with the pattern."},
+    {.name = "lora_bias", .kind = KEY_BOOL, .offset = AT(lora_bias), .preset = "no",
+     .help = "Train a bias beside B, scaled as the product is."},
 };
 static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 
 typedef struct lora_state {
     peft  *p;
-    tuned *a, *b, *length; /* length: dora, else NULL */
+    tuned *a, *b, *length, *bias; /* length: dora, else NULL; bias: lora_bias, else NULL */
     double scale, dropout;
 } lora_state;
 
-static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank, double *scale)
+status lora_rank_and_scale(const void *options, const site *s, int64_t *rank, double *scale)
 {
+    const lora_options *o = options;
     const int64_t most = o->any_rank ? s->in + s->out : s->in < s->out ? s->in : s->out;
     double        r = (double)o->rank, alpha = o->alpha;
 
@@ -70,21 +78,63 @@ static status rank_and_scale(const lora_options *o, const site *s, int64_t *rank
 
 static var *dora_product(tape *t, const site *s, void *state, var *x, var *y);
 
-/* The lengths of the rows of a trunk's weight. */
-static void row_lengths(const site *s, const tensor *value, float *v)
+/* The lengths over a site's inputs of a trunk's weight: of its rows, at an embedding of its columns. */
+static status start_lengths(arena *work, const void *context, const tensor *value)
 {
+    const site   *s = context;
     const tensor *w = &s->weight->value;
-    const int64_t row_bytes = dtype_row_bytes(w->type, s->in);
-    float        *row = threads_scratch(0, (size_t)s->in * sizeof *row);
+    const size_t  mark = arena_mark(work);
+    const int64_t rows = w->s.d[0], columns = w->s.d[1], row_bytes = dtype_row_bytes(w->type, columns);
+    double       *sum;
+    float        *row, *v = value->v;
 
-    (void)value;
-    for (int64_t o = 0; o < s->out; o++) {
-        double sum = 0;
-        quant_expand(w->type, (const uint8_t *)w->v + o * row_bytes, s->in, row);
-        for (int64_t i = 0; i < s->in; i++)
-            sum += (double)row[i] * row[i];
-        v[o] = (float)sqrt(sum);
+    TRY_TAKE(sum, work, s->out);
+    TRY_TAKE(row, work, columns);
+    memset(sum, 0, (size_t)s->out * sizeof *sum);
+    for (int64_t r = 0; r < rows; r++) {
+        quant_expand(w->type, (const uint8_t *)w->v + r * row_bytes, columns, row);
+        for (int64_t c = 0; c < columns; c++)
+            sum[s->kind == SITE_EMBEDDING ? c : r] += (double)row[c] * row[c];
     }
+    for (int64_t o = 0; o < s->out; o++)
+        v[o] = (float)sqrt(sum[o]);
+    arena_rewind(work, mark);
+    return STATUS_OK;
+}
+
+static var *embedding_output(tape *t, const site *s, void *state, var *ids, var *y);
+
+/* A start without effect: at an embedding it is A that begins at zero. */
+static status add_factors(const peft_attach *at, int64_t rank, lora_state *l)
+{
+    const tuned_start normal = {.how = INIT_NORMAL, .size = 1};
+
+    if (at->s->kind == SITE_EMBEDDING) {
+        at->hook->output = embedding_output;
+        TRY(peft_tuned(at, "lora_embedding_A", shape_2(rank, at->s->in), START_ZERO, &l->a));
+        return peft_tuned(at, "lora_embedding_B", shape_2(at->s->out, rank), normal, &l->b);
+    }
+    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), start_linear(at->s->in), &l->a));
+    return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &l->b);
+}
+
+static status add_lengths(const peft_attach *at, lora_state *l)
+{
+    const tuned_start start = {.how = INIT_MADE, .context = at->s, .make = start_lengths};
+
+    TRY(peft_tuned(at, "lora_magnitude_vector", shape_1(at->s->out), start, &l->length));
+    if (at->s->kind != SITE_EMBEDDING) {
+        at->hook->product = dora_product;
+        at->hook->output = NULL;
+    }
+    return STATUS_OK;
+}
+
+static status add_bias(const peft_attach *at, const lora_options *o, lora_state *l)
+{
+    if (o->dora || at->s->kind == SITE_EMBEDDING)
+        return fail(STATUS_UNSUPPORTED, "lora: lora_bias goes neither with dora nor with an embedding");
+    return peft_tuned(at, "lora_B.bias", shape_1(at->s->out), START_ZERO, &l->bias);
 }
 
 static status lora_attach(const peft_attach *at, const void *options, void **state)
@@ -95,15 +145,12 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
 
     TRY_TAKE(l, at->p->a, 1);
     *l = (lora_state){.p = at->p, .dropout = o->dropout};
-    TRY(rank_and_scale(o, at->s, &rank, &l->scale));
-    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), start_linear(at->s->in), &l->a));
-    TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &l->b));
-    if (o->dora) {
-        const tuned_start start = {.how = INIT_MADE, .site = at->s, .make = row_lengths};
-        TRY(peft_tuned(at, "lora_magnitude_vector", shape_1(at->s->out), start, &l->length));
-        at->hook->product = dora_product;
-        at->hook->output = NULL;
-    }
+    TRY(lora_rank_and_scale(o, at->s, &rank, &l->scale));
+    TRY(add_factors(at, rank, l));
+    if (o->lora_bias)
+        TRY(add_bias(at, o, l));
+    if (o->dora)
+        TRY(add_lengths(at, l));
     if (strcmp(o->bias, "none") != 0 && at->s->bias) {
         const char *name = arena_printf(at->p->a, "%s.base_layer.bias", at->s->checkpoint);
         if (!name)
@@ -139,11 +186,10 @@ static status lora_beside(peft *p, int module, const void *options)
 static var *lora_forward(tape *t, const site *s, void *state, var *x, var *y)
 {
     const lora_state *l = state;
-    const row_names  *rows = &l->p->m->rows;
 
-    if (l->dropout > 0 && rows->samples)
-        x = ag_dropout(t, x, rows->samples, rows->positions, l->dropout, s->number);
-    return ag_lora(t, y, x, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+    x = peft_dropout(t, l->p, s, x, l->dropout);
+    y = ag_lora(t, y, x, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+    return l->bias ? ag_shift(t, y, peft_var(t, l->p, l->bias), l->scale) : y;
 }
 
 static var *dora_product(tape *t, const site *s, void *state, var *x, var *y)
@@ -156,31 +202,60 @@ static var *dora_product(tape *t, const site *s, void *state, var *x, var *y)
     return ag_affine(t, both, gain, NULL);
 }
 
-/* Rows of w to these lengths. */
+/* y of the ids' rows, and the same rows of A^T times B^T */
+static var *embedding_output(tape *t, const site *s, void *state, var *ids, var *y)
+{
+    const lora_state *l = state;
+    var              *a = peft_var(t, l->p, l->a), *b = peft_var(t, l->p, l->b), *gain = NULL;
+
+    tape_weight_begin(t);
+    var *rows = ag_transpose(t, ag_expand(t, a));
+    if (l->length) {
+        var *table = ag_transpose(t, ag_expand(t, weight_var(t, s->weight)));
+        gain = ag_dora_gain(t, peft_var(t, l->p, l->length), table, a, b, l->scale);
+    }
+    tape_weight_end(t);
+    y = ag_add(t, y, ag_scale(t, ag_linear(t, ag_embed(t, rows, ids), b, NULL), l->scale));
+    return gain ? ag_affine(t, y, gain, NULL) : y;
+}
+
+/* What is summed over the inputs of output o, of w [out, in], to this length; at an embedding w is turned. */
 static void set_lengths(const site *s, const float *lengths, float *w)
 {
+    const bool    turned = s->kind == SITE_EMBEDDING;
+    const int64_t step = turned ? s->out : 1;
+
     for (int64_t o = 0; o < s->out; o++) {
+        float *row = turned ? w + o : w + o * s->in;
         double sum = 0;
         for (int64_t i = 0; i < s->in; i++)
-            sum += (double)w[o * s->in + i] * w[o * s->in + i];
+            sum += (double)row[i * step] * row[i * step];
         const float gain = (float)(lengths[o] / sqrt(sum));
         for (int64_t i = 0; i < s->in; i++)
-            w[o * s->in + i] *= gain;
+            row[i * step] *= gain;
     }
 }
 
-static status lora_merge(const site *s, const void *state, float *w)
+static status lora_merge(const site *s, const void *state, float *w, float *b)
 {
     const lora_state *l = state;
-    const matmul      p = {.m = s->out, .n = s->in, .k = l->a->value.s.d[0],
-                           .a = l->b->value.v, .type_a = TYPE_F32, .lda = l->a->value.s.d[0],
-                           .b = l->a->value.v, .type_b = TYPE_F32, .ldb = s->in,
-                           .c = w, .type_c = TYPE_F32, .ldc = s->in,
+    const int64_t     rank = l->a->value.s.d[0];
+    const bool        turned = s->kind == SITE_EMBEDDING; /* w += scale A^T B^T */
+    const matmul      p = {.m = turned ? s->in : s->out, .n = turned ? s->out : s->in, .k = rank,
+                           .a = turned ? l->a->value.v : l->b->value.v, .type_a = TYPE_F32,
+                           .lda = turned ? s->in : rank, .a_turned = turned,
+                           .b = turned ? l->b->value.v : l->a->value.v, .type_b = TYPE_F32,
+                           .ldb = turned ? rank : s->in, .b_turned = turned,
+                           .c = w, .type_c = TYPE_F32, .ldc = turned ? s->out : s->in,
                            .alpha = l->scale, .accumulate = true};
 
+    if (l->bias && !b)
+        return fail(STATUS_UNSUPPORTED, "lora: lora_bias cannot be merged into a site without a bias");
     matmul_run(&p);
     if (l->length)
         set_lengths(s, l->length->value.v, w);
+    for (int64_t o = 0; l->bias && o < s->out; o++)
+        b[o] += (float)l->scale * ((const float *)l->bias->value.v)[o];
     return STATUS_OK;
 }
 
@@ -190,9 +265,10 @@ static int64_t lora_count(const site *s, const void *options)
     int64_t             rank;
     double              scale;
 
-    if (rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
+    if (lora_rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
-    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
+    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (o->lora_bias ? s->out : 0) +
+           (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }
 
 static int64_t lora_count_beside(const peft *p, int module, const void *options)
@@ -216,6 +292,7 @@ static status lora_write_config(const void *options, cJSON *config)
     cJSON_AddNumberToObject(config, "lora_dropout", o->dropout);
     cJSON_AddBoolToObject(config, "use_rslora", o->rslora);
     cJSON_AddBoolToObject(config, "use_dora", o->dora);
+    cJSON_AddBoolToObject(config, "lora_bias", o->lora_bias);
     cJSON_AddStringToObject(config, "bias", o->bias);
     pattern_write(config, "rank_pattern", &o->rank_pattern);
     pattern_write(config, "alpha_pattern", &o->alpha_pattern);
@@ -228,18 +305,11 @@ static status lora_write_config(const void *options, cJSON *config)
 static status refuse_other_flavours(const cJSON *config, const char *what)
 {
     static const char *const off[] = {
-        "use_qalora",     "lora_bias",
-        "trainable_token_indices", "alora_invocation_tokens", "layer_replication", "target_parameters",
-        "use_bdlora",     "kasa_config",          "velora_config",
-        "monteclora_config", "arrow_config"};
+        "use_qalora", "alora_invocation_tokens", "layer_replication",
+        "target_parameters", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
+        "arrow_config", NULL};
 
-    for (size_t i = 0; i < COUNT_OF(off); i++) {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, off[i]);
-        if (item && !cJSON_IsNull(item) && !cJSON_IsFalse(item) &&
-            !(cJSON_IsArray(item) && cJSON_GetArraySize(item) == 0))
-            return fail(STATUS_UNSUPPORTED,
-                        "%s: %s is set; this flavour of LoRA is not in this version", what, off[i]);
-    }
+    TRY(fields_refuse(config, off, what));
     const cJSON *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");
     if (cJSON_IsString(init)) {
         static const char *const residual[] = {"pissa", "olora", "corda", "mica", "loftq"};
@@ -261,15 +331,13 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
     TRY(refuse_other_flavours(config, what));
     TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
-    TRY(json_double(config, "lora_dropout", false, &o->dropout, what));
+    TRY(fields_share(config, "lora_dropout", &o->dropout, what));
+    TRY(json_bool(config, "lora_bias", false, &o->lora_bias, what));
     TRY(json_bool(config, "use_rslora", false, &o->rslora, what));
     TRY(json_bool(config, "use_dora", false, &o->dora, what));
     TRY(json_string(config, "bias", false, &o->bias, what));
     if (strcmp(o->bias, "none") && strcmp(o->bias, "all") && strcmp(o->bias, "lora_only"))
         return fail(STATUS_FORMAT, "%s: bias is '%s', must be none, all or lora_only", what, o->bias);
-    if (!(o->dropout >= 0 && o->dropout < 1))
-        return fail(STATUS_FORMAT, "%s: lora_dropout is %g, must be 0 or more and below 1", what,
-                    o->dropout);
     o->bias = arena_string(a, o->bias, strlen(o->bias));
     if (!o->bias)
         return STATUS_MEMORY;
@@ -287,7 +355,7 @@ static uint32_t lora_traits(const void *options)
 
 const peft_method peft_lora = {
     .name = "lora",
-    .sites = SITE_LINEAR | SITE_HEAD,
+    .sites = SITE_LINEAR | SITE_HEAD | SITE_EMBEDDING,
     .traits = PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE,
     .traits_with = lora_traits,
     .keys = &lora_table,

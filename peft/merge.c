@@ -70,7 +70,7 @@ static status merge_module(const module *m, int k, const site *s, float *w, floa
     if (!(peft_traits(m->method, m->options) & PEFT_MERGES))
         return fail(STATUS_UNSUPPORTED, "module %s: %s cannot be merged", m->name, m->method->name);
     if (m->method->merge)
-        return m->method->merge(s, m->hooks[k].state, w);
+        return m->method->merge(s, m->hooks[k].state, w, b);
     if (!hook->input && !hook->weight && !hook->product && !hook->output) /* it stands in the trunk's place */
         return STATUS_OK;
     TRY(arena_open(&work, "merge", (size_t)1 << 36));
@@ -86,5 +86,9 @@ status peft_merged(const peft *p, const site *s, float *w, float *b)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             if (p->modules[i].at[k] == s)
                 TRY_IN(merge_module(&p->modules[i], k, s, w, b), "in %s", s->name);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            if (p->modules[i].extra[k].s == s && p->modules[i].extra[k].merge)
+                TRY(p->modules[i].extra[k].merge(s, p->modules[i].extra[k].hook.state, w));
     return STATUS_OK;
 }

@@ -22,6 +22,13 @@ static const peft_method *const methods[] = {
 #undef METHOD
 };
 
+const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
+
+tuned_start start_linear(int64_t in)
+{
+    return (tuned_start){.how = INIT_UNIFORM, .size = 1 / sqrt((double)in)};
+}
+
 const peft_method *const *peft_methods(int *n)
 {
     *n = (int)COUNT_OF(methods);
@@ -59,8 +66,8 @@ size_t peft_spare_bytes(const peft *p)
            (size_t)(PEFT_MODULES_MAX - p->n_modules) * sizeof *p->modules;
 }
 
-static status add_tensor(peft *p, int module, const char *name, shape s, tuned_start start, bool fixed,
-                         tuned **out)
+static status add_tensor(peft *p, int module, const char *name, dtype type, shape s, tuned_start start,
+                         bool fixed, tuned **out)
 {
     int64_t *size = fixed ? &p->fixed_size : &p->size;
 
@@ -71,7 +78,7 @@ static status add_tensor(peft *p, int module, const char *name, shape s, tuned_s
 
     tuned *x = &p->tensors[p->n_tuned];
     *x = (tuned){.name = name, .module = module, .fixed = fixed, .start = start, .first = *size};
-    x->value = (tensor){.s = s, .type = TYPE_F32};
+    x->value = (tensor){.s = s, .type = type};
     x->grad = x->value;
     p->n_tuned++;
     *size += (shape_count(s) + TUNED_ALIGN - 1) / TUNED_ALIGN * TUNED_ALIGN;
@@ -79,6 +86,11 @@ static status add_tensor(peft *p, int module, const char *name, shape s, tuned_s
         p->trained += shape_count(s);
     *out = x;
     return STATUS_OK;
+}
+
+bool tuned_is(const tuned *x, const char *name)
+{
+    return strcmp(x->name, name) == 0 || (x->also && strcmp(x->also, name) == 0);
 }
 
 static const char *name_at(const peft_attach *at, const char *suffix)
@@ -89,12 +101,26 @@ static const char *name_at(const peft_attach *at, const char *suffix)
 
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, false, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), TYPE_F32, s, start, false, out);
+}
+
+status peft_tuned_alone(const peft_attach *at, const char *name, shape s, tuned_start start, tuned **out)
+{
+    return add_tensor(at->p, at->module, name, TYPE_F32, s, start, false, out);
 }
 
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out)
 {
-    return add_tensor(at->p, at->module, name_at(at, suffix), s, start, true, out);
+    return add_tensor(at->p, at->module, name_at(at, suffix), TYPE_F32, s, start, true, out);
+}
+
+status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
+                   tuned_start start, tuned **out)
+{
+    TRY(add_tensor(at->p, at->module, name_at(at, suffix), TYPE_I32, shape_2(2, n), start, true, out));
+    (*out)->below[0] = rows;
+    (*out)->below[1] = columns;
+    return STATUS_OK;
 }
 
 status peft_in_place(peft *p, int module, model_weight *w, const char *name)
@@ -107,12 +133,10 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
         if (p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
     }
-    const bool other = w->turned || w->on_disk.n;
-    if (w->value.type != TYPE_F32 || other)
-        return fail(STATUS_UNSUPPORTED, "%s is %s, must be f32 as the trunk computes with it, to be tuned "
-                    "whole", w->name, other ? "stored in other sizes" : dtype_name(w->value.type));
-    TRY(add_tensor(p, module, arena_printf(p->a, "base_model.model.%s", name ? name : w->full), w->value.s,
-                   (tuned_start){.how = INIT_COPY}, false, &x));
+    /* PEFT does not wrap the model for what is in front of it */
+    const char *before = p->modules[module].method->everywhere ? "base_model" : "base_model.model";
+    TRY(add_tensor(p, module, arena_printf(p->a, "%s.%s", before, name ? name : w->full), TYPE_F32,
+                   w->value.s, (tuned_start){.how = INIT_COPY}, false, &x));
     x->place = w;
     x->kept = w->value;
     x->start.from = &x->kept;
@@ -120,40 +144,12 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
     return STATUS_OK;
 }
 
-/* The tensor belongs to a module whose name ends with `name`: some beginning of its own, up to a dot, does. */
-static bool belongs_to(const model_weight *w, const char *name)
+bool peft_placed(const peft *p, int module, const model_weight *w)
 {
-    const size_t n = strlen(name);
-
-    for (const char *dot = strchr(w->full, '.'); dot; dot = strchr(dot + 1, '.'))
-        if ((size_t)(dot - w->full) >= n && strncmp(dot - n, name, n) == 0)
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place == w && p->tensors[i].module == module)
             return true;
     return false;
-}
-
-status peft_tune_whole(peft *p, int module, const char *const *names, int n)
-{
-    const model_head *h = &p->m->head;
-
-    p->modules[module].whole = names;
-    p->modules[module].n_whole = n;
-    for (int k = 0; k < n; k++) {
-        bool found = strcmp(names[k], "classifier") == 0 || strcmp(names[k], "score") == 0;
-        for (int i = 0; i < p->m->n_tensors; i++) {
-            model_weight *w = &p->m->tensors[i];
-            if (!belongs_to(w, names[k]))
-                continue;
-            if (h->tied && w == h->out->weight)
-                return fail(STATUS_UNSUPPORTED, "%s is also the head's weight: a copy of it alone is not in "
-                            "this version", w->name);
-            TRY(peft_in_place(p, module, w, NULL));
-            found = true;
-        }
-        if (!found)
-            return fail(STATUS_UNSUPPORTED, "modules_to_save: '%s' is no part of this %s model with tensors "
-                        "of its own", names[k], p->m->family->name);
-    }
-    return STATUS_OK;
 }
 
 static status check_name(const peft *p, const char *name)
@@ -176,11 +172,25 @@ static status sit_down(peft *p, int module_number, site *s, void *shared)
     h->weight = m->method->weight;
     h->product = m->method->product;
     h->output = m->method->forward;
+    h->kv = m->method->kv;
     TRY_IN(m->method->attach(&at, m->options, &h->state), "in %s", s->name);
     m->at[m->n_sites] = s;
     m->hung[m->n_sites] = s;
     m->n_sites++;
     site_hang(s, h);
+    return STATUS_OK;
+}
+
+status peft_hang(peft *p, int number, const site *s, const peft_extra *like, void *state)
+{
+    module *m = &p->modules[number];
+
+    CHECK(m->n_extra < PEFT_EXTRA_MAX);
+    peft_extra *x = &m->extra[m->n_extra++];
+    *x = *like;
+    x->s = &p->m->sites[s->number];
+    x->hook.state = state;
+    site_hang(x->s, &x->hook);
     return STATUS_OK;
 }
 
@@ -221,12 +231,13 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
     TRY_TAKE(m->at, p->a, p->m->n_sites);
     TRY_TAKE(m->hooks, p->a, p->m->n_sites);
     TRY_TAKE(m->hung, p->a, p->m->n_sites);
+    TRY_TAKE(m->extra, p->a, PEFT_EXTRA_MAX);
     memset(m->hooks, 0, (size_t)p->m->n_sites * sizeof *m->hooks);
     p->n_modules++;
     return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
 }
 
-static void start_tensor(const peft *p, const tuned *x)
+static status start_tensor(const peft *p, const tuned *x)
 {
     const int64_t n = shape_count(x->value.s);
     const float   size = (float)x->start.size;
@@ -243,8 +254,7 @@ static void start_tensor(const peft *p, const tuned *x)
         quant_expand(x->start.from->type, x->start.from->v, n, v);
         break;
     case INIT_MADE:
-        x->start.make(x->start.site, &x->value, v);
-        break;
+        return x->start.make(p->a, x->start.context, &x->value);
     case INIT_UNIFORM:
         rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -size, size, v, n);
         break;
@@ -252,6 +262,7 @@ static void start_tensor(const peft *p, const tuned *x)
         rng_fill_normal(rng_key_for(p->seed, purpose), 0, size, v, n);
         break;
     }
+    return STATUS_OK;
 }
 
 /* Tuned values that stand in for trunk tensors come to their places, or the trunk gets its own back. */
@@ -274,7 +285,7 @@ status peft_allocate(peft *p, arena *memory)
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
         x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
-        start_tensor(p, x);
+        TRY_IN(start_tensor(p, x), "in %s", x->name);
     }
     stand_in(p, true);
     return STATUS_OK;
@@ -298,11 +309,60 @@ var *peft_value(tape *t, const peft *p, tuned *x)
     return ag_expand(t, peft_var(t, p, x));
 }
 
+var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share)
+{
+    const row_names *rows = &p->m->rows;
+
+    return share > 0 && rows->samples ? ag_dropout(t, x, rows->samples, rows->positions, share, s->number)
+                                      : x;
+}
+
+void peft_add_loss(peft_losses *l, var *value, double weight)
+{
+    CHECK(l->n < l->most);
+    l->v[l->n++] = (struct peft_loss){value, weight};
+}
+
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l)
+{
+    *l = (peft_losses){.most = p->n_tuned};
+    TRY_TAKE(l->v, a, l->most);
+    for (int i = 0; i < p->n_modules; i++)
+        if (p->modules[i].trains && p->modules[i].method->extra_loss)
+            p->modules[i].method->extra_loss(t, p, i, p->modules[i].options, l);
+    return STATUS_OK;
+}
+
+static bool steps(const module *m)
+{
+    return m->trains && (peft_traits(m->method, m->options) & PEFT_STEPS);
+}
+
+bool peft_steps(const peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            return true;
+    return false;
+}
+
+status peft_after_step(peft *p, const peft_step *s)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (steps(&p->modules[i]))
+            TRY_IN(p->modules[i].method->after_step(p, i, p->modules[i].options, s), "in module %s",
+                   p->modules[i].name);
+    return STATUS_OK;
+}
+
 void peft_detach(peft *p)
 {
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_unhang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            site_unhang(p->modules[i].extra[k].s, &p->modules[i].extra[k].hook);
     stand_in(p, false);
 }
 
@@ -311,6 +371,9 @@ void peft_attach_again(peft *p)
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_sites; k++)
             site_hang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            site_hang(p->modules[i].extra[k].s, &p->modules[i].extra[k].hook);
     stand_in(p, true);
 }
 
@@ -322,6 +385,21 @@ const tensor *peft_stand_in(const peft *p, const char *name)
     return NULL;
 }
 
+bool peft_changes(const peft *p, const site *s)
+{
+    for (int i = 0; i < p->n_modules; i++) {
+        if (peft_sits(p, i, s))
+            return true;
+        for (int k = 0; k < p->modules[i].n_extra; k++)
+            if (p->modules[i].extra[k].s == s)
+                return true;
+    }
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place && (p->tensors[i].place == s->weight || p->tensors[i].place == s->bias))
+            return true;
+    return false;
+}
+
 bool peft_sits(const peft *p, int module, const site *s)
 {
     for (int k = 0; k < p->modules[module].n_sites; k++)
@@ -330,21 +408,22 @@ bool peft_sits(const peft *p, int module, const site *s)
     return false;
 }
 
-/* The tuned values, and whether they have a twin on the current device. */
-static bool values_there(const peft *p, tensor *values)
+/* The tuned values, or the fixed ones, and whether they have a twin on the current device. */
+static bool values_there(const peft *p, bool fixed, tensor *values)
 {
     const device *d = device_current();
     dtype         type;
 
-    *values = (tensor){.s = shape_1(p->size), .type = TYPE_F32, .v = p->values};
-    return d && p->size > 0 && device_find(d, p->values, &type) != NULL;
+    *values = (tensor){.s = shape_1(fixed ? p->fixed_size : p->size), .type = TYPE_F32,
+                       .v = fixed ? p->fixed_values : p->values};
+    return d && shape_count(values->s) > 0 && device_find(d, values->v, &type) != NULL;
 }
 
 status peft_pull(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
+    if (!values_there(p, false, &values))
         return STATUS_OK;
     device_pull(device_current(), &values);
     return device_check(device_current());
@@ -354,8 +433,10 @@ status peft_push(const peft *p)
 {
     tensor values;
 
-    if (!values_there(p, &values))
-        return STATUS_OK;
-    device_push(device_current(), &values);
-    return device_check(device_current());
+    for (int fixed = 0; fixed < 2; fixed++)
+        if (values_there(p, fixed, &values)) {
+            device_push(device_current(), &values);
+            TRY(device_check(device_current()));
+        }
+    return STATUS_OK;
 }

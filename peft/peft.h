@@ -7,6 +7,7 @@
 #define PEFT_PEFT_H
 
 #include "core/keys.h"
+#include "core/safetensors.h"
 #include "layers/model.h"
 
 #include <math.h>
@@ -19,30 +20,32 @@ typedef enum tuned_init {
     INIT_UNIFORM, /* in +-size */
     INIT_NORMAL,  /* with deviation `size` */
     INIT_COPY,    /* of `from`, expanded */
-    INIT_MADE     /* by `make` from `site` */
+    INIT_MADE     /* by `make` from `context` */
 } tuned_init;
 
 typedef struct tuned_start {
     tuned_init    how;
     double        size;
     const tensor *from;
-    const site   *site;
-    void (*make)(const site *s, const tensor *value, float *v);
+    const void   *context;
+    status (*make)(arena *work, const void *context, const tensor *value);
+    bool unsaved; /* of a fixed one: the start makes the same every time, the file leaves it out */
+    bool kept;    /* such a one that training changes: a checkpoint has it beside the optimizer's state */
 } tuned_start;
 
-static const tuned_start START_ZERO = {.how = INIT_VALUE, .size = 0}, START_ONE = {.how = INIT_VALUE, .size = 1};
+extern const tuned_start START_ZERO, START_ONE; /* everywhere 0, and 1 */
 
 /* torch's Linear: kaiming_uniform with a = sqrt 5, for a weight with `in` columns. */
-static inline tuned_start start_linear(int64_t in)
-{
-    return (tuned_start){.how = INIT_UNIFORM, .size = 1 / sqrt((double)in)};
-}
+tuned_start start_linear(int64_t in);
 
 typedef struct tuned {
     const char   *name;  /* in the adapter file: "base_model.model.<site>.lora_A.weight" */
+    const char   *also;  /* a second name there for the same values, or NULL */
     int           module;
     bool          fixed; /* part of the adapter, and of its file, that is never trained: random projections */
+    bool          aside; /* in encoder.safetensors beside the adapter's file: it makes what that holds */
     tuned_start   start;
+    int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
     int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
     tensor        value, grad;
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
@@ -53,7 +56,8 @@ enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
-    PEFT_HOLDS_GRADIENT = 8     /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_HOLDS_GRADIENT = 8, /* takes some of what it computes as constant: its gradient is no derivative */
+    PEFT_STEPS = 16          /* changes values after an optimizer step */
 };
 
 /* What open and attach work with. */
@@ -65,22 +69,55 @@ typedef struct peft_attach {
     site_hook  *hook;   /* attach may change which of the method's functions sit here */
 } peft_attach;
 
+/* It has this name in the file. */
+bool tuned_is(const tuned *x, const char *name);
+
 /* Adds one tuned tensor at the site being attached: "base_model.model.<site>.<suffix>" with a suffix as in
  * "lora_A.weight"; beside the sites "base_model.<suffix>". */
 status peft_tuned(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
+/* The same under this name alone. */
+status peft_tuned_alone(const peft_attach *at, const char *name, shape s, tuned_start start, tuned **out);
+
 /* The same for a tensor that is never trained. */
 status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_start start, tuned **out);
 
-/* Tunes a copy of a trunk's f32 tensor in its place, under its own full name or, with `name`, that one. The
+/* The same for n places in a matrix [rows, columns], as i32 [2, n]: in the order of rows and then columns,
+ * none twice. `make` makes them. */
+status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
+                   tuned_start start, tuned **out);
+
+/* Tunes a copy of a trunk's tensor, as f32, in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);
+
+/* The module trains the tensor already. */
+bool peft_placed(const peft *p, int module, const model_weight *w);
+
+/* What after_step works with; values and gradients are in host memory. */
+typedef struct peft_step {
+    int64_t      step, steps; /* the number of the optimizer step, from 0; all steps of the run */
+    const float *gradients;   /* flat, as the optimizer took them once multiplied by `factor` */
+    double       factor;
+} peft_step;
+
+/* What modules add to the mean loss of a step: weight * value, value [1], of each. */
+typedef struct peft_losses {
+    int n, most;
+    struct peft_loss {
+        var   *value;
+        double weight;
+    } *v;
+} peft_losses;
+
+void peft_add_loss(peft_losses *l, var *value, double weight);
 
 typedef struct peft_method {
     const char       *name;
     uint32_t          sites; /* site_kind bits it can sit on */
     uint32_t          traits;
     uint32_t (*traits_with)(const void *options); /* where options change them; NULL: traits */
+    bool              everywhere; /* sits on all sites of its kinds; files name no targets */
     const key_table  *keys; /* its options */
     const char       *help; /* one sentence with the paper */
     const char       *peft_type; /* in adapter_config.json; NULL: the name, in capitals */
@@ -97,9 +134,19 @@ typedef struct peft_method {
     var *(*weight)(tape *t, const site *s, void *state, var *w);
     var *(*product)(tape *t, const site *s, void *state, var *x, var *y);
     var *(*forward)(tape *t, const site *s, void *state, var *x, var *y);
-    /* w [out, in], with what sat down before already in it, becomes what the module makes of it. NULL: found by
-     * computing unit vectors, for every method that is linear in x. */
-    status (*merge)(const site *s, const void *state, float *w);
+    void (*kv)(tape *t, const site *s, void *state, var **k, var **v, var **offsets);
+    /* What the file holds as "prompt_embeddings" in the place of tensors that lie aside; NULL: nothing lies aside.
+     * And options of a file with such tensors. Both may be NULL. */
+    var *(*result)(tape *t, void *state);
+    void (*with_encoder)(void *options);
+    /* Adds to the loss what is a function of tuned values alone, on a tape of its own that runs once a step:
+     * at most one value for each tuned tensor. May be NULL. */
+    void (*extra_loss)(tape *t, const peft *p, int module, const void *options, peft_losses *l);
+    /* With PEFT_STEPS, after each optimizer step: masks, budgets, bounds. */
+    status (*after_step)(peft *p, int module, const void *options, const peft_step *s);
+    /* w [out, in] and b [out] (NULL: none), with what sat down before already in them, become what the module
+     * makes of them. NULL: found by computing unit vectors, for every method that is linear in x. */
+    status (*merge)(const site *s, const void *state, float *w, float *b);
     /* Values it trains at a site: the closed formula; and in all beside its sites, NULL for none. */
     int64_t (*count)(const site *s, const void *options);
     int64_t (*count_beside)(const peft *p, int module, const void *options);
@@ -107,19 +154,36 @@ typedef struct peft_method {
      * written as false: the caller knows how the trunk's weights lie. */
     status (*write_config)(const void *options, cJSON *config);
     status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
+    /* What the file's tensors say and the configuration does not. May be NULL. */
+    status (*read_shapes)(const safetensors *f, void *options, const char *what);
 } peft_method;
+
+/* A hook that a module hangs beside those of its sites. */
+typedef struct peft_extra {
+    site_hook hook;
+    site     *s;
+    status (*merge)(const site *s, const void *state, float *w);
+} peft_extra;
 
 typedef struct module {
     const char        *name;
     const peft_method *method;
     const void        *options;
     bool               trains;
-    const char *const *whole; /* modules of the trunk that are tuned as whole copies beside the method */
-    int                n_whole;
     int                n_sites;
     const site       **at;
     site_hook         *hooks;
     site             **hung;
+    peft_extra        *extra;
+    int                n_extra;
+    /* beside its sites: parts of the trunk trained whole, by ends of their names, tied ones together or not; rows of
+     * the embedding (peft/whole.c) */
+    const char *const *whole;
+    int                n_whole;
+    bool               tie;
+    int64_t            whole_values;
+    const int32_t     *tokens;
+    int64_t            n_tokens;
 } module;
 
 struct peft {
@@ -136,7 +200,7 @@ struct peft {
     float   *fixed_values;
 };
 
-enum { PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
+enum { PEFT_EXTRA_MAX = 8, PEFT_MODULES_MAX = 256, PEFT_TUNED_MAX = 1 << 16 };
 
 /* Finds a method; NULL when there is none. peft_methods lists all; *n their number. */
 const peft_method        *peft_find(const char *name);
@@ -154,9 +218,23 @@ size_t peft_spare_bytes(const peft *p);
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
                 const char *const *patterns, int n_patterns, bool trains);
 
-/* Tunes whole copies of the tensors of the trunk's modules whose names end with one of these, as PEFT's
- * modules_to_save: after peft_add. The names of classifiers that PEFT lists unasked may be absent. */
-status peft_tune_whole(peft *p, int module, const char *const *names, int n);
+/* After peft_add, for a module of any method: trains copies of all tensors of the trunk that belong to a part whose name
+ * ends with one of these (PEFT's modules_to_save: "norm" is also the end of "input_layernorm"), in their place. Of two
+ * uses of one weight only the named one changes, unless tie. The names of classifiers that PEFT lists unasked may be
+ * absent. */
+status peft_tune_whole(peft *p, int module, const char *const *names, int n, bool tie);
+
+/* The same for rows of the embedding (trainable_token_indices); a tied head reads them too. */
+status peft_tune_tokens(peft *p, int module, const int32_t *ids, int64_t n);
+
+/* Values of both together. */
+int64_t peft_whole_count(const peft *p, int module);
+
+/* One of two tied uses of a weight was trained alone: no merged folder can say that. */
+bool peft_parts_tied(const peft *p);
+
+/* Hangs one more hook with this state; taken off and put back with the module's others. */
+status peft_hang(peft *p, int module, const site *s, const peft_extra *like, void *state);
 
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);
@@ -174,6 +252,16 @@ var *peft_var(tape *t, const peft *p, tuned *x);
 /* The same as a value for the operations that make a weight of others. */
 var *peft_value(tape *t, const peft *p, tuned *x);
 
+/* x with a share of its values set to zero, where the recording trains: the mask is the site's own. */
+var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share);
+
+/* What the training modules add to the loss. The list lies in `a`. */
+status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l);
+
+/* True when a training module wants peft_after_step, which asks each that does. */
+bool   peft_steps(const peft *p);
+status peft_after_step(peft *p, const peft_step *s);
+
 /* Takes modules off the sites, or puts them back: "off means off". */
 void peft_detach(peft *p);
 void peft_attach_again(peft *p);
@@ -184,6 +272,9 @@ status peft_merged(const peft *p, const site *s, float *w, float *b);
 
 /* The tuned values in the place of the trunk's tensor of that name; NULL when it has its own. */
 const tensor *peft_stand_in(const peft *p, const char *name);
+
+/* A module does something at the site, or at the trunk's tensor there. */
+bool peft_changes(const peft *p, const site *s);
 
 /* The module sits on the site. */
 bool peft_sits(const peft *p, int module, const site *s);

@@ -55,34 +55,18 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
     return STATUS_OK;
 }
 
-/* A head's weight that is the embedding: what is added there has no place in the files. */
-static bool is_tied(const model *m, const site *s)
-{
-    return s == m->head.out && m->head.tied;
-}
-
-/* The linear site whose weight (*bias: whose bias) the tensor is. */
+/* The site whose weight (*bias: whose bias) the tensor is, if modules change anything there. */
 static const site *site_of(const merge *m, const char *name, bool *bias)
 {
     *bias = false;
     for (int i = 0; i < m->s.m.n_sites; i++) {
         const site *s = &m->s.m.sites[i];
-        if (!(s->kind & (SITE_LINEAR | SITE_HEAD)) || is_tied(&m->s.m, s))
-            continue;
         *bias = s->bias && strcmp(s->bias->name, name) == 0;
-        if (*bias || strcmp(s->weight->name, name) == 0)
+        if (s->weight && s->kind != SITE_NORM && (*bias || strcmp(s->weight->name, name) == 0) &&
+            peft_changes(m->s.p, s))
             return s;
     }
     return NULL;
-}
-
-static bool has_module(const peft *p, const site *s)
-{
-    for (int i = 0; i < p->n_modules; i++)
-        for (int k = 0; k < p->modules[i].n_sites; k++)
-            if (p->modules[i].at[k] == s)
-                return true;
-    return false;
 }
 
 /* Values of a site's weight [out, in] as the file has them. */
@@ -129,8 +113,8 @@ static status tuned_values(merge *m, const weight *w, const float **out)
     const merged_site *merged;
 
     *out = instead ? instead->v : NULL;
-    if (!s || !has_module(m->s.p, s))
-        return instead && s && !bias ? turn_back(m, s->weight, out) : STATUS_OK;
+    if (!s)
+        return STATUS_OK;
     TRY(merge_site(m, s, &merged));
     *out = bias ? merged->b : merged->w;
     if (!bias)
@@ -265,6 +249,45 @@ static status publish_folder(merge *m, const char *folder)
     return fail(s, "%s", text);
 }
 
+/* A module computes something at the site; one that trains rows or the whole tensor does not. */
+static bool is_hooked(const peft *p, const site *s)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites; k++) {
+            const site_hook *h = &p->modules[i].hooks[k];
+            if (p->modules[i].at[k] == s && (h->input || h->weight || h->product || h->output))
+                return true;
+        }
+    return false;
+}
+
+/* Embedding and head in one tensor: what is added to one alone has no place in the files. */
+static status check_tied(const peft *p)
+{
+    const site *head = p->m->head.out;
+
+    for (int i = 0; head && i < p->m->n_sites; i++) {
+        const site *s = &p->m->sites[i], *other = s == head ? model_words(p->m) : head;
+        if (s != other && s->weight && s->weight == other->weight && is_hooked(p, s))
+            return fail(STATUS_UNSUPPORTED,
+                        "the adapter sits on %s, whose weight is that of %s too: merged, it would change both",
+                        s->checkpoint, other->checkpoint);
+    }
+    return STATUS_OK;
+}
+
+static status check_merges(const peft *p)
+{
+    for (int i = 0; i < p->n_modules; i++)
+        if (!(peft_traits(p->modules[i].method, p->modules[i].options) & PEFT_MERGES))
+            return fail(STATUS_UNSUPPORTED, "%s cannot be merged: no weights of the trunk compute what it does",
+                        p->modules[i].method->name);
+    if (peft_parts_tied(p))
+        return fail(STATUS_UNSUPPORTED, "embedding and head are one tensor of the trunk's files, and the adapter has "
+                    "trained one of them alone: merged, there would be two");
+    return check_tied(p);
+}
+
 static status run(merge *m, const char *base, const char *adapter, const char *folder,
                   const char *type, bool force, FILE *out)
 {
@@ -275,9 +298,7 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
-    if (m->s.m.head.tied && has_module(m->s.p, m->s.m.head.out))
-        return fail(STATUS_UNSUPPORTED, "%s: sits on the head %s, whose weight is the embedding's: merged, it "
-                    "would change that too", adapter, m->s.m.head.out->checkpoint);
+    TRY(check_merges(m->s.p));
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)

@@ -57,6 +57,9 @@ static void print_sites(const peft *p, const module *m, FILE *out)
         m->method->count_beside ? m->method->count_beside(p, (int)(m - p->modules), m->options) : 0;
     if (beside)
         fprintf(out, "    beside its sites %25lld values\n", (long long)beside);
+    const int64_t whole = peft_whole_count(p, (int)(m - p->modules));
+    if (whole)
+        fprintf(out, "    whole parts and rows of tokens %11lld values\n", (long long)whole);
 }
 
 static void print_modules(const peft *p, FILE *out)

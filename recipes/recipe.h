@@ -65,6 +65,8 @@ typedef struct recipe_module {
     const char   *load; /* folder of an adapter, or NULL */
     bool          train;
     int64_t       copies;
+    key_texts     save, train_tokens; /* trained beside the sites */
+    bool          save_tied;
 } recipe_module;
 
 typedef struct recipe_group {

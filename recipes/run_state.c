@@ -100,6 +100,11 @@ static status put_state(run_state *st, h5_file *f)
     TRY(h5_put_int(f, "best_step", st->best_step));
     TRY(h5_put_int(f, "worse", st->worse));
     TRY(h5_put(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof *at / sizeof(int64_t))), at));
+    for (int i = 0; i < st->s->p->n_tuned; i++) {
+        const tuned *x = &st->s->p->tensors[i];
+        if (x->start.kept)
+            TRY(h5_put(f, x->name, x->value.type, x->value.s, x->value.v));
+    }
     return optim_state_put(&st->x->opt, f);
 }
 
@@ -158,6 +163,11 @@ static status get_state(run_state *st, h5_file *f)
     if (st->best < 0)
         st->best = INFINITY;
     TRY(h5_get(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof at / sizeof(int64_t))), &at));
+    for (int i = 0; i < st->s->p->n_tuned; i++) {
+        const tuned *x = &st->s->p->tensors[i];
+        if (x->start.kept)
+            TRY(h5_get(f, x->name, x->value.type, x->value.s, x->value.v));
+    }
     TRY(optim_state_get(&st->x->opt, f));
     return packer_seek(st->data, &at);
 }

@@ -5,6 +5,7 @@
 #include "core/memory_use.h"
 #include "data/fetch.h"
 #include "layers/weights.h"
+#include "peft/whole.h"
 
 #include <string.h>
 
@@ -120,15 +121,33 @@ status session_adapter(session *s, const char *folder, bool force)
     return load_folder(s, 0, folder, force);
 }
 
+/* What the module trains beside its sites. */
+static status add_beside(session *s, const recipe_module *x)
+{
+    const int number = s->p->n_modules - 1;
+    int32_t  *ids;
+
+    if (x->train_tokens.n > 0) {
+        TRY(whole_token_ids(&s->setup, &x->train_tokens, s->m.words, &ids));
+        TRY(peft_tune_tokens(s->p, number, ids, x->train_tokens.n));
+    }
+    return x->save.n > 0 ? peft_tune_whole(s->p, number, x->save.v, x->save.n, x->save_tied) : STATUS_OK;
+}
+
 static status add_module(session *s, const recipe_module *x)
 {
+    if (x->load && (x->save.n || x->train_tokens.n))
+        return fail(STATUS_USAGE, "module %s: save and train_tokens stand in the folder that it loads", x->name);
     if (x->load)
         return adapter_add(s->p, x->load, x->name, x->train);
     const peft_method *method = peft_find(x->method.name);
     CHECK(method);
     const status done = peft_add(s->p, x->name, method, x->method.options, x->at.v, x->at.n,
                                  x->train);
-    return done == STATUS_SHAPE ? STATUS_USAGE : done; /* the recipe asks for what does not fit */
+    if (done == STATUS_SHAPE)
+        return STATUS_USAGE; /* the recipe asks for what does not fit */
+    TRY(done);
+    return add_beside(s, x);
 }
 
 status session_modules(session *s, const recipe *r, bool shapes_only)

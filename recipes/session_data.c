@@ -150,10 +150,14 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
     const status done = examples_make(&s->setup, &work, &list, &w.t, &w.chat, &w.encoder, &o, out);
     arena_close(&work);
     TRY(done);
-    if (out->longest > s->m.positions)
+    const model_front front = model_in_front(&s->m);
+    const int64_t     most = s->m.positions - front.tokens - front.positions;
+    out->front = front.tokens;
+    if (out->longest > most)
         return fail(STATUS_USAGE,
-                    "data: a sample has %d tokens, the model has %lld positions; data.length may be %lld",
-                    out->longest, (long long)s->m.positions, (long long)s->m.positions);
+                    "data: a sample has %d tokens, the model has %lld positions%s; data.length may be %lld",
+                    out->longest, (long long)s->m.positions,
+                    most < s->m.positions ? ", some taken by what is in front" : "", (long long)most);
     for (int64_t i = 0; i < out->n; i++)
         for (int32_t k = 0; k < out->v[i].n; k++)
             if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)

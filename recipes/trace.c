@@ -171,6 +171,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     example     *e;
     int64_t      total = 0, source = 0;
     int          n = 0;
+    const int32_t front = model_in_front(x->m).tokens;
 
     if (!cJSON_IsArray(sequences) || count == 0)
         return fail(STATUS_FORMAT, "%s: must hold a list of sequences", what);
@@ -179,7 +180,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     {
         TRY(read_sequence(x->a, item, what, x->m, x->o->pixels ? &x->o->pixels[n] : NULL, &e[n]));
         source += e[n].n_source;
-        total += e[n++].n;
+        total += front + e[n++].n;
     }
     TRY(feed_open(&x->f, x->m, x->a, total, source, count));
     batch_clear(&x->f.b);
@@ -196,7 +197,7 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
 static tuned *find_tuned(const peft *p, const char *name)
 {
     for (int i = 0; p && i < p->n_tuned; i++)
-        if (strcmp(p->tensors[i].name, name) == 0 ||
+        if (tuned_is(&p->tensors[i], name) ||
             (strncmp(p->tensors[i].name, "base_model.model.", 17) == 0 &&
              strcmp(p->tensors[i].name + 17, name) == 0))
             return &p->tensors[i];
@@ -333,7 +334,7 @@ static status add_one(tracer *x, trace_result *r, const var *v, int n, const cha
 static status add_hidden(tracer *x, trace_result *r, var *const *hidden, int64_t layers, const char *stack, int n,
                          const int32_t *offsets)
 {
-    const int64_t from = offsets[n], rows = offsets[n + 1] - from;
+    const int64_t from = offsets[n] + (x->o->front ? 0 : x->f.b.front), rows = offsets[n + 1] - from;
     char          name[64];
 
     for (int64_t i = 0; x->o->hidden && i < layers + 2; i++) {
@@ -350,7 +351,7 @@ static status add_hidden(tracer *x, trace_result *r, var *const *hidden, int64_t
 static status add_sequence(tracer *x, trace_result *r, int n)
 {
     const batch  *b = &x->f.b;
-    const int64_t from = b->offsets[n], rows = b->offsets[n + 1] - from;
+    const int64_t from = b->offsets[n] + (x->o->front ? 0 : b->front), rows = b->offsets[n + 1] - from;
     const bool    two = x->m->has_source;
 
     if (x->m->head.kind == HEAD_CLASSIFY)
@@ -377,10 +378,10 @@ static status add_gradient(tracer *x, trace_result *r, int i)
         return STATUS_MEMORY;
     for (int64_t k = 0; k < shape_count(g.s); k++)
         ((float *)g.v)[k] = (float)(((float *)g.v)[k] / (double)r->targets);
-    if (w && w->turned)
+    if ((w && w->turned) || (own && own->place && own->place->turned))
         TRY(weights_turned(x->a, &g, &g));
-    if (w && w->on_disk.n)
-        g.s = w->on_disk;
+    if ((w && w->on_disk.n) || (own && own->place && own->place->on_disk.n))
+        g.s = own ? own->place->on_disk : w->on_disk;
     r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = g.v}};
     return STATUS_OK;
 }

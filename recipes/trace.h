@@ -15,6 +15,7 @@
 
 typedef struct trace_options {
     bool               hidden;
+    bool               front; /* the rows of virtual tokens too, before a sequence's own */
     const char *const *gradients; /* trunk weights by checkpoint name, tuned tensors by file name */
     int                n_gradients;
     recompute          how;

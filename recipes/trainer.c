@@ -74,6 +74,36 @@ static status record_loss(trainer *x)
     return tape_plan(x->t, x->loss, x->o.how);
 }
 
+/* What modules add to the mean loss is a function of the tuned values: it runs once a step, times the
+ * targets. */
+static status record_extra_loss(trainer *x, arena *a)
+{
+    tensor *seeds;
+
+    TRY(tape_open(&x->extra, TYPE_F32));
+    TRY(peft_extra_loss(x->extra, x->p, a, &x->losses));
+    TRY_TAKE(x->upstream, a, x->losses.n);
+    TRY_TAKE(seeds, a, x->losses.n);
+    for (int i = 0; i < x->losses.n; i++) {
+        seeds[i] = (tensor){.s = shape_1(1), .type = TYPE_F32, .v = &x->upstream[i]};
+        tape_keep(x->extra, x->losses.v[i].value);
+        tape_seed(x->extra, x->losses.v[i].value, &seeds[i]);
+    }
+    if (x->losses.n > 0)
+        return tape_plan(x->extra, NULL, RECOMPUTE_NONE);
+    tape_close(x->extra);
+    x->extra = NULL;
+    return STATUS_OK;
+}
+
+static status bind_extra_loss(trainer *x)
+{
+    if (!x->extra)
+        return STATUS_OK;
+    TRY(arena_open(&x->extra_memory, "what is added to the loss", tape_step_bytes(x->extra) + 4096));
+    return tape_bind(x->extra, &x->extra_memory);
+}
+
 /* Bytes on the device of the gradients' buffers, and of the optimizer's state. */
 static trainer_bill bytes_there(const trainer *x)
 {
@@ -117,11 +147,13 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     TRY(open_groups(x, a));
     TRY(feed_open(&x->f, m, a, o->pack, 0, o->seqs));
     TRY(record_loss(x));
+    TRY(record_extra_loss(x, a));
     if (only_plan)
         return STATUS_OK;
     TRY(leaf_sum_open(&x->sum, tuned_memory, p->size, o->leaves));
     TRY(optim_open(&x->opt, tuned_memory, o->optimizer, o->optimizer_options, x->spans, x->n_spans));
     TRY(hold(x));
+    TRY(bind_extra_loss(x));
     TRY(arena_open(&x->memory, "step", tape_step_bytes(x->t) + 4096));
     return tape_bind(x->t, &x->memory);
 }
@@ -129,6 +161,9 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
 void trainer_close(trainer *x)
 {
     tape_close(x->t);
+    tape_close(x->extra);
+    arena_close(&x->extra_memory);
+    x->t = x->extra = NULL; /* what is closed once may be closed again */
     if (x->values && x->there.base)
         (void)peft_pull(x->p); /* a device that fails has been named */
     device_arena_close(&x->there);
@@ -140,9 +175,9 @@ trainer_bill trainer_memory(const trainer *x)
     const size_t flat = (size_t)x->p->size * sizeof(float);
 
     return (trainer_bill){
-        .step = tape_step_bytes(x->t),
+        .step = tape_step_bytes(x->t) + (x->extra ? tape_step_bytes(x->extra) : 0),
         .gradients = flat * (size_t)leaf_sum_buffers(x->o.leaves),
-        .values = flat,
+        .values = flat + (size_t)x->p->fixed_size * sizeof(float),
         .optimizer = (size_t)optim_state_bytes(x->o.optimizer, x->o.optimizer_options, x->spans,
                                                x->n_spans)};
 }
@@ -154,6 +189,11 @@ trainer_bill trainer_device_memory(const trainer *x)
     trainer_bill t = bytes_there(x);
     t.step = tape_device_bytes(x->t);
     t.scratch = tape_device_scratch(x->t);
+    if (x->extra) {
+        const size_t scratch = tape_device_scratch(x->extra);
+        t.step += tape_device_bytes(x->extra);
+        t.scratch = scratch > t.scratch ? scratch : t.scratch;
+    }
     return t;
 }
 
@@ -178,6 +218,22 @@ static status forward(trainer *x, double *loss)
     return fail(STATUS_NUMERIC, "head: the loss is %g", *loss);
 }
 
+/* Added to the gradients of the first micro-batch, and to its loss. */
+static status run_extra_loss(trainer *x, int64_t targets, double *loss)
+{
+    if (!x->extra)
+        return STATUS_OK;
+    for (int i = 0; i < x->losses.n; i++)
+        x->upstream[i] = (float)(x->losses.v[i].weight * (double)targets);
+    tape_set_run(x->extra, &x->run);
+    tape_forward(x->extra);
+    TRY(tape_check(x->extra));
+    for (int i = 0; i < x->losses.n; i++)
+        *loss += (double)targets * x->losses.v[i].weight * (double)*(const float *)x->losses.v[i].value->t.v;
+    tape_backward(x->extra);
+    return STATUS_OK;
+}
+
 static status run_leaves(trainer *x, packer *data, const pack_step *plan, double *loss)
 {
     leaf_sum_start(&x->sum);
@@ -187,9 +243,27 @@ static status run_leaves(trainer *x, packer *data, const pack_step *plan, double
         TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step + 1, leaf);
         if (x->f.b.n_targets > 0)
             tape_backward(x->t);
+        if (leaf == 0)
+            TRY(run_extra_loss(x, plan->n_targets, loss));
         leaf_sum_end(&x->sum, *loss);
     }
     return STATUS_OK;
+}
+
+/* Values and gradients come here for what modules do after a step, and the values go back. */
+static status after_step(trainer *x, float *g, double factor)
+{
+    tensor          all = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = g};
+    const peft_step s = {.step = x->run.step, .steps = x->o.steps, .gradients = g, .factor = factor};
+    dtype           type;
+
+    if (!peft_steps(x->p))
+        return STATUS_OK;
+    TRY(peft_pull(x->p));
+    if (device_current() && device_find(device_current(), g, &type))
+        device_pull(device_current(), &all);
+    TRY(peft_after_step(x->p, &s));
+    return peft_push(x->p);
 }
 
 status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
@@ -217,6 +291,7 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
     optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
+    TRY(after_step(x, g, factor));
     threads_scratch_level();
 
     r->loss = loss / (double)plan.n_targets;

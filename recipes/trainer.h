@@ -39,6 +39,10 @@ typedef struct trainer {
     tape           *t;
     feed            f;
     var            *loss, *each;
+    arena           extra_memory;
+    tape           *extra; /* what modules add to the loss, or NULL */
+    peft_losses     losses;
+    float          *upstream;  /* [losses.n] */
     op_run          run;
     leaf_sum        sum;
     optim           opt;

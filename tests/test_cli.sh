@@ -13,7 +13,7 @@ work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 export CAMBIUM_CACHE=$work/cache
 base=random:tests/data/tiny_llama.json
-commands=(train eval generate trace plan inspect tokenize merge fetch methods schema doctor bench help)
+commands=(train eval generate trace plan inspect tokenize merge convert fetch methods schema doctor bench help)
 
 # Sets out, err and code; standard input is $input.
 input=
@@ -83,6 +83,9 @@ wrong "--temperature is 'nan', must be a number" generate "$base" --temperature 
 wrong "--seed is '99999999999999999999'" generate "$base" --seed 99999999999999999999
 wrong 'no prompt: give --prompt' generate "$base"
 wrong '--type is int8, must be f32, f16 or bf16' merge "$base" "$work" "$work/m" --type int8
+wrong '--type is int8, must be f32, f16, bf16, q8_0' convert "$work" "$work/m" --type int8
+wrong 'must be: ./cambium convert FROM OUT' convert "$base"
+wrong "--shard is '0', must be a number" convert "$work" "$work/m" --shard 0
 wrong 'there is no such recipe' train recipes/tiny.yml
 wrong 'there is no such recipe' plan recipes/tiny.yml
 wrong 'there is no such recipe or run folder' eval runs/nothing
@@ -208,6 +211,24 @@ equal 'merge: exit' "$code" 0
 wrong 'exists already' merge "$base" "$work/run/adapter" "$work/merged"
 call eval recipes/tiny.yaml base="$work/merged"
 equal 'the merged trunk is as good as trunk and adapter' "$out" "$tuned"
+
+call convert "$work/merged" "$work/merged.gguf"
+equal 'convert: exit' "$code" 0
+contains 'convert: says what it cost' "$out" 'lossless'
+lacks 'convert: nothing was rounded' "$out" 'error'
+call convert "$work/merged.gguf" "$work/back" --shard 0.1
+equal 'convert back: exit' "$code" 0
+call eval recipes/tiny.yaml base="$work/back"
+equal 'there and back it is the same trunk' "$out" "$tuned"
+call convert "$work/merged" "$work/merged8.gguf" --type q8_0
+contains 'convert: what rounding costs' "$out" 'rms error 0.00'
+wrong 'exists already' convert "$work/merged" "$work/merged.gguf"
+call convert "$work/run/adapter" "$work/adapter.gguf" --base "$work/merged" --force
+equal 'convert an adapter: exit' "$code" 0
+call convert "$work/adapter.gguf" "$work/adapter-back" --base "$work/merged"
+equal 'convert an adapter back: exit' "$code" 0
+call eval recipes/tiny.yaml --adapter="$work/adapter-back"
+equal 'there and back it is the same adapter' "$out" "$tuned"
 
 call generate "$base" --adapter "$work/run/adapter" --prompt 'Say cow' --prompt='Say cat' --max-tokens 6 --json
 equal 'generate: exit' "$code" 0

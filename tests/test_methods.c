@@ -93,7 +93,7 @@ START_TEST(merged_equals_unmerged)
         small s;
         open_case(&s, i);
         if (!(traits_of(&s) & PEFT_MERGES) ||
-            s.p->modules[0].at[0]->kind == SITE_HEAD) { /* tied: merging would change the embedding */
+            s.p->modules[0].at[0]->kind & (SITE_HEAD | SITE_EMBEDDING)) { /* tied: one changes the other */
             small_close(&s);
             continue;
         }
@@ -104,7 +104,7 @@ START_TEST(merged_equals_unmerged)
             if (s.p->tensors[k].place)
                 s.p->tensors[k].place->value = *peft_stand_in(s.p, s.p->tensors[k].place->name);
         for (int k = 0; k < s.m.n_sites; k++)
-            if (s.m.sites[k].kind == SITE_LINEAR)
+            if (s.m.sites[k].kind == SITE_LINEAR || s.m.sites[k].kind == SITE_EMBEDDING)
                 MUST(peft_merged(s.p, &s.m.sites[k], s.m.sites[k].weight->value.v,
                                  s.m.sites[k].bias ? s.m.sites[k].bias->value.v : NULL));
         const trace_result merged = small_trace(&s, &plain);
@@ -142,21 +142,16 @@ START_TEST(saved_and_loaded_is_equal)
     for (int i = 0; i < CASES; i++) {
         small               s, t;
         char                folder[64];
-        const peft_method  *method;
-        void               *options;
-        const char *const  *sites;
-        int                 n;
         const adapter_info  info = {.base = "small", .fingerprint = "aa"};
         const adapter_info  other = {.base = "small", .fingerprint = "bb"};
-        if (!(peft_find(cases[i].method)->traits & PEFT_FILE))
+        if (!peft_find(cases[i].method)->read_config)
             continue;
         open_case(&s, i);
         small_stir(&s, 5);
         test_folder(folder);
         MUST(adapter_save(s.p, 0, folder, &info));
         small_open(&t, 7);
-        MUST(adapter_read_config(&t.memory, folder, &t.m, &method, &options, &sites, &n));
-        MUST(peft_add(t.p, "main", method, options, sites, n, true));
+        MUST(adapter_add(t.p, folder, "main", true));
         MUST(peft_allocate(t.p, &t.tuned));
         MUST(adapter_load(t.p, 0, folder, &info));
         ck_assert_int_eq(s.p->size, t.p->size);
@@ -189,6 +184,43 @@ START_TEST(values_that_are_not_finite_are_not_saved)
 }
 END_TEST
 
+/* Places of an adapter file must lie in their matrix, in order. */
+START_TEST(wrong_places_are_refused)
+{
+    static const char *const says[] = {"must be below 48 and 48", "must be below 48 and 48",
+                                       "must come behind", "must come behind"};
+    const adapter_info       info = {.base = "small"};
+    char                     folder[64];
+    small                    s;
+
+    small_open(&s, 7);
+    const char  *rank = "rank", *option[] = {rank, NULL};
+    const double two = 2;
+    small_add(&s, "shira", "q_proj", option, &two);
+    test_folder(folder);
+    int32_t      *v = s.p->tensors[1].value.v;
+    const int64_t n = s.p->tensors[1].value.s.d[1];
+    ck_assert_int_eq(s.p->tensors[1].value.type, TYPE_I32);
+    for (int i = 0; i < 4; i++) {
+        const int32_t row = v[1], column = v[n + 1];
+        if (i < 2)
+            v[1] = i ? 48 : -1;
+        else {
+            v[1] = i == 2 ? v[0] : v[2];
+            v[n + 1] = i == 2 ? v[n] : v[n + 2];
+        }
+        MUST(adapter_save(s.p, 0, folder, &info));
+        MUST_FAIL(adapter_load(s.p, 0, folder, &info), says[i]);
+        v[1] = row;
+        v[n + 1] = column;
+    }
+    MUST(adapter_save(s.p, 0, folder, &info));
+    MUST(adapter_load(s.p, 0, folder, &info));
+    MUST(folder_remove_tree(folder));
+    small_close(&s);
+}
+END_TEST
+
 START_TEST(wrong_targets_are_refused)
 {
     small              s;
@@ -196,10 +228,10 @@ START_TEST(wrong_targets_are_refused)
     const char        *wrong[] = {"q_prjo", "block.9.attn.q", "re:nothing.*", "re:("};
     const char        *says[] = {"did you mean 'q_proj'?", "selects no site", "selects no site",
                                  "not a regular expression"};
-    char               options[256] = {0};
+    void              *options;
 
     small_open(&s, 1);
-    *(const char **)(options + lora->keys->keys[4].offset) = "none";
+    options = small_options(&s, lora, NULL, NULL);
     for (int i = 0; i < 4; i++) {
         char name[16];
         snprintf(name, sizeof name, "m%d", i);
@@ -217,19 +249,16 @@ START_TEST(rank_is_bounded_by_the_matrix)
 
     small_open(&s, 1);
     const peft_method *lora = peft_find("lora");
-    char               options[256] = {0};
-    *(int64_t *)(options + lora->keys->keys[0].offset) = (int64_t)rank;
-    *(const char **)(options + lora->keys->keys[4].offset) = "none";
-    (void)names;
-    MUST_FAIL(peft_add(s.p, "main", lora, options, &at, 1, true), "rank is 25, must be 1..24");
+    MUST_FAIL(peft_add(s.p, "main", lora, small_options(&s, lora, names, &rank), &at, 1, true),
+              "rank is 25, must be 1..24");
     ck_assert_ptr_nonnull(strstr(status_text(), "in block.0.attn.k"));
     small_close(&s);
 }
 END_TEST
 
 /* The gradient of the mean loss with respect to tuned values against central differences of the loss. The
- * loss is summed in double over f32 logits (error about 1e-6); with h = 1e-2 the quotient is good to
- * 1e-6 / 2e-2 = 5e-5 plus the third derivative's h^2 / 6. */
+ * loss is summed in double over f32 logits (error about 1e-6); with h = 2^-8 the quotient is good to
+ * 1e-6 / 2^-7 = 1.3e-4 plus the third derivative's h^2 / 6. */
 START_TEST(gradients_agree_with_differences)
 {
     for (int i = 0; i < CASES; i++) {
@@ -256,12 +285,12 @@ START_TEST(gradients_agree_with_differences)
             const int64_t at = (int64_t)(rng_philox(rng_key_for(1, "at"), (uint32_t)k, 0, 0, 0).r[0] %
                                          (uint64_t)shape_count(x->value.s));
             float *v = (float *)x->value.v + at, was = *v;
-            *v = was + 1e-2f;
+            *v = was + 0x1p-8f;
             const double up = small_trace(&s, &plain).loss;
-            *v = was - 1e-2f;
+            *v = was - 0x1p-8f;
             const double down = small_trace(&s, &plain).loss;
             *v = was;
-            const double want = (up - down) / 2e-2;
+            const double want = (up - down) / 0x1p-7;
             ck_assert_msg(fabs(g[at] - want) < 5e-4 + 2e-2 * fabs(want), "%s[%lld]: %g, must be %g",
                           x->name, (long long)at, (double)g[at], want);
         }
@@ -270,19 +299,25 @@ START_TEST(gradients_agree_with_differences)
 }
 END_TEST
 
-/* Writes an adapter_config.json of LoRA with these fields and reads it. */
-static status read_fields(small *s, const char *fields, const char *const **sites, int *n)
+/* Writes an adapter_config.json with these fields and reads it. */
+static status read_fields_of(small *s, const char *type, const char *fields, const char *const **sites,
+                             int *n)
 {
     char               folder[64];
     const peft_method *method;
     void              *options;
 
     test_folder(folder);
-    const char *text = arena_printf(&s->memory, "{\"peft_type\": \"LORA\", \"r\": 4, %s}", fields);
+    const char *text = arena_printf(&s->memory, "{\"peft_type\": \"%s\", \"r\": 4, %s}", type, fields);
     MUST(file_replace(arena_printf(&s->memory, "%s/adapter_config.json", folder), text, strlen(text)));
     const status read = adapter_read_config(&s->memory, folder, &s->m, &method, &options, sites, n);
     MUST(folder_remove_tree(folder));
     return read;
+}
+
+static status read_fields(small *s, const char *fields, const char *const **sites, int *n)
+{
+    return read_fields_of(s, "LORA", fields, sites, n);
 }
 
 /* What PEFT itself selects: a whole name passes over layers_to_transform. */
@@ -300,7 +335,9 @@ START_TEST(targets_are_read_as_peft_does)
     ck_assert_str_eq(sites[1], "lm_head");
     MUST(read_fields(&s, "\"target_modules\": \".*q_proj\", \"fan_in_fan_out\": true", &sites, &n));
     ck_assert_int_eq(n, 3);
-    MUST_FAIL(read_fields(&s, "\"target_modules\": \".*(q_proj|embed_tokens)\"", &sites, &n),
+    MUST(read_fields(&s, "\"target_modules\": \".*(q_proj|embed_tokens)\"", &sites, &n));
+    ck_assert_int_eq(n, 4);
+    MUST_FAIL(read_fields_of(&s, "VERA", "\"target_modules\": \".*(q_proj|embed_tokens)\"", &sites, &n),
               "selects model.embed_tokens, where the method cannot sit");
     MUST_FAIL(read_fields(&s, "\"init_lora_weights\": \"OLoRA\"", &sites, &n), "changes the trunk");
     small_close(&s);
@@ -309,4 +346,5 @@ END_TEST
 
 TESTS(methods, every_method_has_a_case, identity_at_start_and_off_means_off, merged_equals_unmerged,
       count_equals_the_tensors, saved_and_loaded_is_equal, values_that_are_not_finite_are_not_saved,
-      targets_are_read_as_peft_does, wrong_targets_are_refused, rank_is_bounded_by_the_matrix, gradients_agree_with_differences)
+      targets_are_read_as_peft_does, wrong_targets_are_refused, wrong_places_are_refused,
+      rank_is_bounded_by_the_matrix, gradients_agree_with_differences)

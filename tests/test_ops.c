@@ -355,6 +355,147 @@ START_TEST(long_attention_has_the_same_bits_on_all_threads)
 }
 END_TEST
 
+/* ---- keys in two parts ---------------------------------------------------------------------------------- */
+
+enum { FRONT = 7, KEYS = 20, QUERIES = 33 };
+
+/* Whole numbers of these compositions: they live as long as a test. */
+static int32_t numbers[KEYS];
+static tensor  cuts[4]; /* offsets of the first keys and of the others, their rows */
+
+static void cut_keys(void)
+{
+    static int32_t ends[2][2] = {{0, FRONT}, {0, KEYS - FRONT}};
+
+    for (int i = 0; i < KEYS; i++)
+        numbers[i] = i;
+    for (int i = 0; i < 2; i++)
+        cuts[i] = (tensor){.s = shape_1(2), .type = TYPE_I32, .v = ends[i]};
+    cuts[2] = (tensor){.s = shape_1(FRONT), .type = TYPE_I32, .v = numbers};
+    cuts[3] = (tensor){.s = shape_1(KEYS - FRONT), .type = TYPE_I32, .v = numbers + FRONT};
+}
+
+/* Both results, so that both gradients are compared. */
+static var *with_lse(tape *t, var *y, var *lse, var *spread)
+{
+    return ag_add(t, y, ag_linear(t, lse, spread, NULL));
+}
+
+static var *attention_over_all(tape *t, var *const *in, pair *p)
+{
+    var *lse, *y = ag_attention(t, in[0], in[1], in[2], tape_input(t, &p->offsets), tape_input(t, &p->targets), NULL,
+                                NULL, &how, &lse);
+
+    return with_lse(t, y, lse, in[3]);
+}
+
+static var *attention_in_parts(tape *t, var *const *in, pair *p)
+{
+    var *y[2], *lse[2];
+
+    for (int i = 0; i < 2; i++) {
+        var *rows = tape_input(t, &cuts[2 + i]);
+        y[i] = ag_attention(t, in[0], ag_gather_rows(t, in[1], rows), ag_gather_rows(t, in[2], rows),
+                            tape_input(t, &p->offsets), tape_input(t, &cuts[i]), NULL, NULL, &how, &lse[i]);
+    }
+    var *joined = ag_attention_join(t, y[0], lse[0], y[1], lse[1], &lse[0]);
+    return with_lse(t, joined, lse[0], in[3]);
+}
+
+START_TEST(joined_attention_is_attention_over_all_keys)
+{
+    static const int32_t queries[] = {0, QUERIES}, keys[] = {0, KEYS};
+
+    cut_keys();
+    FOR_REALS {
+        const shape shapes[] = {shape_2(QUERIES, 4 * 8), shape_2(KEYS, 2 * 8), shape_2(KEYS, 2 * 8), shape_2(4 * 8, 4)};
+        pair        p;
+        how = heads_of(4, 2, false, 0, 0.5, 0);
+        pair_open(&p, reals[r], 4, shapes);
+        p.offsets = ints(&p, 2, queries);
+        p.targets = ints(&p, 2, keys);
+        compare(&p, "attention_join", attention_over_all, attention_in_parts);
+    }
+}
+END_TEST
+
+/* ---- rows in the place of others -------------------------------------------------------------------------- */
+
+enum { PLACES = 6, OLD = 40 };
+
+static tensor keys_of_rows, places_of_words;
+
+static var *rows_replaced(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_replace_rows(t, in[0], in[1], tape_input(t, &keys_of_rows), tape_input(t, &places_of_words), 0);
+}
+
+/* x where the mask is 1, the row looked up where its complement is. */
+static var *rows_masked(tape *t, var *const *in, pair *p)
+{
+    return ag_add(t, ag_mul(t, in[0], in[2]), ag_mul(t, ag_gather_rows(t, in[1], tape_input(t, &p->targets)), in[3]));
+}
+
+static void set(const tensor *x, int64_t i, double value)
+{
+    if (x->type == TYPE_F64)
+        ((double *)x->v)[i] = value;
+    else
+        ((float *)x->v)[i] = (float)value;
+}
+
+START_TEST(replaced_rows_are_masked_sums)
+{
+    static int32_t keys[OLD], places[10], rows[OLD];
+
+    for (int i = 0; i < 10; i++)
+        places[i] = i % 3 == 0 ? i % PLACES : -1;
+    for (int i = 0; i < OLD; i++) {
+        keys[i] = i * 7 % 10;
+        rows[i] = places[keys[i]] < 0 ? 0 : places[keys[i]];
+    }
+    keys_of_rows = (tensor){.s = shape_1(OLD), .type = TYPE_I32, .v = keys};
+    places_of_words = (tensor){.s = shape_1(10), .type = TYPE_I32, .v = places};
+    FOR_REALS {
+        const shape x = shape_2(OLD, 9), shapes[] = {x, shape_2(PLACES, 9), x, x};
+        pair        p;
+        pair_open(&p, reals[r], 4, shapes);
+        p.fixed = 1 << 2 | 1 << 3;
+        p.targets = ints(&p, OLD, rows);
+        for (int64_t i = 0; i < OLD * 9; i++) {
+            set(&p.value[2], i, places[keys[i / 9]] < 0);
+            set(&p.value[3], i, places[keys[i / 9]] >= 0);
+        }
+        compare(&p, "replace_rows", rows_replaced, rows_masked);
+    }
+}
+END_TEST
+
+static var *scaled_by(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_scale_by(t, in[0], in[1]);
+}
+
+static var *scaled_as_column(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_affine(t, in[0], in[1], NULL);
+}
+
+START_TEST(scaling_by_a_number_is_scaling_a_column)
+{
+    const shape shapes[] = {shape_2(300, 1), shape_1(1)};
+
+    FOR_REALS {
+        pair p;
+        pair_open(&p, reals[r], 2, shapes);
+        compare(&p, "scale_by", scaled_by, scaled_as_column);
+    }
+}
+END_TEST
+
 /* ---- the others ------------------------------------------------------------------------------------------ */
 
 static var *swiglu_fused(tape *t, var *const *in, pair *p)
@@ -673,6 +814,110 @@ START_TEST(loss_of_the_head_is_its_composition)
 }
 END_TEST
 
+/* ---- what methods are made of -------------------------------------------------------------------------- */
+
+static var *cut_itself(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_cut(t, in[0], in[1], 37, 50);
+}
+
+static var *cut_turned(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_transpose(t, ag_affine(t, ag_transpose(t, in[0]), in[1], NULL));
+}
+
+static var *outer_kron(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_kron(t, in[0], in[1]);
+}
+
+static var *outer_product(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_linear(t, in[0], ag_transpose(t, in[1]), NULL);
+}
+
+static var *one_row_khatri_rao(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_khatri_rao(t, in[0], in[1]);
+}
+
+static var *one_row_scaled(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_transpose(t, ag_affine(t, in[1], in[0], NULL));
+}
+
+static var *diagonal_sparse(tape *t, var *const *in, pair *p)
+{
+    return ag_sparse(t, in[0], in[1], in[2], tape_input(t, &p->targets));
+}
+
+static var *diagonal_scaled(tape *t, var *const *in, pair *p)
+{
+    (void)p;
+    return ag_add(t, in[0], ag_affine(t, in[1], in[2], NULL));
+}
+
+static double one_f64[] = {0, 1};
+static float  one_f32[] = {0, 1};
+static tensor second_of_two; /* picks the second column */
+
+/* Two reflections are two low-rank changes, one after the other: x - 2 (x v) v. */
+static var *reflected(tape *t, var *const *in, pair *p)
+{
+    var *b, *a = ag_householder(t, in[1], false, &b);
+
+    (void)p;
+    return ag_lora(t, in[0], in[0], a, b, 1);
+}
+
+static var *reflected_apart(tape *t, var *const *in, pair *p)
+{
+    var *x = in[0], *u = ag_transpose(t, in[1]), *b, *a;
+
+    (void)p;
+    for (int i = 1; i >= 0; i--) { /* the last one first */
+        var *one = i ? ag_transpose(t, ag_linear(t, ag_transpose(t, u), tape_tensor(t, &second_of_two), NULL))
+                     : ag_cut(t, u, NULL, 1, 20);
+        a = ag_householder(t, ag_transpose(t, one), true, &b);
+        x = ag_lora(t, x, x, a, b, 1);
+    }
+    return x;
+}
+
+START_TEST(parts_of_methods_are_their_compositions)
+{
+    static const int32_t diagonal[] = {0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6};
+    const shape          matrix[] = {shape_2(37, 50), shape_1(37)}, outer[] = {shape_2(9, 1), shape_2(1, 14)};
+    const shape          row[] = {shape_2(1, 30), shape_2(7, 30)},
+                         tokens[] = {shape_2(40, 7), shape_2(40, 7), shape_1(7)};
+    const shape          turned[] = {shape_2(11, 20), shape_2(20, 2)};
+
+    FOR_REALS {
+        pair p;
+        pair_open(&p, reals[r], 2, matrix);
+        compare(&p, "cut", cut_itself, cut_turned);
+        pair_open(&p, reals[r], 2, outer);
+        compare(&p, "kron", outer_kron, outer_product);
+        pair_open(&p, reals[r], 2, row);
+        compare(&p, "khatri_rao", one_row_khatri_rao, one_row_scaled);
+        pair_open(&p, reals[r], 3, tokens);
+        p.targets = ints(&p, 14, diagonal);
+        p.targets.s = shape_2(2, 7);
+        compare(&p, "sparse", diagonal_sparse, diagonal_scaled);
+        pair_open(&p, reals[r], 2, turned);
+        second_of_two = (tensor){
+            .s = shape_2(1, 2), .type = reals[r], .v = reals[r] == TYPE_F64 ? (void *)one_f64 : one_f32};
+        compare(&p, "householder", reflected, reflected_apart);
+    }
+}
+END_TEST
+
 /* A planted fault is seen: the window of one side is another one. */
 static var *attention_other(tape *t, var *const *in, pair *p)
 {
@@ -702,8 +947,10 @@ START_TEST(another_window_is_seen)
 }
 END_TEST
 
-TESTS(ops, attention_is_its_composition, biased_attention_is_what_its_formula_says,
-      a_bias_gradient_has_the_same_bits_on_all_threads, long_attention_is_its_composition,
+TESTS(ops, parts_of_methods_are_their_compositions, joined_attention_is_attention_over_all_keys,
+      replaced_rows_are_masked_sums, scaling_by_a_number_is_scaling_a_column, attention_is_its_composition,
+      biased_attention_is_what_its_formula_says, a_bias_gradient_has_the_same_bits_on_all_threads,
+      long_attention_is_its_composition,
       long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
       functions_are_those_of_the_library, linear_lora_is_its_composition,
       loss_of_the_head_is_its_composition, another_window_is_seen)

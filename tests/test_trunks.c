@@ -537,7 +537,7 @@ START_TEST(a_whole_head_is_tuned_and_saved)
     MUST(trace_text(&s, two, &(trace_options){0}, &bare));
     small_add(&s, "lora", "query", NULL, NULL);
     const int n = s.p->n_tuned;
-    MUST(peft_tune_whole(s.p, 0, whole, 2));
+    MUST(peft_tune_whole(s.p, 0, whole, 2, false));
     ck_assert_int_eq(s.p->n_tuned, n + 4);
     MUST(peft_allocate(s.p, &s.tuned));
     MUST(trace_text(&s, two, &(trace_options){0}, &a));
@@ -554,7 +554,7 @@ START_TEST(a_whole_head_is_tuned_and_saved)
     MUST(adapter_load(t.p, 0, folder, &info));
     MUST(trace_text(&t, two, &(trace_options){0}, &b));
     ck_assert(distance(item(&a, "seq1.logits"), item(&b, "seq1.logits")) == 0);
-    MUST_FAIL(peft_tune_whole(t.p, 0, wrong, 1), "'no_such_module' is no part of this roberta model");
+    MUST_FAIL(peft_tune_whole(t.p, 0, wrong, 1, false), "'no_such_module' is no part of this roberta model");
     small_close(&t);
     small_close(&s);
     MUST(folder_remove_tree(folder));

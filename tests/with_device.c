@@ -38,6 +38,16 @@ static uint32_t wide_inputs(op_code op)
     case OP_expand: return IN0;
     case OP_dora_gain: return IN0 | IN2 | IN3;
     case OP_affine: return IN1 | IN2;
+    case OP_cut:
+    case OP_khatri_rao: return IN0 | IN1;
+    case OP_cayley:
+    case OP_householder:
+    case OP_orthogonality: return IN0;
+    case OP_sparse: return IN2;
+    case OP_rotate: return IN1;
+    case OP_replace_rows:
+    case OP_scale_by: return IN1;
+    case OP_attention_join: return IN1 | IN3;
     case OP_rmsnorm: return IN1;
     case OP_rmsnorm_add: return IN2;
     case OP_layernorm: return IN1 | IN2;

@@ -81,7 +81,7 @@ static cJSON *sequences_of(const cJSON *lists, const model *m)
 static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *r)
 {
     const cJSON *lists = cJSON_GetObjectItemCaseSensitive(c->entry, "sequences");
-    trace_options o = {0};
+    trace_options o = {.front = true};
     const char **names;
 
     if (!lists)
@@ -140,7 +140,7 @@ static status compare_merged(golden *g, peft_case *c)
         const int64_t n = s->in * s->out;
         char name[512];
         float *w, *b = NULL;
-        if (!(s->kind & (SITE_LINEAR | SITE_HEAD)))
+        if (!(s->kind & (SITE_LINEAR | SITE_HEAD | SITE_EMBEDDING)))
             continue;
         TRY_TAKE(w, g->a, n);
         memcpy(w, s->weight->value.v, (size_t)n * sizeof *w);
@@ -153,7 +153,7 @@ static status compare_merged(golden *g, peft_case *c)
         if (b)
             s->bias->value.v = b;
         snprintf(name, sizeof name, "merged_weight.%s.weight", s->checkpoint);
-        tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32, .v = w};
+        tensor got = {.s = s->weight->value.s, .type = TYPE_F32, .v = w};
         if (s->weight->turned)
             TRY(weights_turned(g->a, &got, &got));
         if (safetensors_find(&c->want, name))
@@ -234,12 +234,13 @@ static status read_label(const cJSON *item, int32_t *label)
 }
 
 /* batches.json as examples with given micro-batches; `micro` of them a step. */
-static status read_batches(arena *a, const cJSON *batches, int micro, target_place place, examples *x)
+static status read_batches(arena *a, const cJSON *batches, int micro, const model *m, examples *x)
 {
     const cJSON *list, *item;
     int64_t number = 0, most = 0;
 
-    *x = (examples){.batched = true, .place = place};
+    *x = (examples){.batched = true, .front = model_in_front(m).tokens,
+                    .place = m->head.kind == HEAD_CLASSIFY ? TARGET_SEQUENCE : TARGET_NEXT};
     cJSON_ArrayForEach(list, batches) most += cJSON_GetArraySize(list);
     TRY_TAKE(x->v, a, most + 1);
     cJSON_ArrayForEach(list, batches)
@@ -405,8 +406,7 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(read_hyper(g, c, &o));
-    TRY(read_batches(g->a, c->json, micro,
-                     c->m.head.kind == HEAD_CLASSIFY ? TARGET_SEQUENCE : TARGET_NEXT, &e));
+    TRY(read_batches(g->a, c->json, micro, &c->m, &e));
     TRY(compare_first(g, c));
     TRY(packer_open(g->a, &e, &(pack_options){.accumulate = micro}, &data));
     o.pack = data.capacity;

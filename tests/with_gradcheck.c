@@ -15,6 +15,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 
 #define REAL1(a) {.kind = GRAD_REAL, .s = {1, {a}}, .used = -1}
 #define REAL2(a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = -1}
+#define REAL3(a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = -1}
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
 #define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
@@ -41,8 +42,14 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define FACTOR(f) {.scale = {.factor = f}}
 #define PLUS(e) {.rmsnorm = {.eps = e, .offset = 1}}
 #define CAP(c) {.cross_entropy_head = {.softcap = c}}
+#define CUT(rows_, columns_) {.cut = {.rows = rows_, .columns = columns_}}
+#define CAYLEY(terms_, limit_) {.cayley = {.terms = terms_, .limit = limit_}}
+#define REFLECT(o) {.householder = {.orthogonal = o}}
+#define ROTATE(first_, blocks_) {.rotate = {.first = first_, .blocks = blocks_}}
+#define TURNED(o) {.orthogonality = {.turned = o}}
 #define EPS(e) {.rmsnorm = {.eps = e}}
 #define KIND(k) {.gelu = {.kind = GELU_##k}}
+#define FIRST(f) {.replace_rows = {.first = f}}
 #define COLUMNS(f, w) {.columns = {.from = f, .width = w}}
 
 const grad_case grad_cases[] = {

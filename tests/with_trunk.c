@@ -53,6 +53,11 @@ static void preset(small *s, const key *k, char *options)
 {
     if (!k->preset)
         return;
+    if (strcmp(k->preset, "!") == 0) {
+        ck_assert(k->kind == KEY_TEXTS);
+        *(key_texts *)(options + k->offset) = texts(s, "[9, 3, 127]"); /* tokens */
+        return;
+    }
     if (k->kind == KEY_INT)
         *(int64_t *)(options + k->offset) = atoll(k->preset);
     else if (k->kind == KEY_REAL)
@@ -73,11 +78,8 @@ static const char *choice(small *s, const char *choices, int i)
     return arena_string(&s->memory, choices, strcspn(choices, "|"));
 }
 
-void small_add(small *s, const char *method, const char *pattern, const char *const *names,
-               const double *values)
+void *small_options(small *s, const peft_method *m, const char *const *names, const double *values)
 {
-    const peft_method *m = peft_find(method);
-    ck_assert_ptr_nonnull(m);
     char *options = arena_take(&s->memory, 1, m->keys->size);
     memset(options, 0, m->keys->size);
     for (int i = 0; i < m->keys->n; i++) {
@@ -96,15 +98,25 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
                 *(double *)(options + k->offset) = values[n];
         }
     }
-    MUST(peft_add(s->p, "main", m, options, &pattern, 1, true));
+    return options;
+}
+
+void small_add(small *s, const char *method, const char *pattern, const char *const *names,
+               const double *values)
+{
+    const peft_method *m = peft_find(method);
+
+    ck_assert_ptr_nonnull(m);
+    MUST(peft_add(s->p, "main", m, small_options(s, m, names, values), &pattern, 1, true));
     MUST(peft_allocate(s->p, &s->tuned));
 }
 
 void small_stir(small *s, uint64_t seed)
 {
     for (int i = 0; i < s->p->n_tuned; i++)
-        rng_fill_normal(rng_key_for(seed, s->p->tensors[i].name), 0, 0.2f,
-                        s->p->tensors[i].value.v, shape_count(s->p->tensors[i].value.s));
+        if (s->p->tensors[i].value.type == TYPE_F32 && !s->p->tensors[i].start.unsaved)
+            rng_fill_normal(rng_key_for(seed, s->p->tensors[i].name), 0, 0.2f,
+                            s->p->tensors[i].value.v, shape_count(s->p->tensors[i].value.s));
 }
 
 trace_result small_trace(small *s, const trace_options *o)

@@ -19,8 +19,11 @@ void small_open(small *s, uint64_t seed);
 void small_open_as(small *s, const char *json, uint64_t seed);
 void small_close(small *s);
 
-/* Adds a module with the method's preset options, except the named ones (name, number pairs ending with
- * NULL; of a choice the number in its list), and starts it. */
+/* The method's preset options, except the named ones (name, number pairs ending with NULL; of a choice the number
+ * in its list). */
+void *small_options(small *s, const peft_method *m, const char *const *names, const double *values);
+
+/* Adds a module with them and starts it. */
 void small_add(small *s, const char *method, const char *pattern, const char *const *names,
                const double *values);
 

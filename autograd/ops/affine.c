@@ -1,8 +1,8 @@
-/* affine: y[n,c] = x[n,c] * k[c] + b[c]; without k or without b that part is left out
+/* affine: y[n,c] = x[n,c] * k[c] + f * b[c], f a number; without k or without b that part is left out
  *
  * dx[n,c] += dy[n,c] * k[c]
  * dk[c]   += sum_n dy[n,c] * x[n,c]
- * db[c]   += sum_n dy[n,c] */
+ * db[c]   += f * sum_n dy[n,c] */
 #include "autograd/ops/kernel.h"
 
 /* C values in any shape: files have [C], [C, 1] and [1, C]. */
@@ -30,12 +30,13 @@ static void forward(const op_args *a, int64_t from, int64_t to)
 {
     const int64_t C = a->in[0]->s.d[1];
     const real   *x = a->in[0]->v, *k = op_value(a->in[1]), *b = op_value(a->in[2]);
+    const real    factor = (real)a->attr->affine.factor;
     real         *y = a->out[0]->v; /* may be x */
 
     for (int64_t n = from; n < to; n++)
 #pragma GCC ivdep
         for (int64_t c = 0; c < C; c++)
-            y[n * C + c] = (k ? x[n * C + c] * k[c] : x[n * C + c]) + (b ? b[c] : 0);
+            y[n * C + c] = (k ? x[n * C + c] * k[c] : x[n * C + c]) + (b ? factor * b[c] : 0);
 }
 
 void op_affine_fwd_cpu(const op_args *a)
@@ -73,8 +74,18 @@ static void backward_k(const op_args *a, int64_t from, int64_t to)
 
 static void backward_b(const op_args *a, int64_t from, int64_t to)
 {
-    op_add_column_sums(a->gout[0]->v, rows_in_use(a->gout[0]), shape_last(a->gout[0]->s), from, to,
-                       a->gin[2]->v);
+    const int64_t C = shape_last(a->gout[0]->s), N = rows_in_use(a->gout[0]);
+    const real    factor = (real)a->attr->affine.factor, *dy = a->gout[0]->v;
+    real         *db = a->gin[2]->v;
+
+    for (int64_t first = 0; first < N; first += ROW_BLOCK) {
+        real block[PIECE_COLUMNS] = {0};
+        for (int64_t n = first; n < N && n < first + ROW_BLOCK; n++)
+            for (int64_t c = from; c < to; c++)
+                block[c - from] += dy[n * C + c];
+        for (int64_t c = from; c < to; c++)
+            db[c] += factor * block[c - from];
+    }
 }
 
 void op_affine_bwd_cpu(const op_args *a)

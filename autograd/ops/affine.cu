@@ -7,10 +7,11 @@ template <class T> static void forward(const op_args *a)
     const wide<T> *k = op_values<wide<T>>(a->in[1]), *b = op_values<wide<T>>(a->in[2]);
     T             *y = op_values<T>(a->out[0]);
     const int64_t  C = a->in[0]->s.d[1];
+    const wide<T>  factor = (wide<T>)a->attr->affine.factor;
 
     over_values(a, a->out[0], [=] __device__(int64_t i) {
         const wide<T> v = load(x + i);
-        store(y + i, (k ? v * k[i % C] : v) + (b ? b[i % C] : wide<T>(0)));
+        store(y + i, (k ? v * k[i % C] : v) + (b ? factor * b[i % C] : wide<T>(0)));
     });
 }
 
@@ -34,9 +35,12 @@ template <class T> static void backward(const op_args *a)
             return load(dy + n * C + c) * load(x + n * C + c);
         });
     }
-    if (a->gin[2])
-        add_columns(rows, C, op_values<wide<T>>(a->gin[2]),
-                    [=] __device__(int64_t n, int64_t c) -> wide<T> { return load(dy + n * C + c); });
+    if (a->gin[2]) {
+        const wide<T> factor = (wide<T>)a->attr->affine.factor;
+        add_columns(rows, C, op_values<wide<T>>(a->gin[2]), [=] __device__(int64_t n, int64_t c) -> wide<T> {
+            return factor * load(dy + n * C + c);
+        });
+    }
 }
 
 OP_CUDA(affine, IN0)

@@ -9,7 +9,11 @@ template <class T> static void forward(const op_args *a)
 
 template <class T> static void backward(const op_args *a)
 {
-    if (a->gin[0])
+    if (!a->gin[0])
+        return;
+    if (op_is<T>(a->gin[0])) /* a table of values */
+        add_rows<T>(a, a->in[1], a->gout[0], op_values<T>(a->gin[0]));
+    else
         add_rows<T>(a, a->in[1], a->gout[0], op_values<wide<T>>(a->gin[0]));
 }
 

@@ -55,6 +55,23 @@ template <class T> static const T *product_bias(const tensor *b)
     return b && op_is<T>(b) ? op_values<T>(b) : NULL;
 }
 
+/* dw[M, K] += dy^T x. A weight made of others is of type T, and so is its gradient, rounded once. */
+template <class T>
+static void weight_sum(const op_args *a, const tensor *dy, const T *x, int64_t K, const tensor *dw)
+{
+    const int64_t M = dy->s.d[1];
+
+    if (op_is<wide<T>>(dw)) {
+        token_sum<T>(op_count(a, dy), op_values<T>(dy), M, x, K, op_values<wide<T>>(dw), 1);
+        return;
+    }
+    wide<T> *sum = static_cast<wide<T> *>(cuda_scratch(SCRATCH_SUM, (size_t)(M * K) * sizeof(wide<T>)));
+    T       *to = op_values<T>(dw);
+    over_values(a, dw, [=] __device__(int64_t i) { sum[i] = 0; });
+    token_sum<T>(op_count(a, dy), op_values<T>(dy), M, x, K, sum, 1);
+    over_values(a, dw, [=] __device__(int64_t i) { add_to(to + i, sum[i]); });
+}
+
 /* y = x w^T + b, added to y if it is begun already: inputs x [N,K], w [M,K], b [M] or NULL */
 template <class T> static void linear_forward(const op_args *a, bool begun)
 {
@@ -79,7 +96,7 @@ template <class T> static void linear_backward(const op_args *a, bool begun)
         product_plain<T>(d, static_cast<const T *>(cuda_weight(w, dtype_of<T>::value)), op_bound(dy), M, K,
                          op_values<T>(a->gin[0]), 1, begun);
     if (a->gin[1])
-        token_sum<T>(op_count(a, dy), d, M, op_values<T>(a->in[0]), K, op_values<wide<T>>(a->gin[1]), 1);
+        weight_sum<T>(a, dy, op_values<T>(a->in[0]), K, a->gin[1]);
     if (a->gin[2])
         add_columns<wide<T>>(op_count(a, dy), M, op_values<wide<T>>(a->gin[2]),
                              [=] __device__(int64_t n, int64_t m) { return load(d + n * M + m); });

@@ -43,7 +43,7 @@ int cuda_processors(void);
 /* Scratch of operations on the device: at least `bytes`, valid until the next operation begins. Grows
  * outside of captures only; cuda_scratch_generation() changes when it has moved. A slot has one user in an
  * operation: the enum says who. */
-enum cuda_slot { SCRATCH_OWN, SCRATCH_WEIGHT, SCRATCH_LOW, SCRATCH_SLOTS };
+enum cuda_slot { SCRATCH_OWN, SCRATCH_WEIGHT, SCRATCH_LOW, SCRATCH_SUM, SCRATCH_SLOTS };
 void    *cuda_scratch(enum cuda_slot slot, size_t bytes);
 uint64_t cuda_scratch_generation(void);
 size_t   cuda_scratch_bytes(void);

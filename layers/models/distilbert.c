@@ -12,6 +12,8 @@ static const encoder_names names = {
     .up = "ffn.lin1",
     .down = "ffn.lin2",
     .mlp_norm = "output_layer_norm",
+    .attn = "attention",
+    .mlp = "ffn",
 };
 
 static const head_layout heads[] = {

@@ -1,13 +1,14 @@
 /* gpt2: Radford et al. 2019: LayerNorm before attention and mlp, learned positions, one product for q, k
  * and v. The checkpoint has the weights of its blocks as [in, out]. */
 #include "core/json.h"
-#include "layers/model.h"
+#include "layers/attention.h"
 
 #include <math.h>
 #include <stdio.h>
 
 typedef struct gpt2_block {
     site *qkv, *o, *up, *down, *attn_norm, *mlp_norm;
+    block_places places;
 } gpt2_block;
 
 typedef struct gpt2 {
@@ -103,6 +104,15 @@ static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_b
     return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
+static status open_places(arena *a, model *m, const gpt2_config *c, int l, gpt2_block *b)
+{
+    char attn[128], mlp[128];
+
+    snprintf(attn, sizeof attn, "%sh.%d.attn", c->prefix, l);
+    snprintf(mlp, sizeof mlp, "%sh.%d.mlp", c->prefix, l);
+    return model_places(a, m, l, attn, mlp, &b->places);
+}
+
 static status open_trunk(arena *a, model *m, const gpt2_config *c, gpt2 *g)
 {
     char checkpoint[64];
@@ -116,7 +126,10 @@ static status open_trunk(arena *a, model *m, const gpt2_config *c, gpt2 *g)
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_block(a, m, c, i, &g->blocks[i]));
     snprintf(checkpoint, sizeof checkpoint, "%sln_f", c->prefix);
-    return open_norm(a, m, "norm", checkpoint, -1, &g->norm);
+    TRY(open_norm(a, m, "norm", checkpoint, -1, &g->norm));
+    for (int i = 0; i < (int)c->layers; i++)
+        TRY(open_places(a, m, c, i, &g->blocks[i]));
+    return STATUS_OK;
 }
 
 static status gpt2_open(arena *a, model *m)
@@ -131,7 +144,7 @@ static status gpt2_open(arena *a, model *m)
     TRY(read_config(m->source->config, "config.json", &c, g));
     TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY_TAKE(g->blocks, a, c.layers);
-    TRY_TAKE(m->sites, a, c.layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
+    TRY_TAKE(m->sites, a, c.layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     m->prefix = "transformer.";
     c.prefix = bare ? "" : m->prefix;
     m->state = g;
@@ -176,8 +189,7 @@ static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, s
         k = ag_scatter_rows(t, tape_tensor(t, &s->cache->k[layer]), k, s->slots);
         v = ag_scatter_rows(t, tape_tensor(t, &s->cache->v[layer]), v, s->slots);
     }
-    var *y = ag_attention(t, q, k, v, s->q_offsets, s->cache ? s->k_offsets : s->q_offsets, s->q_start,
-                          s->blocks, &o, NULL);
+    var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
     return product(t, "attn.o", b->o, y);
 }
@@ -196,9 +208,11 @@ static var *gpt2_hidden(model *m, tape *t, stream *s)
             s->hidden[i] = x;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        x = ag_add(t, x, attention(m, t, b, i, s, site_layernorm(t, b->attn_norm, x, g->eps)));
-        var *y = g->act(t, product(t, "mlp.up", b->up, site_layernorm(t, b->mlp_norm, x, g->eps)));
-        x = ag_add(t, x, product(t, "mlp.down", b->down, y));
+        var *in = site_layernorm(t, b->attn_norm, x, g->eps), *y = attention(m, t, b, i, s, in);
+        x = ag_add(t, x, site_block(t, b->places.after_attn, in, y));
+        in = site_layernorm(t, b->mlp_norm, x, g->eps);
+        y = product(t, "mlp.down", b->down, g->act(t, product(t, "mlp.up", b->up, in)));
+        x = ag_add(t, x, site_block(t, b->places.after_mlp, in, y));
         tape_block_end(t);
         tape_leave(t);
     }

@@ -1,0 +1,189 @@
+/* convert: a trunk as a folder in Hugging Face layout */
+#include "recipes/convert.h"
+
+#include "core/file.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/quant.h"
+#include "data/tokenizer_convert.h"
+#include "layers/gguf_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char divisors_name[] = "rope_freqs.weight"; /* said by config.json here */
+
+/* A folder's name without slashes at its end. */
+static char *tmp_name(arena *a, const char *path)
+{
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return arena_printf(a, "%.*s.tmp", (int)n, path);
+}
+
+status convert_publish(arena *a, const char *folder, status (*write)(void *context, const char *tmp),
+                       void *context)
+{
+    char  text[1024];
+    char *tmp = tmp_name(a, folder);
+
+    if (!tmp)
+        return STATUS_MEMORY;
+    if (path_exists(tmp))
+        return fail(STATUS_USAGE, "%s: is there, perhaps left by a run that was stopped; remove it", tmp);
+    status s = folder_make(tmp);
+    if (s == STATUS_OK)
+        s = write(context, tmp);
+    if (s == STATUS_OK)
+        s = folder_publish(tmp, folder);
+    if (s == STATUS_OK)
+        return s;
+    snprintf(text, sizeof text, "%s", status_text());
+    if (folder_remove_tree(tmp) != STATUS_OK)
+        log_warn("%s", status_text());
+    return fail(s, "%s", text);
+}
+
+static status add_items(convert *c)
+{
+    TRY_TAKE(c->items, &c->setup, c->w.n);
+    for (int i = 0; i < c->w.n; i++) {
+        const weight *w = &c->w.w[i];
+        const bool    real = quant_is_real(w->t.type);
+        dtype         type = w->t.type;
+        if (c->w.is_gguf && strcmp(w->name, divisors_name) == 0)
+            continue;
+        if (real && c->typed)
+            type = c->type;
+        else if (real && dtype_block(type) > 1)
+            type = TYPE_F32;
+        c->items[c->n++] = (convert_item){.name = w->name, .from = w->t, .type = type};
+    }
+    return STATUS_OK;
+}
+
+/* A number that was f32 in the file, in the fewest digits that give that f32. */
+static void shorten(cJSON *o, const char *key)
+{
+    cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+    char   text[40];
+
+    for (int digits = 6; cJSON_IsNumber(item) && digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, item->valuedouble);
+        if (strtof(text, NULL) == (float)item->valuedouble) {
+            cJSON_SetNumberValue(item, strtod(text, NULL));
+            return;
+        }
+    }
+}
+
+static status config_of_gguf(convert *c)
+{
+    const weight *divisors = weights_find(&c->w, divisors_name);
+    cJSON        *config = c->w.config;
+    int64_t       head_size = 0;
+
+    shorten(config, "rms_norm_eps");
+    shorten(config, "rope_theta");
+    shorten(cJSON_GetObjectItemCaseSensitive(config, "rope_scaling"), "factor");
+    if (!divisors)
+        return STATUS_OK;
+    TRY(json_int(config, "head_dim", true, 2, INT32_MAX, &head_size, c->path));
+    if (divisors->t.type != TYPE_F32)
+        return fail(STATUS_UNSUPPORTED, "%s: tensor %s is stored as %s, must be f32", c->path, divisors_name,
+                    dtype_name(divisors->t.type));
+    return gguf_rope_scaling(&c->setup, divisors->t.v, head_size, c->path, config);
+}
+
+/* The type of most values, as PyTorch calls it. */
+static const char *main_type(const convert *c)
+{
+    double count[TYPE_COUNT] = {0};
+    dtype  most = TYPE_F32;
+
+    for (int i = 0; i < c->n; i++)
+        count[c->items[i].type] += (double)shape_count(c->items[i].from.s);
+    for (int t = 0; t < TYPE_COUNT; t++)
+        most = count[t] > count[most] ? (dtype)t : most;
+    return most == TYPE_F16    ? "float16"
+           : most == TYPE_BF16 ? "bfloat16"
+           : most == TYPE_F64  ? "float64"
+                               : "float32";
+}
+
+static status write_config(const convert *c, const char *folder)
+{
+    const char *path = path_join((arena *)(uintptr_t)&c->setup, folder, "config.json");
+    cJSON      *config = c->w.config;
+
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
+    cJSON_AddStringToObject(config, "torch_dtype", main_type(c));
+    char        *text = cJSON_Print(config);
+    const status s = text && path ? file_replace(path, text, strlen(text))
+                                  : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
+    free(text);
+    return s;
+}
+
+static status copy_beside(convert *c, const char *folder)
+{
+    static const char *const beside[] = {"tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "generation_config.json",
+                                         "chat_template.jinja",
+                                         "vocab.txt",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "tokenizer.model",
+                                         "spiece.model",
+                                         "added_tokens.json"};
+
+    for (size_t i = 0; i < COUNT_OF(beside); i++) {
+        const char *from = path_join(&c->setup, c->path, beside[i]),
+                   *to = path_join(&c->setup, folder, beside[i]);
+        file_map    map;
+        if (!from || !to)
+            return STATUS_MEMORY;
+        if (!path_exists(from))
+            continue;
+        TRY(file_map_open(&map, from));
+        const status s = file_replace(to, map.v, map.bytes);
+        file_map_close(&map);
+        TRY(s);
+    }
+    return STATUS_OK;
+}
+
+static status write_folder(void *context, const char *folder)
+{
+    convert          *c = context;
+    const tensor_fill fill = convert_fill(c);
+    safetensors_item *items;
+    int               files;
+
+    TRY_TAKE(items, &c->setup, c->n);
+    for (int i = 0; i < c->n; i++)
+        items[i] = (safetensors_item){c->items[i].name, {.s = c->items[i].from.s, .type = c->items[i].type}};
+    TRY(write_config(c, folder));
+    if (c->w.is_gguf)
+        TRY(tokenizer_from_gguf(&c->setup, weights_gguf(&c->w), folder));
+    else
+        TRY(copy_beside(c, folder));
+    return safetensors_write_shards(folder, items, c->n, c->shard, &fill, &files);
+}
+
+status convert_to_folder(convert *c, const char *folder)
+{
+    if (c->typed && !convert_is_plain(c->type))
+        return fail(STATUS_USAGE,
+                    "--type is %s, a safetensors file holds f32, f16 or bf16; name OUT.gguf for %s",
+                    dtype_name(c->type), dtype_name(c->type));
+    if (c->w.is_gguf)
+        TRY(config_of_gguf(c));
+    TRY(add_items(c));
+    return convert_publish(&c->setup, folder, write_folder, c);
+}
