@@ -121,11 +121,12 @@ static status read_tokens(arena *a, const cJSON *item, const char *what, const m
 static status cut_image(arena *a, const model *m, const tensor *pixels, const char *what, example *e)
 {
     const patch_grid *g = &m->image;
+    const shape       want = shape_3(g->channels, g->height, g->width);
     float            *patches, *values;
 
-    if (!pixels || pixels->type != TYPE_F32 || !shape_equal(pixels->s, shape_3(g->channels, g->height, g->width)))
+    if (!pixels || pixels->type != TYPE_F32 || !shape_equal(pixels->s, want))
         return fail(STATUS_FORMAT, "%s: an image is %s, must be f32 %s", what,
-                    pixels ? shape_text(pixels->s) : "absent", shape_text(shape_3(g->channels, g->height, g->width)));
+                    pixels ? shape_text(pixels->s) : "absent", shape_text(want));
     TRY_TAKE(patches, a, patches_count(g) * patches_values(g));
     values = arena_copy(a, pixels->v, tensor_bytes(pixels)); /* files do not align */
     if (!values)
