@@ -30,6 +30,16 @@ static bool is_turned(const tuned *x)
     return x->place && x->place->turned;
 }
 
+/* The sizes of its tensor in a file. */
+static shape file_shape(const tuned *x)
+{
+    const shape s = x->value.s;
+
+    if (x->place && x->place->on_disk.n)
+        return x->place->on_disk;
+    return is_turned(x) ? shape_2(s.d[1], s.d[0]) : s;
+}
+
 /* Tensors of a file that are being listed. */
 typedef struct listing {
     safetensors_item *items;
@@ -49,6 +59,7 @@ static status list_tensors(const peft *p, int number, bool aside, const char *fo
         safetensors_item item = {.name = x->name, .t = x->value};
         if (is_turned(x))
             TRY(weights_turned(p->a, &x->value, &item.t));
+        item.t.s = file_shape(x);
         l->items[l->n++] = item;
         item.name = x->also;
         if (x->also)
@@ -180,7 +191,7 @@ static status take_values(arena *a, const safetensors_entry *e, const tuned *x)
 
 static status load_tensor(arena *a, const safetensors *f, const char *path, const tuned *x)
 {
-    const shape s = x->value.s, want = is_turned(x) ? shape_2(s.d[1], s.d[0]) : s;
+    const shape want = file_shape(x);
     const safetensors_entry *e = safetensors_find(f, x->name);
 
     if (!e)

@@ -133,9 +133,6 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
         if (p->tensors[i].place == w)
             return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
     }
-    if (w->on_disk.n)
-        return fail(STATUS_UNSUPPORTED, "%s is stored in other sizes than the trunk computes with; it cannot be tuned "
-                    "whole", w->name);
     /* PEFT does not wrap the model for what is in front of it */
     const char *before = p->modules[module].method->everywhere ? "base_model" : "base_model.model";
     TRY(add_tensor(p, module, arena_printf(p->a, "%s.%s", before, name ? name : w->full), TYPE_F32,

@@ -34,8 +34,8 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
 {
     const model_front front = model_in_front(m);
 
-    if (front.tokens > 0 && (m->has_source || m->image.channels > 0))
-        return fail(STATUS_UNSUPPORTED, "tokens in front of the sequences of a %s model are not in this version",
+    if ((m->has_source || m->image.channels > 0) && (front.tokens > 0 || front.positions > 0))
+        return fail(STATUS_UNSUPPORTED, "a %s model has no place in front of its sequences for modules",
                     m->family->name);
     *f = (feed){.has_types = m->types > 0};
     TRY(batch_open(memory, capacity, seqs, &f->b));

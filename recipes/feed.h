@@ -25,9 +25,9 @@ typedef struct feed {
     var     *target_rows_var, *target_ids_var;
 } feed;
 
-/* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as the
- * model counts positions; with an encoder also `source` tokens of its own. What modules put in front is asked now; in front
- * of images, or of a decoder that an encoder stands beside, nothing can be put. */
+/* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as
+ * the model counts positions; with an encoder also `source` tokens of its own. What modules put in front is asked
+ * now; a model with an encoder, or of images, has no place for it. */
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs);
 
 /* Puts the inputs on a tape and into the stream, whose source, if the model has one, is f->source. */

@@ -121,11 +121,12 @@ static status read_tokens(arena *a, const cJSON *item, const char *what, const m
 static status cut_image(arena *a, const model *m, const tensor *pixels, const char *what, example *e)
 {
     const patch_grid *g = &m->image;
+    const shape       want = shape_3(g->channels, g->height, g->width);
     float            *patches, *values;
 
-    if (!pixels || pixels->type != TYPE_F32 || !shape_equal(pixels->s, shape_3(g->channels, g->height, g->width)))
+    if (!pixels || pixels->type != TYPE_F32 || !shape_equal(pixels->s, want))
         return fail(STATUS_FORMAT, "%s: an image is %s, must be f32 %s", what,
-                    pixels ? shape_text(pixels->s) : "absent", shape_text(shape_3(g->channels, g->height, g->width)));
+                    pixels ? shape_text(pixels->s) : "absent", shape_text(want));
     TRY_TAKE(patches, a, patches_count(g) * patches_values(g));
     values = arena_copy(a, pixels->v, tensor_bytes(pixels)); /* files do not align */
     if (!values)
@@ -332,9 +333,10 @@ static status add_one(tracer *x, trace_result *r, const var *v, int n, const cha
 
 /* The states of a stack of so many layers, where there are any; stack: "", "encoder." */
 static status add_hidden(tracer *x, trace_result *r, var *const *hidden, int64_t layers, const char *stack, int n,
-                         int64_t from, int64_t rows)
+                         const int32_t *offsets)
 {
-    char name[64];
+    const int64_t from = offsets[n] + (x->o->front ? 0 : x->f.b.front), rows = offsets[n + 1] - from;
+    char          name[64];
 
     for (int64_t i = 0; x->o->hidden && i < layers + 2; i++) {
         if (i == layers + 1)
@@ -359,11 +361,9 @@ static status add_sequence(tracer *x, trace_result *r, int n)
         TRY(add_rows(x, r, x->logits, n, from, rows, "logits"));
     if (x->pooled)
         TRY(add_one(x, r, x->pooled, n, "pooled"));
-    TRY(add_hidden(x, r, x->hidden, x->m->layers, two ? "decoder." : "", n, from, rows));
-    if (!two)
-        return STATUS_OK;
-    const int32_t *source = b->source.offsets;
-    return add_hidden(x, r, x->source_hidden, x->m->source_layers, "encoder.", n, source[n], source[n + 1] - source[n]);
+    TRY(add_hidden(x, r, x->hidden, x->m->layers, two ? "decoder." : "", n, b->offsets));
+    return two ? add_hidden(x, r, x->source_hidden, x->m->source_layers, "encoder.", n, b->source.offsets)
+               : STATUS_OK;
 }
 
 /* A gradient lies as its tensor does in the file. */
@@ -381,8 +381,8 @@ static status add_gradient(tracer *x, trace_result *r, int i)
         ((float *)g.v)[k] = (float)(((float *)g.v)[k] / (double)r->targets);
     if ((w && w->turned) || (own && own->place && own->place->turned))
         TRY(weights_turned(x->a, &g, &g));
-    if (w && w->on_disk.n)
-        g.s = w->on_disk;
+    if ((w && w->on_disk.n) || (own && own->place && own->place->on_disk.n))
+        g.s = own ? own->place->on_disk : w->on_disk;
     r->items[r->n++] = (safetensors_item){.name = name, .t = {.s = g.s, .type = TYPE_F32, .v = g.v}};
     return STATUS_OK;
 }

@@ -410,7 +410,7 @@ START_TEST(joined_attention_is_attention_over_all_keys)
     FOR_REALS {
         const shape shapes[] = {shape_2(QUERIES, 4 * 8), shape_2(KEYS, 2 * 8), shape_2(KEYS, 2 * 8), shape_2(4 * 8, 4)};
         pair        p;
-        how = (attention_options){.heads = 4, .kv_heads = 2, .scale = 0.5};
+        how = heads_of(4, 2, false, 0, 0.5, 0);
         pair_open(&p, reals[r], 4, shapes);
         p.offsets = ints(&p, 2, queries);
         p.targets = ints(&p, 2, keys);

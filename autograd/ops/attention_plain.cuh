@@ -341,7 +341,8 @@ template <class T> static void attention_plain_forward(const op_args *a, const a
     if (N > 0)
         LAUNCH(plain_forward<T>, blocks_for(N * w.H, ATTENTION_WARPS), ATTENTION_WARPS * WARP_LANES,
                warp_bytes<T>(w, 2), w, attention_bias_of<T>(a), (int)N, op_values<T>(a->in[0]),
-               op_values<T>(a->in[1]), op_values<T>(a->in[2]), op_values<T>(a->out[0]), op_values<wide<T>>(a->out[1]));
+               op_values<T>(a->in[1]), op_values<T>(a->in[2]), op_values<T>(a->out[0]),
+               op_values<wide<T>>(a->out[1]));
 }
 
 /* shift [N, H], in scratch */

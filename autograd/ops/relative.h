@@ -1,7 +1,8 @@
 /* relative: buckets of distances between a key and a query (Raffel et al. 2020)
  *
- * d = key - query. A side has B buckets: all of them, or with `both` half of them, those of keys behind the query
- * after those before it. With e = B / 2 and r = |d| (not `both`: max(-d, 0)) the bucket of a side is r below e, else
+ * d = key - query. A side has B buckets: all of them, or with `both` half of them, those of keys behind the
+ * query after those before it. With e = B / 2 and r = |d| (not `both`: max(-d, 0)) the bucket of a side is r
+ * below e, else
  *     min(B - 1, e + floor(log(r / e) / log(reach / e) (B - e))).
  * It only grows with r, so that the first distance of each says all. */
 #ifndef AUTOGRAD_OPS_RELATIVE_H

@@ -163,7 +163,8 @@ static status open_block(arena *a, model *m, const t5 *x, const t5_stack *k, int
     b->gate = NULL;
     if (x->gated)
         TRY(open_site(a, m, k, l, mlp, "mlp.gate", "DenseReluDense.wi_0", C, F, &b->gate));
-    TRY(open_site(a, m, k, l, mlp, "mlp.up", x->gated ? "DenseReluDense.wi_1" : "DenseReluDense.wi", C, F, &b->up));
+    TRY(open_site(a, m, k, l, mlp, "mlp.up", x->gated ? "DenseReluDense.wi_1" : "DenseReluDense.wi", C, F,
+                  &b->up));
     TRY(open_site(a, m, k, l, mlp, "mlp.down", "DenseReluDense.wo", F, C, &b->down));
     return open_site(a, m, k, l, mlp, "mlp_norm", "layer_norm", 0, C, &b->norm);
 }
@@ -176,7 +177,8 @@ static status open_stack(arena *a, model *m, const t5 *x, t5_stack *k)
     for (int l = 0; l < (int)k->layers; l++)
         TRY(open_block(a, m, x, k, l, &k->blocks[l]));
     snprintf(name, sizeof name, "%s.block.0.layer.0.SelfAttention.relative_attention_bias.weight", k->name);
-    TRY(model_tensor_as(a, m, name, shape_2(x->buckets, x->heads), shape_1(x->buckets * x->heads), true, &k->bias));
+    TRY(model_tensor_as(a, m, name, shape_2(x->buckets, x->heads), shape_1(x->buckets * x->heads), true,
+                        &k->bias));
     k->norm = next_site(m);
     snprintf(name, sizeof name, "%s.norm", k->name);
     snprintf(checkpoint, sizeof checkpoint, "%s.final_layer_norm", k->name);
@@ -235,7 +237,7 @@ static var *norm(tape *t, const t5 *x, const site *s, var *h)
 
 static row_names rows_of(const stream *s)
 {
-    return (row_names){.samples = s->samples, .positions = s->positions};
+    return (row_names){s->samples, s->positions, 0};
 }
 
 /* Of queries of stream s over keys of stream `of`, whose rows are `seen`; bias: NULL in cross attention. */

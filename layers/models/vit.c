@@ -1,13 +1,14 @@
 /* vit: Dosovitskiy et al. 2021: patches of an image as tokens behind a class token, learned positions, LayerNorm
  * before attention and mlp, and one at the end. */
 #include "core/json.h"
-#include "layers/model.h"
+#include "layers/attention.h"
 
 #include <math.h>
 #include <stdio.h>
 
 typedef struct vit_block {
     site *q, *k, *v, *o, *up, *down, *attn_norm, *mlp_norm;
+    block_places places;
 } vit_block;
 
 typedef struct vit {
@@ -124,6 +125,15 @@ static status open_block(arena *a, model *m, const vit *x, int l, vit_block *b)
     return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
+static status open_places(arena *a, model *m, const vit *x, int l, vit_block *b)
+{
+    char attn[128], mlp[128];
+
+    snprintf(attn, sizeof attn, "%sencoder.layer.%d.attention", x->prefix, l);
+    snprintf(mlp, sizeof mlp, "%sencoder.layer.%d.output", x->prefix, l);
+    return model_places(a, m, l, attn, mlp, &b->places);
+}
+
 /* The patches' convolution is a product, since patches do not overlap. It is no site: adapters of convolutions have
  * sizes of their own in PEFT's files. */
 static status open_embeddings(arena *a, model *m, vit *x)
@@ -186,7 +196,7 @@ static status vit_open(arena *a, model *m)
     TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY(read_config(m->source->config, "config.json", x, &m->image));
     TRY_TAKE(x->blocks, a, x->layers);
-    TRY_TAKE(m->sites, a, x->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK) + OTHER_SITES);
+    TRY_TAKE(m->sites, a, x->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     fill_model(m, x);
     x->prefix = bare ? "" : m->prefix;
     TRY(open_embeddings(a, m, x));
@@ -194,6 +204,8 @@ static status vit_open(arena *a, model *m)
         TRY(open_block(a, m, x, l, &x->blocks[l]));
     snprintf(name, sizeof name, "%slayernorm", x->prefix);
     TRY(open_norm(a, m, "norm", name, -1, &x->norm));
+    for (int l = 0; l < (int)x->layers; l++)
+        TRY(open_places(a, m, x, l, &x->blocks[l]));
     return open_head(a, m, x, head);
 }
 
@@ -215,7 +227,7 @@ static var *attention(const model *m, tape *t, const vit_block *b, const stream 
     var *v = product(t, "attn.v", b->v, x);
 
     tape_enter(t, "attn");
-    var *y = ag_attention(t, q, k, v, s->q_offsets, s->q_offsets, NULL, NULL, &o, NULL);
+    var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
     return product(t, "attn.o", b->o, y);
 }
@@ -242,9 +254,11 @@ static var *vit_hidden(model *m, tape *t, stream *s)
             s->hidden[i] = h;
         tape_enter(t, "block.%d", i);
         tape_block_begin(t);
-        h = ag_add(t, h, attention(m, t, b, s, site_layernorm(t, b->attn_norm, h, x->eps)));
-        var *y = x->act(t, product(t, "mlp.up", b->up, site_layernorm(t, b->mlp_norm, h, x->eps)));
-        h = ag_add(t, h, product(t, "mlp.down", b->down, y));
+        var *in = site_layernorm(t, b->attn_norm, h, x->eps), *y = attention(m, t, b, s, in);
+        h = ag_add(t, h, site_block(t, b->places.after_attn, in, y));
+        in = site_layernorm(t, b->mlp_norm, h, x->eps);
+        y = product(t, "mlp.down", b->down, x->act(t, product(t, "mlp.up", b->up, in)));
+        h = ag_add(t, h, site_block(t, b->places.after_mlp, in, y));
         tape_block_end(t);
         tape_leave(t);
     }
