@@ -162,7 +162,6 @@ void trainer_close(trainer *x)
 {
     tape_close(x->t);
     tape_close(x->extra);
-    x->t = x->extra = NULL; /* an opening that fails closes once more */
     arena_close(&x->extra_memory);
     x->t = x->extra = NULL; /* what is closed once may be closed again */
     if (x->values && x->there.base)

@@ -36,8 +36,12 @@ for recipe in recipes/methods/*.yaml; do
             "$(sha256sum <"$work/parts/adapter/$(basename "$part")")"
     done
     if [[ -e $CAMBIUM_CUDA_PLUGIN ]]; then # tuned values stay f32 there
-        run "$name" narrow device=cuda precision=bf16 train.save_every=20 train.eval_every=20
-        equal "$name: in bf16" "$(ls "$work/narrow/adapter" | head -1)" adapter_config.json
+        steps=2
+        [[ $name != adalora ]] || steps=11 # its schedule needs them
+        run "$name" narrow device=cuda precision=bf16 train.{steps,save_every,eval_every}=$steps optim.warmup=0
+        there=no
+        [[ ! -e $work/narrow/adapter/adapter_config.json ]] || there=yes
+        equal "$name: in bf16" "$there" yes
     fi
     rm -rf -- "$work/whole" "$work/parts" "$work/narrow"
 done
