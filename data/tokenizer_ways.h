@@ -17,16 +17,16 @@ typedef struct token_way {
 
 /* A way that several names have is written under the first of them. */
 static const token_way token_ways[] = {
-    {.name = "gpt-2"},
-    {.name = "default"},
-    {.name = "phi-2"},
-    {.name = "smollm", .digits = true},
-    {.name = "starcoder", .digits = true},
-    {.name = "refact", .digits = true},
-    {.name = "llama-bpe", .pattern = LETTERS_AND_MARKS("{1,3}"), .ignore_merges = true, .add_bos = true},
-    {.name = "llama3", .pattern = LETTERS_AND_MARKS("{1,3}"), .ignore_merges = true, .add_bos = true},
-    {.name = "qwen2", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
-    {.name = "deepseek-r1-qwen", .pattern = LETTERS_AND_MARKS(""), .nfc = true},
+    {"gpt-2", 0, false, false, false, false},
+    {"default", 0, false, false, false, false},
+    {"phi-2", 0, false, false, false, false},
+    {"smollm", 0, true, false, false, false},
+    {"starcoder", 0, true, false, false, false},
+    {"refact", 0, true, false, false, false},
+    {"llama-bpe", LETTERS_AND_MARKS("{1,3}"), false, false, true, true},
+    {"llama3", LETTERS_AND_MARKS("{1,3}"), false, false, true, true},
+    {"qwen2", LETTERS_AND_MARKS(""), false, true, false, false},
+    {"deepseek-r1-qwen", LETTERS_AND_MARKS(""), false, true, false, false},
 };
 #define TOKEN_WAY_NAMES                                                                                        \
     "gpt-2, default, phi-2, smollm, starcoder, refact, llama-bpe, llama3, qwen2, deepseek-r1-qwen"

@@ -56,7 +56,7 @@ static status read_rope(arena *a, model *m, double theta, const char *what, deco
         return fail(STATUS_FORMAT, "tensor rope_freqs.weight is of type %s, must be f32",
                     dtype_name(divisors->value.type));
     return rope_read(a, m->source->config, what, NULL, theta, c->head_size, c->positions,
-                     divisors ? divisors->value.v : NULL, &c->rope);
+                     divisors ? divisors->value.v : NULL, &c->full_rope);
 }
 
 status decoder_read_config(arena *a, model *m, const decoder_presets *p, decoder_config *c)
@@ -328,7 +328,7 @@ static var *rope_of(tape *t, const stream *s, const rope *r)
 var *decoder_hidden(model *m, tape *t, stream *s)
 {
     const decoder *d = m->state;
-    var           *rope = rope_of(t, s, &d->c.rope), *local = d->c.local ? rope_of(t, s, &d->c.rope_local) : NULL;
+    var           *rope = rope_of(t, s, &d->c.full_rope), *local = d->c.local ? rope_of(t, s, &d->c.local_rope) : NULL;
 
     tape_enter(t, "embed");
     var *x = site_embed(t, d->embedding, s->ids);

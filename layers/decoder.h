@@ -20,8 +20,8 @@ typedef struct decoder_config {
     double      score_cap, logit_cap;   /* 0: none */
     activation *act;                    /* of the gate; NULL: silu */
     const int32_t *windows;             /* [layers]; 0: all keys */
-    const bool    *local;               /* [layers]: rope_local in place of rope; NULL: nowhere */
-    rope          rope, rope_local;
+    const bool    *local;               /* [layers]: local_rope in place of full_rope; NULL: nowhere */
+    rope          full_rope, local_rope;
 } decoder_config;
 
 /* What a family takes for keys that a config leaves out. */

@@ -84,10 +84,10 @@ var *site_block(tape *t, const site *s, var *x, var *y);
 /* The weight on the tape: frozen, or a parameter when it has a gradient. */
 var *weight_var(tape *t, model_weight *w);
 
-/* Patterns, for sites of these kinds (site_kind bits) only. One of: a name, either kind, with '*' for any stretch; the end of a checkpoint name from
- * a dot on ("q_proj", "mlp.up_proj"); "all-linear"; "re:EXPRESSION", a regular expression for the
- * whole checkpoint name. match[i] is set to true for every site that any pattern selects; a pattern that
- * selects nothing fails, with the nearest names. */
+/* Patterns, for sites of these kinds (site_kind bits) only. One of: a name, either kind, with '*' for
+ * any stretch; the end of a checkpoint name from a dot on ("q_proj", "mlp.up_proj"); "all-linear";
+ * "re:EXPRESSION", a regular expression for the whole checkpoint name. match[i] is set to true for
+ * every site that any pattern selects; a pattern that selects nothing fails, with the nearest names. */
 status sites_match(const site *sites, int n, uint32_t kinds, const char *const *patterns, int n_patterns,
                    bool *match);
 

@@ -71,7 +71,7 @@ static status gemma3_open(arena *a, model *m)
         local[l] = c.windows[l] > 0;
     c.local = local;
     TRY(json_double(config, "rope_local_base_freq", false, &theta, "config.json"));
-    TRY(rope_read(a, config, "config.json", "sliding_attention", theta, c.head_size, c.positions, NULL, &c.rope_local));
+    TRY(rope_read(a, config, "config.json", "sliding_attention", theta, c.head_size, c.positions, NULL, &c.local_rope));
     return decoder_open(a, m, &c);
 }
 
