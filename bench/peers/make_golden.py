@@ -122,13 +122,14 @@ def write_folder(name, spec, folder):
     written = {"model_type": model_type, "architectures": [architecture], **config}
     (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n")
     shapes = getattr(transformers, architecture)(transformers.AutoConfig.from_pretrained(folder))
+    wide = 0.15 if model_type == "t5" else 0.22     # t5's scores have no scale
     tensors, tied = {}, set(shapes.all_tied_weights_keys) if hasattr(shapes, "all_tied_weights_keys") else set()
     for key, value in shapes.state_dict().items():
         if key in tied or "position_ids" in key:
             continue
         key = disk_name(spec, key)
         draw = generator(name, key).standard_normal(tuple(value.shape))
-        tensors[key] = torch.tensor(draw * (0.22 if value.dim() > 1 else 0.2) + ("norm" in key.lower() and "bias" not in key
+        tensors[key] = torch.tensor(draw * (wide if value.dim() > 1 else 0.2) + ("norm" in key.lower() and "bias" not in key
                                                                                 and "Gemma" not in architecture),
                                     dtype=torch.float32).contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
