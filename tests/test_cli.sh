@@ -91,7 +91,7 @@ wrong 'there is no such recipe' plan recipes/tiny.yml
 wrong 'there is no such recipe or run folder' eval runs/nothing
 wrong "must be key=value" train recipes/tiny.yaml optim.lr
 wrong "did you mean 'optim'?" train recipes/tiny.yaml optm.lr=1
-wrong "did you mean 'lora'?" methods lra
+wrong "did you mean 'lora'?" methods loraa
 wrong 'there is no such file or folder' fetch "$work/nothing"
 wrong 'makes none' train recipes/tiny.yaml --dry-run --profile "$work/p" out="$work/none"
 equal 'wrong usage makes no run folder' "$(ls "$work")" err
