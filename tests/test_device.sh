@@ -84,10 +84,12 @@ equal 'generate: exit' "$code" 0
 equal 'generate: the same text' "$out" "$here"
 call eval "$work/cuda" --json
 contains 'eval runs where the recipe says' "$err" 'emulated'
-CAMBIUM_EMU_MEMORY=34000000 call eval "$work/cuda" data.pack=2048
+CAMBIUM_EMU_MEMORY=34000000 call eval "$work/cuda" data.pack=2048 train.batch_tokens=2048
 equal 'eval with too little memory: exit' "$code" 1
 contains 'eval with too little memory is foretold' "$err" 'this run needs'
-CAMBIUM_EMU_MEMORY=34000000 call generate "$base" --prompt abc --max-tokens 900 --device cuda
+prompts=()
+for _ in {1..100}; do prompts+=(--prompt abc); done
+CAMBIUM_EMU_MEMORY=34000000 call generate "$base" "${prompts[@]}" --max-tokens 200 --device cuda
 equal 'generate with too little memory: exit' "$code" 1
 contains 'generate with too little memory is foretold' "$err" 'to be answered'
 
