@@ -82,7 +82,7 @@ static inline int run_tests(const char *part, const TTest *const *tests, int n, 
     setvbuf(stdout, NULL, _IOLBF, 0); /* the process of a failed test ends without flushing */
     if (strncmp(part, "cuda", 4) != 0) /* those open it themselves */
         tcase_add_checked_fixture(group, open_tests_device, close_tests_device);
-    tcase_set_timeout(group, getenv("CAMBIUM_SLOW") ? 7200 : 300);
+    tcase_set_timeout(group, getenv("CAMBIUM_SLOW") ? 7200 : 900);
     for (int i = 0; i < n; i++)
         if (!only || strstr(tests[i]->name, only))
             tcase_add_test(group, tests[i]);

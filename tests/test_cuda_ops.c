@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* tests/run: timeout 1200 */
+/* tests/run: timeout 2400 */
 
 /* Results of a run: outputs and gradients. */
 typedef struct results {
