@@ -113,12 +113,6 @@ status decoder_windows(arena *a, const cJSON *config, int64_t window, bool (*win
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* A site more. The linear ones come first: their numbers name them for random numbers. */
-static site *next_site(model *m)
-{
-    return &m->sites[m->n_sites++];
-}
-
 static status open_linear(arena *a, model *m, const decoder_config *c, int l, decoder_block *b)
 {
     const int64_t q = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
@@ -141,7 +135,7 @@ static status open_linear(arena *a, model *m, const decoder_config *c, int l, de
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", m->prefix, l, sites[i].checkpoint);
-        *sites[i].at = next_site(m);
+        *sites[i].at = model_next_site(m);
         TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
                        sites[i].bias));
     }
@@ -172,7 +166,7 @@ static status open_norms(arena *a, model *m, const decoder_config *c, int l, dec
             continue;
         snprintf(name, sizeof name, "block.%d.%s", l, norms[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", m->prefix, l, norms[i].checkpoint);
-        *norms[i].at = next_site(m);
+        *norms[i].at = model_next_site(m);
         TRY(model_norm(a, m, *norms[i].at, name, checkpoint, l, norms[i].width, false));
     }
     return STATUS_OK;
@@ -215,10 +209,10 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
     m->head.softcap = c->logit_cap;
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_norms(a, m, c, i, &d->blocks[i]));
-    d->norm = next_site(m);
+    d->norm = model_next_site(m);
     snprintf(name, sizeof name, "%snorm", m->prefix);
     TRY(model_norm(a, m, d->norm, "norm", name, -1, c->hidden, false));
-    d->embedding = next_site(m);
+    d->embedding = model_next_site(m);
     snprintf(name, sizeof name, "%sembed_tokens", m->prefix);
     TRY(model_embedding(a, m, d->embedding, "embedding", name, c->words, c->hidden));
     for (int i = 0; i < (int)c->layers; i++)
@@ -254,14 +248,6 @@ static var *record_norm(tape *t, const decoder_config *c, const site *s, var *x)
     return c->plus_one ? ag_rmsnorm_plus(t, x, w, c->eps) : ag_rmsnorm(t, x, w, c->eps);
 }
 
-static var *product(tape *t, const char *place, const site *s, var *x)
-{
-    tape_enter(t, "%s", place);
-    var *y = site_linear(t, s, x);
-    tape_leave(t);
-    return y;
-}
-
 /* q or k: the product, its heads' norm, turned by the positions */
 static var *turned(tape *t, const decoder_config *c, const char *place, const site *s, const site *norm, var *x,
                    var *rope)
@@ -282,7 +268,7 @@ static var *attention(const model *m, tape *t, const decoder_block *b, int layer
                                  .scale = c->scale, .softcap = c->score_cap,
                                  .window = c->windows ? c->windows[layer] : 0};
     var *q = turned(t, c, "attn.q", b->q, b->q_norm, x, rope), *k = turned(t, c, "attn.k", b->k, b->k_norm, x, rope);
-    var *v = product(t, "attn.v", b->v, x);
+    var *v = site_product(t, "attn.v", b->v, x);
 
     if (s->cache) {
         k = ag_scatter_rows(t, tape_tensor(t, &s->cache->k[layer]), k, s->slots);
@@ -291,12 +277,12 @@ static var *attention(const model *m, tape *t, const decoder_block *b, int layer
     tape_enter(t, "attn");
     var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
-    return product(t, "attn.o", b->o, y);
+    return site_product(t, "attn.o", b->o, y);
 }
 
 static var *mlp(tape *t, const decoder_config *c, const decoder_block *b, var *x)
 {
-    var *gate = product(t, "mlp.gate", b->gate, x), *up = product(t, "mlp.up", b->up, x);
+    var *gate = site_product(t, "mlp.gate", b->gate, x), *up = site_product(t, "mlp.up", b->up, x);
 
     tape_enter(t, "mlp.down");
     var *y = site_linear(t, b->down, c->act ? ag_mul(t, c->act(t, gate), up) : ag_swiglu(t, gate, up));

@@ -43,17 +43,6 @@ static const char *prefix_of(const encoder_config *c)
     return c->bare ? "" : c->prefix;
 }
 
-static site *next_site(model *m)
-{
-    return &m->sites[m->n_sites++];
-}
-
-static status open_norm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
-{
-    *out = next_site(m);
-    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
-}
-
 static status open_block(arena *a, model *m, const encoder_config *c, const encoder_names *n, int l,
                          encoder_block *b)
 {
@@ -73,16 +62,16 @@ static status open_block(arena *a, model *m, const encoder_config *c, const enco
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, sites[i].checkpoint);
-        *sites[i].at = next_site(m);
+        *sites[i].at = model_next_site(m);
         TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
                        true));
     }
     snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->attn_norm);
-    TRY(open_norm(a, m, name, checkpoint, l, &b->attn_norm));
+    TRY(model_layernorm(a, m, name, checkpoint, l, &b->attn_norm));
     snprintf(name, sizeof name, "block.%d.mlp_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%s%s%d.%s", prefix_of(c), n->block, l, n->mlp_norm);
-    return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
+    return model_layernorm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
 static status open_places(arena *a, model *m, const encoder_config *c, const encoder_names *n, int l, encoder_block *b)
@@ -99,7 +88,7 @@ static status open_table(arena *a, model *m, const encoder_config *c, const char
 {
     char checkpoint[256];
 
-    *out = next_site(m);
+    *out = model_next_site(m);
     snprintf(checkpoint, sizeof checkpoint, "%sembeddings.%s", prefix_of(c), table);
     return model_embedding(a, m, *out, name, checkpoint, rows, c->hidden);
 }
@@ -142,7 +131,7 @@ status encoder_open(arena *a, model *m, const encoder_config *c, const encoder_n
     if (c->types > 0)
         TRY(open_table(a, m, c, "embedding.type", "token_type_embeddings", c->types, &e->types));
     snprintf(name, sizeof name, "%sembeddings.LayerNorm", prefix_of(c));
-    TRY(open_norm(a, m, "embedding.norm", name, -1, &e->norm));
+    TRY(model_layernorm(a, m, "embedding.norm", name, -1, &e->norm));
     for (int l = 0; l < (int)c->layers; l++)
         TRY(open_block(a, m, c, names, l, &e->blocks[l]));
     for (int l = 0; l < (int)c->layers; l++)
@@ -204,25 +193,17 @@ status encoder_head(arena *a, model *m, const encoder_config *c, const head_layo
 
 /* ---- recording ------------------------------------------------------------------------------------------ */
 
-static var *product(tape *t, const char *place, const site *s, var *x)
-{
-    tape_enter(t, "%s", place);
-    var *y = site_linear(t, s, x);
-    tape_leave(t);
-    return y;
-}
-
 static var *attention(const model *m, tape *t, const encoder_block *b, stream *s, var *x)
 {
     const attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads,
                                  .scale = 1 / sqrt((double)m->head_size)};
-    var *q = product(t, "attn.q", b->q, x), *k = product(t, "attn.k", b->k, x);
-    var *v = product(t, "attn.v", b->v, x);
+    var *q = site_product(t, "attn.q", b->q, x), *k = site_product(t, "attn.k", b->k, x);
+    var *v = site_product(t, "attn.v", b->v, x);
 
     tape_enter(t, "attn");
     var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
-    return product(t, "attn.o", b->o, y);
+    return site_product(t, "attn.o", b->o, y);
 }
 
 static var *embed(tape *t, const encoder *e, stream *s)
@@ -250,7 +231,7 @@ var *encoder_hidden(model *m, tape *t, stream *s)
         tape_block_begin(t);
         var *y = site_block(t, b->places.after_attn, x, attention(m, t, b, s, x));
         x = site_layernorm(t, b->attn_norm, ag_add(t, x, y), e->eps);
-        y = product(t, "mlp.down", b->down, e->act(t, product(t, "mlp.up", b->up, x)));
+        y = site_product(t, "mlp.down", b->down, e->act(t, site_product(t, "mlp.up", b->up, x)));
         y = site_block(t, b->places.after_mlp, x, y);
         x = site_layernorm(t, b->mlp_norm, ag_add(t, x, y), e->eps);
         tape_block_end(t);

@@ -244,6 +244,17 @@ status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
     return with_bias ? find_bias(a, m, s) : STATUS_OK;
 }
 
+site *model_next_site(model *m)
+{
+    return &m->sites[m->n_sites++];
+}
+
+status model_layernorm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
+{
+    *out = model_next_site(m);
+    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
+}
+
 status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
                   int64_t width, bool with_bias)
 {
@@ -292,7 +303,7 @@ status model_places(arena *a, model *m, int block, const char *attn, const char 
     char name[64];
 
     for (int i = 0; i < PLACES_PER_BLOCK; i++) {
-        *places[i].at = &m->sites[m->n_sites++];
+        *places[i].at = model_next_site(m);
         snprintf(name, sizeof name, "block.%d.%s", block, places[i].name);
         TRY(begin_site(a, *places[i].at, places[i].kind, name, places[i].checkpoint, block, places[i].width,
                        places[i].width));
@@ -354,7 +365,7 @@ status model_open_head(arena *a, model *m, const head_layout *layout, int64_t cl
         TRY(open_dense(a, m, layout, eps));
     if (!layout->out)
         return STATUS_OK;
-    h->out = &m->sites[m->n_sites++];
+    h->out = model_next_site(m);
     if (tied) {
         TRY(begin_site(a, h->out, SITE_HEAD, "head", layout->out, -1, m->width, classes));
         h->out->weight = tied;

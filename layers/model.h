@@ -104,6 +104,13 @@ status model_tensor_as(arena *a, model *m, const char *name, shape on_disk, shap
 status model_site(arena *a, model *m, site *s, site_kind kind, const char *name,
                   const char *checkpoint, int block, int64_t in, int64_t out, bool with_bias);
 
+/* The next place of m->sites, for one of these functions to fill; the family made room. A linear site's number names
+ * it for random numbers, so a family keeps their order. */
+site *model_next_site(model *m);
+
+/* The next site is a LayerNorm of the model's width, with a bias. */
+status model_layernorm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out);
+
 /* The same for a norm of `width` values. */
 status model_norm(arena *a, model *m, site *s, const char *name, const char *checkpoint, int block,
                   int64_t width, bool with_bias);

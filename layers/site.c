@@ -73,6 +73,14 @@ var *site_linear(tape *t, const site *s, var *x)
     return output(t, s, x, y);
 }
 
+var *site_product(tape *t, const char *place, const site *s, var *x)
+{
+    tape_enter(t, "%s", place);
+    var *y = site_linear(t, s, x);
+    tape_leave(t);
+    return y;
+}
+
 var *site_embed(tape *t, const site *s, var *ids)
 {
     return output(t, s, ids, ag_embed(t, weight_var(t, s->weight), ids));

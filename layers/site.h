@@ -72,6 +72,9 @@ void site_unhang(site *s, site_hook *hook);
 /* x [N, in] -> [N, out] through the site and its hooks. */
 var *site_linear(tape *t, const site *s, var *x);
 
+/* The same at the place of that name, for messages. */
+var *site_product(tape *t, const char *place, const site *s, var *x);
+
 /* ids i32 [N] -> [N, out] through an embedding and its output hooks. A head tied to it does not see them. */
 var *site_embed(tape *t, const site *s, var *ids);
 

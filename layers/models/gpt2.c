@@ -66,17 +66,6 @@ static status read_config(const cJSON *config, const char *what, gpt2_config *c,
     return activation_find(act, what, &g->act);
 }
 
-static site *next_site(model *m)
-{
-    return &m->sites[m->n_sites++];
-}
-
-static status open_norm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
-{
-    *out = next_site(m);
-    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
-}
-
 static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_block *b)
 {
     const int64_t C = c->hidden;
@@ -93,15 +82,15 @@ static status open_block(arena *a, model *m, const gpt2_config *c, int l, gpt2_b
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%sh.%d.%s", c->prefix, l, sites[i].checkpoint);
-        *sites[i].at = next_site(m);
+        *sites[i].at = model_next_site(m);
         TRY(model_site_turned(a, m, *sites[i].at, name, checkpoint, l, sites[i].in, sites[i].out));
     }
     snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_1", c->prefix, l);
-    TRY(open_norm(a, m, name, checkpoint, l, &b->attn_norm));
+    TRY(model_layernorm(a, m, name, checkpoint, l, &b->attn_norm));
     snprintf(name, sizeof name, "block.%d.mlp_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sh.%d.ln_2", c->prefix, l);
-    return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
+    return model_layernorm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
 static status open_places(arena *a, model *m, const gpt2_config *c, int l, gpt2_block *b)
@@ -117,16 +106,16 @@ static status open_trunk(arena *a, model *m, const gpt2_config *c, gpt2 *g)
 {
     char checkpoint[64];
 
-    g->words = next_site(m);
+    g->words = model_next_site(m);
     snprintf(checkpoint, sizeof checkpoint, "%swte", c->prefix);
     TRY(model_embedding(a, m, g->words, "embedding", checkpoint, c->words, c->hidden));
-    g->places = next_site(m);
+    g->places = model_next_site(m);
     snprintf(checkpoint, sizeof checkpoint, "%swpe", c->prefix);
     TRY(model_embedding(a, m, g->places, "embedding.position", checkpoint, c->positions, c->hidden));
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_block(a, m, c, i, &g->blocks[i]));
     snprintf(checkpoint, sizeof checkpoint, "%sln_f", c->prefix);
-    TRY(open_norm(a, m, "norm", checkpoint, -1, &g->norm));
+    TRY(model_layernorm(a, m, "norm", checkpoint, -1, &g->norm));
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_places(a, m, c, i, &g->blocks[i]));
     return STATUS_OK;
@@ -166,14 +155,6 @@ static status gpt2_open(arena *a, model *m)
 
 /* ---- recording -------------------------------------------------------------------------------------------- */
 
-static var *product(tape *t, const char *place, const site *s, var *x)
-{
-    tape_enter(t, "%s", place);
-    var *y = site_linear(t, s, x);
-    tape_leave(t);
-    return y;
-}
-
 static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, stream *s, var *x)
 {
     const gpt2             *g = m->state;
@@ -181,7 +162,7 @@ static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, s
     const double            scale = g->scaled ? 1 / sqrt((double)m->head_size) : 1;
     const attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads, .causal = true,
                                  .scale = g->scaled_by_layer ? scale / (layer + 1) : scale};
-    var *qkv = product(t, "attn.qkv", b->qkv, x);
+    var *qkv = site_product(t, "attn.qkv", b->qkv, x);
 
     tape_enter(t, "attn");
     var *q = ag_columns(t, qkv, 0, C), *k = ag_columns(t, qkv, C, C), *v = ag_columns(t, qkv, 2 * C, C);
@@ -191,7 +172,7 @@ static var *attention(const model *m, tape *t, const gpt2_block *b, int layer, s
     }
     var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
-    return product(t, "attn.o", b->o, y);
+    return site_product(t, "attn.o", b->o, y);
 }
 
 static var *gpt2_hidden(model *m, tape *t, stream *s)
@@ -211,7 +192,7 @@ static var *gpt2_hidden(model *m, tape *t, stream *s)
         var *in = site_layernorm(t, b->attn_norm, x, g->eps), *y = attention(m, t, b, i, s, in);
         x = ag_add(t, x, site_block(t, b->places.after_attn, in, y));
         in = site_layernorm(t, b->mlp_norm, x, g->eps);
-        y = product(t, "mlp.down", b->down, g->act(t, product(t, "mlp.up", b->up, in)));
+        y = site_product(t, "mlp.down", b->down, g->act(t, site_product(t, "mlp.up", b->up, in)));
         x = ag_add(t, x, site_block(t, b->places.after_mlp, in, y));
         tape_block_end(t);
         tape_leave(t);

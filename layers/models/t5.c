@@ -115,18 +115,13 @@ static status read_config(model *m, t5 *x)
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static site *next_site(model *m)
-{
-    return &m->sites[m->n_sites++];
-}
-
 /* A site of block l; checkpoint: behind "<stack>.block.N.layer.<layer>." */
 static status open_site(arena *a, model *m, const t5_stack *k, int l, int layer, const char *name,
                         const char *checkpoint, int64_t in, int64_t out, site **at)
 {
     char own[96], theirs[160];
 
-    *at = next_site(m);
+    *at = model_next_site(m);
     snprintf(own, sizeof own, "%s.block.%d.%s", k->name, l, name);
     snprintf(theirs, sizeof theirs, "%s.block.%d.layer.%d.%s", k->name, l, layer, checkpoint);
     return in > 0 ? model_site(a, m, *at, SITE_LINEAR, own, theirs, l, in, out, false)
@@ -179,7 +174,7 @@ static status open_stack(arena *a, model *m, const t5 *x, t5_stack *k)
     snprintf(name, sizeof name, "%s.block.0.layer.0.SelfAttention.relative_attention_bias.weight", k->name);
     TRY(model_tensor_as(a, m, name, shape_2(x->buckets, x->heads), shape_1(x->buckets * x->heads), true,
                         &k->bias));
-    k->norm = next_site(m);
+    k->norm = model_next_site(m);
     snprintf(name, sizeof name, "%s.norm", k->name);
     snprintf(checkpoint, sizeof checkpoint, "%s.final_layer_norm", k->name);
     return model_norm(a, m, k->norm, name, checkpoint, -1, x->hidden, false);
@@ -211,7 +206,7 @@ static status t5_open(arena *a, model *m)
     TRY_TAKE(m->sites, a, x->encoder.layers * SITES_PER_ENCODER_BLOCK +
                               x->decoder.layers * SITES_PER_DECODER_BLOCK + OTHER_SITES);
     fill_model(m, x);
-    x->words_site = next_site(m);
+    x->words_site = model_next_site(m);
     TRY(model_embedding(a, m, x->words_site, "embedding", "shared", x->words, x->hidden));
     TRY(open_stack(a, m, x, &x->encoder));
     TRY(open_stack(a, m, x, &x->decoder));

@@ -81,17 +81,6 @@ static status read_config(const cJSON *config, const char *what, vit *x, patch_g
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static site *next_site(model *m)
-{
-    return &m->sites[m->n_sites++];
-}
-
-static status open_norm(arena *a, model *m, const char *name, const char *checkpoint, int block, site **out)
-{
-    *out = next_site(m);
-    return model_norm(a, m, *out, name, checkpoint, block, m->width, true);
-}
-
 static status open_block(arena *a, model *m, const vit *x, int l, vit_block *b)
 {
     const int64_t C = x->hidden;
@@ -113,16 +102,16 @@ static status open_block(arena *a, model *m, const vit *x, int l, vit_block *b)
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
         snprintf(checkpoint, sizeof checkpoint, "%sencoder.layer.%d.%s", x->prefix, l, sites[i].checkpoint);
-        *sites[i].at = next_site(m);
+        *sites[i].at = model_next_site(m);
         TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
                        sites[i].bias));
     }
     snprintf(name, sizeof name, "block.%d.attn_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sencoder.layer.%d.layernorm_before", x->prefix, l);
-    TRY(open_norm(a, m, name, checkpoint, l, &b->attn_norm));
+    TRY(model_layernorm(a, m, name, checkpoint, l, &b->attn_norm));
     snprintf(name, sizeof name, "block.%d.mlp_norm", l);
     snprintf(checkpoint, sizeof checkpoint, "%sencoder.layer.%d.layernorm_after", x->prefix, l);
-    return open_norm(a, m, name, checkpoint, l, &b->mlp_norm);
+    return model_layernorm(a, m, name, checkpoint, l, &b->mlp_norm);
 }
 
 static status open_places(arena *a, model *m, const vit *x, int l, vit_block *b)
@@ -148,10 +137,10 @@ static status open_embeddings(arena *a, model *m, vit *x)
     snprintf(name, sizeof name, "%sembeddings.patch_embeddings.projection.bias", x->prefix);
     TRY(model_tensor(a, m, name, shape_1(C), true, true, &x->patch_bias));
     snprintf(name, sizeof name, "%sembeddings.cls_token", x->prefix);
-    x->classes = next_site(m);
+    x->classes = model_next_site(m);
     TRY(model_table_as(a, m, x->classes, "embedding.class", name, shape_3(1, 1, C), 1, C));
     snprintf(name, sizeof name, "%sembeddings.position_embeddings", x->prefix);
-    x->places = next_site(m);
+    x->places = model_next_site(m);
     return model_table_as(a, m, x->places, "embedding.position", name, shape_3(1, N, C), N, C);
 }
 
@@ -203,7 +192,7 @@ static status vit_open(arena *a, model *m)
     for (int l = 0; l < (int)x->layers; l++)
         TRY(open_block(a, m, x, l, &x->blocks[l]));
     snprintf(name, sizeof name, "%slayernorm", x->prefix);
-    TRY(open_norm(a, m, "norm", name, -1, &x->norm));
+    TRY(model_layernorm(a, m, "norm", name, -1, &x->norm));
     for (int l = 0; l < (int)x->layers; l++)
         TRY(open_places(a, m, x, l, &x->blocks[l]));
     return open_head(a, m, x, head);
@@ -211,25 +200,17 @@ static status vit_open(arena *a, model *m)
 
 /* ---- recording ------------------------------------------------------------------------------------------ */
 
-static var *product(tape *t, const char *place, const site *s, var *x)
-{
-    tape_enter(t, "%s", place);
-    var *y = site_linear(t, s, x);
-    tape_leave(t);
-    return y;
-}
-
 static var *attention(const model *m, tape *t, const vit_block *b, const stream *s, var *x)
 {
     const attention_options o = {.heads = (int32_t)m->heads, .kv_heads = (int32_t)m->heads,
                                  .scale = 1 / sqrt((double)m->head_size)};
-    var *q = product(t, "attn.q", b->q, x), *k = product(t, "attn.k", b->k, x);
-    var *v = product(t, "attn.v", b->v, x);
+    var *q = site_product(t, "attn.q", b->q, x), *k = site_product(t, "attn.k", b->k, x);
+    var *v = site_product(t, "attn.v", b->v, x);
 
     tape_enter(t, "attn");
     var *y = site_attention(t, b->places.kv, s, q, k, v, &o);
     tape_leave(t);
-    return product(t, "attn.o", b->o, y);
+    return site_product(t, "attn.o", b->o, y);
 }
 
 static var *embed(tape *t, const vit *x, const stream *s)
@@ -257,7 +238,7 @@ static var *vit_hidden(model *m, tape *t, stream *s)
         var *in = site_layernorm(t, b->attn_norm, h, x->eps), *y = attention(m, t, b, s, in);
         h = ag_add(t, h, site_block(t, b->places.after_attn, in, y));
         in = site_layernorm(t, b->mlp_norm, h, x->eps);
-        y = product(t, "mlp.down", b->down, x->act(t, product(t, "mlp.up", b->up, in)));
+        y = site_product(t, "mlp.down", b->down, x->act(t, site_product(t, "mlp.up", b->up, in)));
         h = ag_add(t, h, site_block(t, b->places.after_mlp, in, y));
         tape_block_end(t);
         tape_leave(t);
