@@ -35,6 +35,11 @@ typedef struct record {
     int64_t        batch;    /* micro-batch it belongs to, -1: none given */
     int32_t        task;     /* 0 unless the record says otherwise */
     int32_t        label;    /* class of the whole record, -1: none */
+    int32_t        n_words;  /* of a sentence that is given by words, else 0 */
+    const field   *words;    /* [n_words] without names */
+    const int32_t *tags;     /* [n_words] numbers in the records' labels; NULL: no tags */
+    const uint8_t *pixels;   /* of an image: [height, width, 3], red, green, blue; NULL: none */
+    int32_t        height, width;
 } record;
 
 /* A prompt and its target, with {field} places; target NULL: there is none. */
@@ -49,7 +54,7 @@ typedef struct records {
     bool               batched;  /* micro-batches are given (record.batch) */
     wording            plain;    /* what this source says when the recipe has no template .. */
     wording            chat;     /* .. and with `template: chat`; prompt NULL: no such wording */
-    int                n_labels; /* number of classes, when the source knows them, else 0 */
+    int                n_labels; /* number of classes or tags, when the source knows them, else 0 */
     const char *const *labels;   /* [n_labels] their names */
 } records;
 
