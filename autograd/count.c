@@ -36,12 +36,11 @@ static void add_product(const node *n, int x, int w, double M, tape_work *out)
     out->backward += one * (wants(n, x) + wants(n, w));
 }
 
-/* The two thin products of x [N, K] with a [R, K] and b [M, R]; the gradient of h is needed for both a
+/* The two thin products of x [N, K] with a [R, K] and b [M, R], as they lie in weights or turned; the gradient of h is needed for both a
  * and x. */
-static void add_factors(const node *n, int x, int a, int b, tape_work *out)
+static void add_factors(const node *n, int x, int a, int b, double R, tape_work *out)
 {
-    const double N = rows_of(n->in[x]), K = last_of(n->in[x]), R = last_of(n->in[b]);
-    const double M = (double)n->in[b]->v.t.s.d[0];
+    const double N = rows_of(n->in[x]), K = last_of(n->in[x]), M = last_of(n->out[0]);
 
     out->forward += 2 * N * R * (K + M);
     out->backward += 2 * N * R * (M * ((wants(n, a) || wants(n, x)) + wants(n, b)) +
@@ -70,11 +69,17 @@ static void add_node(const node *n, double pairs, tape_work *out)
         add_product(n, 0, 1, last_of(n->out[0]), out);
         break;
     case OP_lora:
-        add_factors(n, 1, 2, 3, out);
+        add_factors(n, 1, 2, 3, last_of(n->in[3]), out);
         break;
     case OP_linear_lora:
         add_product(n, 0, 1, last_of(n->out[0]), out);
-        add_factors(n, 0, 3, 4, out);
+        add_factors(n, 0, 3, 4, last_of(n->in[4]), out);
+        break;
+    case OP_lora_each:
+        add_factors(n, 1, 2, 3, last_of(n->in[2]), out);
+        break;
+    case OP_mix_skills:
+        add_entries(n, 2 * rows_of(n->in[1]) * (double)shape_count(n->in[0]->v.t.s), 0, 1, out);
         break;
     case OP_sparse:
         add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[2]), 1, 2, out);

@@ -50,7 +50,15 @@ typedef enum gelu_kind {
 typedef union op_attr {
     struct {
         double factor;
-    } scale, lora, affine; /* lora: y + factor * (x A^T) B^T; also for linear_lora. affine: of b */
+    } scale, lora, affine; /* lora: y + factor * (x A^T) B^T; also for linear_lora and lora_each.
+                               affine: of b */
+    struct {
+        int64_t  skills; /* of a head */
+        uint32_t site;   /* makes the noise of this place its own */
+    } skill_weights;
+    struct {
+        bool beside; /* the blocks of the heads, else one below another */
+    } mix_skills;
     struct {
         int64_t rows, columns;
     } cut;

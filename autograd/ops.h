@@ -26,6 +26,9 @@ var *ag_linear(tape *t, var *x, var *w, var *b);
 var *ag_lora(tape *t, var *y, var *x, var *a, var *b, double factor);
 /* the same as ag_lora(ag_linear(x, w, bias), x, a, b) in one product */
 var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double factor);
+/* y [N, M], x [N, K], a [S, K, R], b [S, R, M], offsets i32 [S + 1] of the sequences -> y + factor (x a[s]) b[s] in
+ * the rows of sequence s */
+var *ag_lora_each(tape *t, var *y, var *x, var *a, var *b, var *offsets, double factor);
 /* y [N, M], x [N, K], v [E], places i32 [2, E] -> y + x S^T, S [M, K] with v[e] at row places[0,e] and column
  * places[1,e], the rest zero; places in the order of rows and then columns, none twice */
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places);
@@ -55,6 +58,15 @@ var *ag_cayley(tape *t, var *q, int terms, double limit);
 /* u [C, R] -> a [R, C], *b [C, R]: x + (x a^T) b^T is x times H_R ... H_1, H_i the reflection at column i of
  * u; with orthogonal at those columns made orthonormal first   (Yuan et al. 2024, HRA) */
 var *ag_householder(tape *t, var *u, bool orthogonal, var **b);
+
+/* logits [T, H K], tasks i32 [S] in 0 .. T-1 -> w [S, H K]: sigmoid(logits[tasks[s]]), divided by its sum over the K
+ * skills of a head. With samples i32 [N] and offsets i32 [S + 1], else NULL, a relaxed Bernoulli sample of it while
+ * training: a function of seed, step, site, the number of a sequence's sample, head and skill   (Ponti et al. 2022,
+ * Polytropon) */
+var *ag_skill_weights(tape *t, var *logits, var *tasks, var *samples, var *offsets, int64_t skills, uint32_t site);
+/* m [H, K, P, Q], w [S, H K] -> for each sequence the weighted sums of a head's skills, one below another,
+ * [S, H P, Q], or beside another, [S, P, H Q]   (Page-Caccia et al. 2023, MHR) */
+var *ag_mix_skills(tape *t, var *m, var *w, bool beside);
 
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */
 var *ag_mul(tape *t, var *a, var *b); /* equal shapes */

@@ -125,6 +125,30 @@ var *ag_householder(tape *t, var *u, bool orthogonal, var **b)
     return a;
 }
 
+var *ag_lora_each(tape *t, var *y, var *x, var *a, var *b, var *offsets, double factor)
+{
+    var          *in[] = {y, x, a, b, offsets};
+    const op_attr attr = {.lora = {factor}};
+
+    return tape_apply(t, OP_lora_each, 5, in, &attr);
+}
+
+var *ag_skill_weights(tape *t, var *logits, var *tasks, var *samples, var *offsets, int64_t skills, uint32_t site)
+{
+    var          *in[] = {logits, tasks, samples, offsets};
+    const op_attr attr = {.skill_weights = {skills, site}};
+
+    return tape_apply(t, OP_skill_weights, 4, in, &attr);
+}
+
+var *ag_mix_skills(tape *t, var *m, var *w, bool beside)
+{
+    var          *in[] = {m, w};
+    const op_attr attr = {.mix_skills = {beside}};
+
+    return tape_apply(t, OP_mix_skills, 2, in, &attr);
+}
+
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places)
 {
     var *in[] = {y, x, v, places};

@@ -33,13 +33,16 @@ static uint32_t wide_inputs(op_code op)
     switch (op) {
     case OP_embed: return IN0;
     case OP_linear: return IN1 | IN2;
+    case OP_lora_each:
     case OP_lora: return IN2 | IN3;
     case OP_linear_lora: return IN1 | IN2 | IN3 | IN4;
     case OP_expand: return IN0;
     case OP_dora_gain: return IN0 | IN2 | IN3;
     case OP_affine: return IN1 | IN2;
+    case OP_mix_skills:
     case OP_cut:
     case OP_khatri_rao: return IN0 | IN1;
+    case OP_skill_weights:
     case OP_cayley:
     case OP_householder:
     case OP_orthogonality: return IN0;

@@ -16,6 +16,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define REAL1(a) {.kind = GRAD_REAL, .s = {1, {a}}, .used = -1}
 #define REAL2(a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = -1}
 #define REAL3(a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = -1}
+#define REAL4(a, b, c, d) {.kind = GRAD_REAL, .s = {4, {a, b, c, d}}, .used = -1}
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
 #define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
@@ -42,6 +43,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define FACTOR(f) {.scale = {.factor = f}}
 #define PLUS(e) {.rmsnorm = {.eps = e, .offset = 1}}
 #define CAP(c) {.cross_entropy_head = {.softcap = c}}
+#define SKILLS(k, site_) {.skill_weights = {.skills = k, .site = site_}}
+#define BESIDE(b) {.mix_skills = {.beside = b}}
 #define CUT(rows_, columns_) {.cut = {.rows = rows_, .columns = columns_}}
 #define CAYLEY(terms_, limit_) {.cayley = {.terms = terms_, .limit = limit_}}
 #define REFLECT(o) {.householder = {.orthogonal = o}}
