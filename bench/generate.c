@@ -28,7 +28,7 @@ static status make_prompts(arena *a, const decoding *d, prompt **out)
         TRY_TAKE(ids, a, d->length);
         for (int64_t k = 0; k < d->length; k++)
             ids[k] = (int32_t)(3 + (i * 31 + k * 17) % 250);
-        (*out)[i] = (prompt){ids, d->length};
+        (*out)[i] = (prompt){ids, d->length, 0};
     }
     return STATUS_OK;
 }

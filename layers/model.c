@@ -394,10 +394,32 @@ model_front model_in_front(const model *m)
     return front;
 }
 
+int32_t model_tasks(const model *m)
+{
+    int32_t tasks = 0;
+
+    for (int i = 0; i < m->n_sites; i++)
+        for (const site_hook *h = m->sites[i].hooks; h; h = h->next)
+            if (h->tasks > 0 && (tasks == 0 || h->tasks < tasks))
+                tasks = h->tasks;
+    return tasks;
+}
+
+status model_check_task(const model *m, int64_t task)
+{
+    const int32_t tasks = model_tasks(m);
+
+    if (tasks > 0 && (task < 0 || task >= tasks))
+        return fail(STATUS_USAGE, "task is %lld, must be 0..%d: the adapter has %d task%s", (long long)task, tasks - 1,
+                    tasks, tasks > 1 ? "s" : "");
+    return STATUS_OK;
+}
+
 var *model_hidden(model *m, tape *t, stream *s)
 {
     CHECK((s->source != NULL) == m->has_source);
-    m->rows = (row_names){s->samples, s->positions, m->first_position + model_in_front(m).positions};
+    m->rows = (row_names){s->samples, s->positions, m->first_position + model_in_front(m).positions, s->tasks,
+                          s->q_offsets};
     return m->family->hidden(m, t, s);
 }
 

@@ -20,6 +20,7 @@ typedef struct stream {
     var *types;     /* i32 [N], kind of a token; NULL unless the model has `types` */
     var *samples;   /* i32 [N], number of the sample, for dropout; NULL: no dropout */
     var *q_offsets; /* i32 [S + 1] */
+    var *tasks;     /* i32 [S], number of each sequence's task; NULL unless model_tasks says that hooks want it */
     var *whole;     /* i32 [2]: 0 and the rows in use, as if all were one sequence */
     /* with a cache; else NULL and keys are the stream's own */
     var *k_offsets, *q_start, *blocks, *slots;
@@ -82,6 +83,12 @@ typedef struct model_front {
     int32_t tokens, positions;
 } model_front;
 model_front model_in_front(const model *m);
+
+/* Tasks that modules tell apart, the smallest number of them; 0: none does. */
+int32_t model_tasks(const model *m);
+
+/* Refuses the number of a task that a module does not have. */
+status model_check_task(const model *m, int64_t task);
 
 /* The embedding of words; the first of a model's, which may also have some of positions and types. */
 site *model_words(const model *m);

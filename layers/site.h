@@ -38,6 +38,7 @@ typedef struct site_hook site_hook;
  *     kv: keys and values [n, in] more, in front of every sequence's own; offsets i32 [2]: 0 and n. */
 struct site_hook {
     void   *state;
+    int32_t tasks; /* numbers of tasks that it tells apart, 0: none; a sequence's must be below */
     int32_t front; /* virtual tokens in front of every sequence whose rows the hook makes (embedding); positions
                       that its keys and values take there (kv) */
     var *(*input)(tape *t, const site *s, void *state, var *x);
@@ -60,10 +61,12 @@ struct site {
     site_hook    *hooks;
 };
 
-/* What the frozen computation needs beside x at a site: names of the rows for dropout. */
+/* What the frozen computation needs beside x at a site: names of the rows for random numbers, their sequences. */
 typedef struct row_names {
     var    *samples, *positions; /* i32 [N] */
     int32_t first;               /* position of a sequence's first row */
+    var    *tasks;               /* i32 [S], of the sequences; NULL: no hook tells tasks apart */
+    var    *offsets;             /* i32 [S + 1] of the sequences */
 } row_names;
 
 void site_hang(site *s, site_hook *hook);

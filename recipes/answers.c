@@ -17,7 +17,7 @@ static status decode_batch(session *s, const question *q, int64_t n, const decod
 
     CHECK(n > 0 && n <= ANSWER_BATCH);
     for (int64_t i = 0; i < n; i++)
-        prompts[i] = (prompt){q[i].ids, q[i].n};
+        prompts[i] = (prompt){q[i].ids, q[i].n, q[i].task};
     TRY(decode(&s->setup, &s->m, prompts, n, o, got, &times));
     for (int64_t i = 0; i < n; i++) {
         char *text;

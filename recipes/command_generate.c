@@ -135,6 +135,7 @@ static status generate(session *s, const generate_request *q, FILE *out)
     for (int i = 0; i < n; i++) {
         TRY(make_prompt(s, q, texts[i], &a[i]));
         p[i] = a[i].p;
+        p[i].task = (int32_t)q->task;
     }
     TRY(decode(&s->setup, &s->m, p, n, &with_ends, d, &times));
     for (int i = 0; i < n; i++)

@@ -14,7 +14,7 @@ typedef struct generate_request {
     int64_t     max_tokens;
     bool        ignore_end, plain, json, force; /* plain: no chat template */
     double      temperature, top_p;
-    int64_t     top_k, seed;
+    int64_t     top_k, seed, task; /* task: of all prompts */
 } generate_request;
 status command_generate(const generate_request *q, FILE *out);
 

@@ -16,8 +16,8 @@ typedef struct decode_run {
     tape    *t;
     var     *logits;
     int32_t  n_rows, n_offsets, n_seqs, from_to[2];
-    tensor   ids, positions, slots, whole, q_offsets, k_offsets, q_start, blocks, last;
-    int32_t *v_ids, *v_positions, *v_slots, *v_q, *v_k, *v_start, *v_blocks, *v_last;
+    tensor   ids, positions, slots, whole, q_offsets, k_offsets, q_start, blocks, last, tasks;
+    int32_t *v_ids, *v_positions, *v_slots, *v_q, *v_k, *v_start, *v_blocks, *v_last, *v_tasks;
 } decode_run;
 
 typedef struct decoder {
@@ -28,6 +28,7 @@ typedef struct decoder {
     int64_t     pages; /* of one prompt */
     model_front front; /* of every prompt */
     decode_run  prompts, tokens;
+    const prompt *asked;
 } decoder;
 
 static tensor ints(int32_t *v, shape s, const int32_t *rows)
@@ -46,6 +47,7 @@ static status open_inputs(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     TRY_TAKE(r->v_k, a, seqs + 1);
     TRY_TAKE(r->v_start, a, seqs);
     TRY_TAKE(r->v_last, a, seqs);
+    TRY_TAKE(r->v_tasks, a, seqs);
     TRY_TAKE(r->v_blocks, a, seqs * d->pages);
     r->ids = ints(r->v_ids, shape_1(rows), &r->n_rows);
     r->positions = ints(r->v_positions, shape_1(rows), &r->n_rows);
@@ -54,6 +56,7 @@ static status open_inputs(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     r->k_offsets = ints(r->v_k, shape_1(seqs + 1), &r->n_offsets);
     r->q_start = ints(r->v_start, shape_1(seqs), &r->n_seqs);
     r->whole = ints(r->from_to, shape_1(2), NULL);
+    r->tasks = ints(r->v_tasks, shape_1(seqs), &r->n_seqs);
     r->last = ints(r->v_last, shape_1(seqs), &r->n_seqs);
     r->blocks = ints(r->v_blocks, shape_2(seqs, d->pages), &r->n_seqs);
     return STATUS_OK;
@@ -70,6 +73,7 @@ static status record(decoder *d, decode_run *r, int64_t rows, int64_t seqs)
     s.positions = tape_input(t, &r->positions);
     s.slots = tape_input(t, &r->slots);
     s.q_offsets = tape_input(t, &r->q_offsets);
+    s.tasks = model_tasks(d->m) > 0 ? tape_input(t, &r->tasks) : NULL;
     s.whole = tape_input(t, &r->whole);
     s.k_offsets = tape_input(t, &r->k_offsets);
     s.q_start = tape_input(t, &r->q_start);
@@ -164,6 +168,7 @@ static void add_rows(const decoder *d, decode_run *r, int64_t p, const int32_t *
     r->v_k[s + 1] = r->v_k[s] + (int32_t)(from + count);
     r->v_start[s] = (int32_t)from;
     r->v_last[s] = r->n_rows - 1;
+    r->v_tasks[s] = d->asked[p].task;
     for (int64_t b = 0; b < d->pages; b++)
         r->v_blocks[s * d->pages + b] = (int32_t)(p * d->pages + b);
     r->n_seqs++;
@@ -274,6 +279,7 @@ static status check_lengths(const model *m, const prompt *prompts, int64_t n,
     *longest = *total = 0;
     for (int64_t i = 0; i < n; i++) {
         CHECK(prompts[i].n > 0);
+        TRY_IN(model_check_task(m, prompts[i].task), "in prompt %lld", (long long)i);
         *total += prompts[i].n;
         if (prompts[i].n > *longest)
             *longest = prompts[i].n;
@@ -370,7 +376,7 @@ static status run_decoder(decoder *d, arena *a, const prompt *prompts, int64_t n
 status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode_options *o,
               decoded *out, decode_times *times)
 {
-    decoder d = {.m = m, .front = model_in_front(m)};
+    decoder d = {.m = m, .front = model_in_front(m), .asked = prompts};
     int64_t longest, total;
 
     if (m->head.kind != HEAD_CAUSAL)

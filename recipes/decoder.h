@@ -32,7 +32,8 @@ typedef struct decode_times {
 
 typedef struct prompt {
     const int32_t *ids;
-    int64_t        n; /* at least 1 */
+    int64_t        n;    /* at least 1 */
+    int32_t        task; /* for modules that tell tasks apart */
 } prompt;
 
 /* out[n] in the arena. Fails when a prompt and its answer are longer than the model's positions. Memory of

@@ -37,7 +37,7 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
     if ((m->has_source || m->image.channels > 0) && (front.tokens > 0 || front.positions > 0))
         return fail(STATUS_UNSUPPORTED, "a %s model has no place in front of its sequences for modules",
                     m->family->name);
-    *f = (feed){.has_types = m->types > 0};
+    *f = (feed){.has_types = m->types > 0, .has_tasks = model_tasks(m) > 0};
     TRY(batch_open(memory, capacity, seqs, &f->b));
     f->b.front = front.tokens;
     f->b.first_position = m->first_position + front.positions;
@@ -48,6 +48,7 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
     f->types = ints(f->b.types, capacity, &f->n_rows);
     f->samples = ints(f->sample_of_row, capacity, &f->n_rows);
     f->offsets = ints(f->b.offsets, seqs + 1, &f->n_offsets);
+    f->tasks = ints(f->b.task, seqs, &f->n_seqs);
     f->whole = ints(f->from_to, 2, NULL);
     f->target_rows = ints(f->b.target_rows, capacity, &f->n_targets);
     f->target_ids = ints(f->b.target_ids, capacity, &f->n_targets);
@@ -67,6 +68,7 @@ void feed_record(feed *f, tape *t, stream *s)
     s->types = f->has_types ? tape_input(t, &f->types) : NULL;
     s->samples = tape_input(t, &f->samples);
     s->q_offsets = tape_input(t, &f->offsets);
+    s->tasks = f->has_tasks ? tape_input(t, &f->tasks) : NULL;
     s->whole = tape_input(t, &f->whole);
     f->target_rows_var = tape_input(t, &f->target_rows);
     f->target_ids_var = tape_input(t, &f->target_ids);
@@ -77,6 +79,7 @@ void feed_record(feed *f, tape *t, stream *s)
     s->source->positions = tape_input(t, &f->source_positions);
     s->source->samples = tape_input(t, &f->source_samples);
     s->source->q_offsets = tape_input(t, &f->source_offsets);
+    s->source->tasks = s->tasks;
 }
 
 /* Names of the rows, for random numbers. */
@@ -92,6 +95,7 @@ void feed_load(feed *f)
 
     CHECK(b->n_seqs > 0);
     f->n_rows = f->from_to[1] = b->n_tokens;
+    f->n_seqs = b->n_seqs;
     f->n_offsets = b->n_seqs + 1;
     f->n_targets = b->n_targets;
     f->n_source = b->source.n;

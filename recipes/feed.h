@@ -10,9 +10,9 @@
 
 typedef struct feed {
     batch   b;
-    int32_t n_rows, n_offsets, n_targets, from_to[2];
-    bool    has_types;
-    tensor  ids, positions, types, samples, offsets, whole, target_rows, target_ids;
+    int32_t n_rows, n_offsets, n_seqs, n_targets, from_to[2];
+    bool    has_types, has_tasks;
+    tensor  ids, positions, types, samples, offsets, tasks, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
     /* of a model with an encoder */
     int32_t  n_source;
@@ -26,8 +26,8 @@ typedef struct feed {
 } feed;
 
 /* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as
- * the model counts positions; with an encoder also `source` tokens of its own. What modules put in front is asked
- * now; a model with an encoder, or of images, has no place for it. */
+ * the model counts positions; with an encoder also `source` tokens of its own. What modules put in front, and whether
+ * they tell tasks apart, is asked now; a model with an encoder, or of images, has no place for it. */
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs);
 
 /* Puts the inputs on a tape and into the stream, whose source, if the model has one, is f->source. */

@@ -78,6 +78,7 @@ static const cli_option generate_rows[] = {
     NUMBER("top-p", CLI_REAL, generate.top_p, 1e-6, 1, "sample from this share of probability (1)"),
     NUMBER("top-k", CLI_INT, generate.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
     NUMBER("seed", CLI_INT, generate.seed, 0, 4294967295.0, "of sampling (0)"),
+    NUMBER("task", CLI_INT, generate.task, 0, 2147483647.0, "for adapters of several tasks (0)"),
     DEVICE,
     FORCE,
     FLAG("json", json, "a line of JSON each, with token ids and times"),

@@ -52,6 +52,7 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
 typedef struct question {
     const int32_t *ids;
     int64_t        n;
+    int32_t        task;
     const char    *truth;
     size_t         truth_length;
     const char    *name; /* "bash", "test.jsonl:12" */

@@ -158,11 +158,13 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
                     "data: a sample has %d tokens, the model has %lld positions%s; data.length may be %lld",
                     out->longest, (long long)s->m.positions,
                     most < s->m.positions ? ", some taken by what is in front" : "", (long long)most);
-    for (int64_t i = 0; i < out->n; i++)
+    for (int64_t i = 0; i < out->n; i++) {
+        TRY_IN(model_check_task(&s->m, out->v[i].task), "in sample %lld", (long long)i);
         for (int32_t k = 0; k < out->v[i].n; k++)
             if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)
                 return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld",
                             (long long)i, out->v[i].ids[k], (long long)s->m.words - 1);
+    }
     return STATUS_OK;
 }
 
@@ -199,7 +201,7 @@ static status make_question(session *s, words *w, const record *x, int64_t lengt
     TRY_TAKE(ids, &s->setup, room);
     if (!w->t.chat && w->encoder.begin >= 0)
         ids[n++] = w->encoder.begin;
-    *q = (question){.truth = "", .name = record_where(x, where)};
+    *q = (question){.truth = "", .task = x->task, .name = record_where(x, where)};
     q->name = arena_string(&s->setup, q->name, strlen(q->name));
     for (int i = 0; i < pieces.n; i++) {
         const text_piece *p = &pieces.v[i];

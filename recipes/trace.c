@@ -142,9 +142,12 @@ static status read_sequence(arena *a, const cJSON *item, const char *what, const
                             example *e)
 {
     const limits labels = {"labels", m->head.classes - 1, true};
-    int64_t      label = -1;
+    int64_t      label = -1, task = 0;
 
     *e = (example){.label = -1, .batch = -1};
+    TRY(json_int(item, "task", false, 0, INT32_MAX, &task, what));
+    TRY_IN(model_check_task(m, task), "in %s", what);
+    e->task = (int32_t)task;
     TRY(m->image.channels > 0 ? cut_image(a, m, pixels, what, e) : read_tokens(a, item, what, m, e));
     if (m->head.kind == HEAD_NONE)
         return STATUS_OK;

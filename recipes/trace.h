@@ -1,7 +1,8 @@
 /* trace: numbers of a model to compare with other programs: logits, hidden states, loss, gradients.
  *
  * Names of inputs and outputs are those of the golden trunks. A sequence has ids, perhaps token_type_ids, and
- * what its model's head wants: labels (-100 = not a target) or, of a classifier, a label. A causal head's labels
+ * what its model's head wants: labels (-100 = not a target) or, of a classifier, a label; for modules that tell tasks
+ * apart a `task`, 0 when it is missing. A causal head's labels
  * are unshifted and labels[0] never counts; without labels every token but the first is a target. With an encoder
  * `ids` are its tokens and labels those of the decoder, which reads decoder_ids, or where there are none the labels
  * behind its first token. A trunk of images has pixels in place of ids. Tensors are seqN.logits [T, V] or [classes],

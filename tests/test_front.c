@@ -68,7 +68,7 @@ static void check_decoding(small *s)
 {
     enum { NEW = 6 };
     static const int32_t first[] = {1, 5, 9, 100, 7, 12}, second[] = {31, 2, 5};
-    const prompt         prompts[] = {{first, 6}, {second, 3}};
+    const prompt         prompts[] = {{first, 6, 0}, {second, 3, 0}};
     decoded              d[2];
     decode_times         times;
 
@@ -179,7 +179,7 @@ END_TEST
 START_TEST(too_long_with_its_front_is_refused)
 {
     static const int32_t ids[] = {1, 2, 3};
-    const prompt         p = {ids, 3};
+    const prompt         p = {ids, 3, 0};
     small                s; /* 64 positions */
     decoded              d;
     decode_times         times;

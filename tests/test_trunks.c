@@ -88,7 +88,7 @@ static int32_t best_of(const tensor *logits, int64_t row)
 START_TEST(generated_tokens_are_those_of_the_whole_sequence)
 {
     static const int32_t first[] = {7, 3, 59}, second[] = {11, 4, 5, 6, 20, 33, 2};
-    const prompt         prompts[] = {{first, 3}, {second, 7}};
+    const prompt         prompts[] = {{first, 3, 0}, {second, 7, 0}};
     enum { NEW = 36 };
     small        s;
     decoded      out[2];
@@ -116,7 +116,7 @@ END_TEST
 START_TEST(what_is_too_long_or_writes_nothing_is_refused)
 {
     static const int32_t ids[] = {7, 3, 59};
-    const prompt         one = {ids, 3};
+    const prompt         one = {ids, 3, 0};
     const decode_options o = {.max_tokens = 68, .top_p = 1}, few = {.max_tokens = 2, .top_p = 1};
     small                s;
     decoded              out;

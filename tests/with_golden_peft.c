@@ -61,8 +61,8 @@ static double logit_bound(const peft_case *c)
     return 10 * (noise > 1e-6 ? noise : 1e-6);
 }
 
-/* The label of sequence i of a classifier is i. */
-static cJSON *sequences_of(const cJSON *lists, const model *m)
+/* The label of sequence i of a classifier is i; its task is what PEFT was called with. */
+static cJSON *sequences_of(const cJSON *lists, const cJSON *calls, const model *m)
 {
     cJSON *out = cJSON_CreateArray();
     const cJSON *list;
@@ -73,6 +73,10 @@ static cJSON *sequences_of(const cJSON *lists, const model *m)
         cJSON_AddItemToObject(o, "ids", cJSON_Duplicate(list, true));
         if (m->head.kind == HEAD_CLASSIFY)
             cJSON_AddNumberToObject(o, "label", cJSON_GetArraySize(out) % (int)m->head.classes);
+        const cJSON *call = cJSON_GetArrayItem(calls, cJSON_GetArraySize(out));
+        const cJSON *task = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(call, "task_ids"), 0);
+        if (task)
+            cJSON_AddNumberToObject(o, "task", task->valuedouble);
         cJSON_AddItemToArray(out, o);
     }
     return out;
@@ -91,7 +95,7 @@ static status trace_case(golden *g, peft_case *c, bool gradients, trace_result *
         if (strncmp(c->want.e[i].name, "grad.", 5) == 0)
             names[o.n_gradients++] = c->want.e[i].name + 5;
     o.gradients = names;
-    cJSON *sequences = sequences_of(lists, &c->m);
+    cJSON *sequences = sequences_of(lists, cJSON_GetObjectItemCaseSensitive(c->entry, "call"), &c->m);
     const status s = trace_run(g->a, &c->m, c->p, sequences, c->name, &o, r);
     cJSON_Delete(sequences);
     return s;
@@ -251,7 +255,9 @@ static status read_batches(arena *a, const cJSON *batches, int micro, const mode
         {
             example *e = &x->v[x->n++];
             int32_t *ids, *labels, n_labels;
-            *e = (example){.label = -1, .batch = number + i++ / size};
+            int64_t task = 0;
+            TRY(json_int(item, "task", false, 0, INT32_MAX, &task, "batches.json"));
+            *e = (example){.label = -1, .batch = number + i++ / size, .task = (int32_t)task};
             TRY(read_ints(a, item, "ids", &ids, &e->n));
             e->ids = ids;
             if (x->place == TARGET_SEQUENCE)
@@ -394,6 +400,14 @@ static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
     return s;
 }
 
+/* The runs have no noise, where a method has any. */
+static void without_noise(const module *m)
+{
+    for (int i = 0; i < m->method->keys->n; i++)
+        if (strcmp(m->method->keys->keys[i].name, "noise") == 0)
+            *(bool *)((char *)(uintptr_t)m->options + m->method->keys->keys[i].offset) = false;
+}
+
 static status run_train(golden *g, peft_case *c, const char *folder, int micro)
 {
     const char *start = arena_printf(g->a, "%s/start", folder);
@@ -403,6 +417,7 @@ static status run_train(golden *g, peft_case *c, const char *folder, int micro)
     trainer x = {0};
 
     TRY(open_adapters(g, c, &start, 1));
+    without_noise(&c->p->modules[0]);
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
     TRY(read_hyper(g, c, &o));

@@ -146,7 +146,7 @@ static status greedy(golden *g, real_case *c)
 
         TRY_TAKE(list, g->a, cJSON_GetArraySize(ids));
         cJSON_ArrayForEach(v, ids) list[n++] = (int32_t)v->valuedouble;
-        const prompt p = {list, n};
+        const prompt p = {list, n, 0};
         TRY(decode(g->a, &c->m, &p, 1, &o, &d, &times));
         for (int i = 0; i < d.n; i++) {
             const int token = (int)number_at(want, i);

@@ -232,7 +232,7 @@ static var *norm(tape *t, const t5 *x, const site *s, var *h)
 
 static row_names rows_of(const stream *s)
 {
-    return (row_names){s->samples, s->positions, 0};
+    return (row_names){s->samples, s->positions, 0, s->tasks, s->q_offsets};
 }
 
 /* Of queries of stream s over keys of stream `of`, whose rows are `seen`; bias: NULL in cross attention. */
