@@ -53,7 +53,7 @@ status peft_open(arena *a, model *m, uint64_t seed, peft **out)
     peft *p;
 
     TRY_TAKE(p, a, 1);
-    *p = (peft){.a = a, .m = m, .seed = seed};
+    *p = (peft){.a = a, .m = m, .seed = seed, .task = -1};
     TRY_TAKE(p->modules, a, PEFT_MODULES_MAX);
     TRY_TAKE(p->tensors, a, PEFT_TUNED_MAX);
     *out = p;

@@ -193,6 +193,7 @@ struct peft {
     int      n_modules, n_tuned;
     module  *modules;
     tuned   *tensors;
+    int32_t  task;    /* whose weights merging makes where modules tell tasks apart; -1: not said */
     int64_t  size;    /* values in a flat buffer, padding included */
     int64_t  trained; /* values trained, padding not included */
     float   *values;  /* NULL until peft_allocate */

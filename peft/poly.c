@@ -82,6 +82,50 @@ static var *poly_forward(tape *t, const site *s, void *state, var *x, var *y)
     return ag_lora_each(t, y, x, a, b, rows->offsets, 1 / (double)o->rank);
 }
 
+/* The mean of the skills that one task takes, as ag_mix_skills has it, [rows, columns]. */
+static status one_task(const poly_state *x, const tensor *m, bool beside, tensor *out, arena *a, tape **t)
+{
+    const poly_options *o = x->o;
+    tensor              task = {.s = shape_1(1), .type = TYPE_I32, .v = &x->p->task};
+
+    TRY(tape_open(t, TYPE_F32));
+    var *w = ag_skill_weights(*t, tape_tensor(*t, &x->logits->value), tape_input(*t, &task), NULL, NULL, o->skills, 0);
+    var *y = ag_mix_skills(*t, tape_tensor(*t, m), w, beside);
+    tape_keep(*t, y);
+    TRY(tape_plan(*t, NULL, RECOMPUTE_NONE));
+    TRY(tape_bind(*t, a));
+    tape_forward(*t);
+    TRY(tape_check(*t));
+    *out = y->t;
+    return STATUS_OK;
+}
+
+/* w += (A_t B_t)^T / r */
+static status poly_merge(const site *s, const void *state, float *w, float *b)
+{
+    const poly_state *x = state;
+    arena             work;
+    tensor            low, high;
+    tape             *t = NULL, *u = NULL;
+
+    (void)b;
+    if (x->p->task < 0)
+        return fail(STATUS_USAGE, "poly: every task has weights of its own; say with --task which are to be merged");
+    TRY(arena_open(&work, "merge", (size_t)1 << 32));
+    status done = one_task(x, &x->a->value, false, &low, &work, &t);
+    if (done == STATUS_OK)
+        done = one_task(x, &x->b->value, true, &high, &work, &u);
+    if (done == STATUS_OK)
+        matmul_run(&(matmul){.m = s->out, .n = s->in, .k = x->o->rank, .a = high.v, .type_a = TYPE_F32, .lda = s->out,
+                             .a_turned = true, .b = low.v, .type_b = TYPE_F32, .ldb = x->o->rank, .b_turned = true,
+                             .c = w, .type_c = TYPE_F32, .ldc = s->in, .alpha = 1 / (double)x->o->rank,
+                             .accumulate = true});
+    tape_close(t);
+    tape_close(u);
+    arena_close(&work);
+    return done;
+}
+
 static int64_t poly_count(const site *s, const void *options)
 {
     const poly_options *o = options;
@@ -122,11 +166,12 @@ static status poly_read_config(const cJSON *config, arena *a, void *options, con
 const peft_method peft_poly = {
     .name = "poly",
     .sites = SITE_LINEAR,
-    .traits = PEFT_IDENTITY_AT_START | PEFT_FILE,
+    .traits = PEFT_IDENTITY_AT_START | PEFT_MERGES | PEFT_FILE,
     .keys = &poly_table,
     .help = "Low-rank skills that every task mixes in its own way (Ponti et al. 2022, Page-Caccia et al. 2023).",
     .attach = poly_attach,
     .forward = poly_forward,
+    .merge = poly_merge,
     .count = poly_count,
     .write_config = poly_write_config,
     .read_config = poly_read_config,

@@ -103,11 +103,24 @@ static status check_memory(opening *o)
     return s;
 }
 
-static status evaluate(opening *o, const char *adapter, bool force, bool json, FILE *out)
+/* All samples are asked as if they were of that task. */
+static status set_task(opening *o, int64_t task)
+{
+    TRY(model_check_task(&o->s.m, task));
+    for (int64_t i = 0; i < o->test.n; i++)
+        o->test.v[i].task = (int32_t)task;
+    for (int64_t i = 0; i < o->n_questions; i++)
+        o->questions[i].task = (int32_t)task;
+    return STATUS_OK;
+}
+
+static status evaluate(opening *o, const char *adapter, int64_t task, bool force, bool json, FILE *out)
 {
     figures f = {.step = -1};
 
     TRY(opening_load(o, false));
+    if (task >= 0)
+        TRY(set_task(o, task));
     if (adapter)
         TRY(load_adapter(o, adapter, force, &f.step));
     if (f.step >= 0)
@@ -122,7 +135,7 @@ static status evaluate(opening *o, const char *adapter, bool force, bool json, F
     return STATUS_OK;
 }
 
-status command_eval(const char *what, const key_texts *overrides, const char *adapter, bool force,
+status command_eval(const char *what, const key_texts *overrides, const char *adapter, int64_t task, bool force,
                     bool json, FILE *out)
 {
     arena       a;
@@ -140,7 +153,7 @@ status command_eval(const char *what, const key_texts *overrides, const char *ad
     if (s == STATUS_OK)
         s = opening_begin(&o, r);
     if (s == STATUS_OK) {
-        s = evaluate(&o, adapter, force, json, out);
+        s = evaluate(&o, adapter, task, force, json, out);
         opening_end(&o);
     }
     arena_close(&a);

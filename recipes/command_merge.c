@@ -289,7 +289,7 @@ static status check_merges(const peft *p)
 }
 
 static status run(merge *m, const char *base, const char *adapter, const char *folder,
-                  const char *type, bool force, FILE *out)
+                  const char *type, int64_t task, bool force, FILE *out)
 {
     m->as_stored = type == NULL;
     if (type && (!dtype_find(type, &m->type) || !plain(m->type)))
@@ -298,6 +298,8 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
     TRY(session_base(&m->s, base, 0, false));
     TRY(session_adapter(&m->s, adapter, force));
+    TRY(model_check_task(&m->s.m, task < 0 ? 0 : task));
+    m->s.p->task = (int32_t)task;
     TRY(check_merges(m->s.p));
     TRY(add_weights(m));
     TRY(publish_folder(m, folder));
@@ -311,14 +313,14 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
     return STATUS_OK;
 }
 
-status command_merge(const char *base, const char *adapter, const char *folder, const char *type,
+status command_merge(const char *base, const char *adapter, const char *folder, const char *type, int64_t task,
                      bool force, FILE *out)
 {
     merge  m = {0};
     status s = session_open(&m.s);
 
     if (s == STATUS_OK)
-        s = run(&m, base, adapter, folder, type, force, out);
+        s = run(&m, base, adapter, folder, type, task, force, out);
     session_close(&m.s);
     return s;
 }

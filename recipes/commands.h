@@ -30,8 +30,8 @@ status command_trace(const trace_request *q, FILE *out);
 status command_tokenize(const char *base, bool decode, FILE *in, FILE *out);
 
 /* Loss (and answers, as the recipe says) on the recipe's test data, with a run's or another adapter. `what`
- * is a recipe or a run folder. */
-status command_eval(const char *what, const key_texts *overrides, const char *adapter, bool force,
+ * is a recipe or a run folder. task: of all samples; -1: their own. */
+status command_eval(const char *what, const key_texts *overrides, const char *adapter, int64_t task, bool force,
                     bool json, FILE *out);
 
 /* The recipe as resolved, sites, trainable table, memory bill, FLOPs, time estimate. */
@@ -41,8 +41,9 @@ status command_plan(const recipe *r, bool json, FILE *out);
 status command_inspect(const char *path, bool json, FILE *out);
 
 /* Writes the base with the adapter merged into it as a folder in Hugging Face layout. type: "f32", "f16",
- * "bf16" or NULL: as the base stores it, f32 for quantised bases. */
-status command_merge(const char *base, const char *adapter, const char *folder, const char *type,
+ * "bf16" or NULL: as the base stores it, f32 for quantised bases. task: whose weights an adapter of several tasks
+ * gives; -1: not said. */
+status command_merge(const char *base, const char *adapter, const char *folder, const char *type, int64_t task,
                      bool force, FILE *out);
 
 /* A trunk as a folder in Hugging Face layout or as a GGUF file (OUT ends with .gguf), or a LoRA adapter as a

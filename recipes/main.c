@@ -22,6 +22,7 @@ typedef struct settings {
     train_options    train;
     bool             offline_demo, decode;
     const char      *adapter, *type;
+    int64_t          task; /* -1: not given */
     generate_request generate;
     key_texts        prompts;
     trace_request    trace;
@@ -51,6 +52,7 @@ typedef struct call {
 #define DEVICE                                                                                     \
     TEXT("device", device, "NAME", "auto (the preset), cpu, cuda or cuda:1"),                      \
         TEXT("precision", precision, "TYPE", "f32 (the preset), or bf16 on a GPU")
+#define TASK(help_) NUMBER("task", CLI_INT, task, 0, 2147483647.0, help_)
 #define JSON FLAG("json", json, "results as JSON")
 
 static const cli_option general_options[] = {
@@ -66,7 +68,8 @@ static const cli_option train_rows[] = {
     TEXT("profile", train.profile, "FILE", "write what one step spends its time on, as a trace for browsers"),
     FLAG("offline-demo", offline_demo, "a small random trunk and built-in texts: needs no network"),
 };
-static const cli_option eval_rows[] = {ADAPTER, FORCE, JSON};
+static const cli_option eval_rows[] = {
+    ADAPTER, TASK("take all samples for this task's, for adapters of several"), FORCE, JSON};
 static const cli_option generate_rows[] = {
     ADAPTER,
     {.name = "--prompt", .kind = CLI_TEXTS, AT(prompts), .value = "TEXT",
@@ -78,7 +81,7 @@ static const cli_option generate_rows[] = {
     NUMBER("top-p", CLI_REAL, generate.top_p, 1e-6, 1, "sample from this share of probability (1)"),
     NUMBER("top-k", CLI_INT, generate.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
     NUMBER("seed", CLI_INT, generate.seed, 0, 4294967295.0, "of sampling (0)"),
-    NUMBER("task", CLI_INT, generate.task, 0, 2147483647.0, "for adapters of several tasks (0)"),
+    TASK("number of the prompts' task, for adapters of several (0)"),
     DEVICE,
     FORCE,
     FLAG("json", json, "a line of JSON each, with token ids and times"),
@@ -159,7 +162,7 @@ static status run_eval(call *c, FILE *out)
 
     if (!path_exists(c->rest.v[0]))
         return fail(STATUS_USAGE, "%s: there is no such recipe or run folder", c->rest.v[0]);
-    return command_eval(c->rest.v[0], &overrides, c->o.adapter, c->o.force, c->o.json, out);
+    return command_eval(c->rest.v[0], &overrides, c->o.adapter, c->o.task, c->o.force, c->o.json, out);
 }
 
 static void say_stdin(const char *what)
@@ -183,6 +186,7 @@ static status run_generate(call *c, FILE *out)
     q->n_prompts = c->o.prompts.n;
     q->json = c->o.json;
     q->force = c->o.force;
+    q->task = c->o.task >= 0 ? c->o.task : 0;
     if (q->n_prompts == 0)
         say_stdin("prompts");
     TRY(open_device(c));
@@ -230,7 +234,7 @@ static status run_tokenize(call *c, FILE *out)
 
 static status run_merge(call *c, FILE *out)
 {
-    return command_merge(c->rest.v[0], c->rest.v[1], c->rest.v[2], c->o.type, c->o.force, out);
+    return command_merge(c->rest.v[0], c->rest.v[1], c->rest.v[2], c->o.type, c->o.task, c->o.force, out);
 }
 
 static status run_convert(call *c, FILE *out)
@@ -502,7 +506,7 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    const settings presets = {.generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}};
+    const settings presets = {.task = -1, .generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}};
     call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();

@@ -98,6 +98,10 @@ START_TEST(merged_equals_unmerged)
             continue;
         }
         small_stir(&s, 4);
+        if (model_tasks(&s.m) > 0) {
+            MUST_FAIL(peft_merged(s.p, s.p->modules[0].at[0], NULL, NULL), "say with --task");
+            s.p->task = model_tasks(&s.m) - 1;
+        }
         const trace_result unmerged = small_trace(&s, &plain);
         peft_detach(s.p);
         for (int k = 0; k < s.p->n_tuned; k++)

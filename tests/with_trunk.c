@@ -125,8 +125,8 @@ trace_result small_trace(small *s, const trace_options *o)
                                          "{\"ids\": [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]}]");
     trace_result r;
 
-    if (model_tasks(&s->m) > 1)
-        cJSON_AddNumberToObject(cJSON_GetArrayItem(sequences, 1), "task", 1);
+    for (int i = 0; i < 2 && model_tasks(&s->m) > 1; i++)
+        cJSON_AddNumberToObject(cJSON_GetArrayItem(sequences, i), "task", s->p->task >= 0 ? s->p->task : i);
     MUST(trace_run(&s->memory, &s->m, s->p, sequences, "small", o, &r));
     cJSON_Delete(sequences);
     return r;

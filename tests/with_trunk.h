@@ -30,7 +30,8 @@ void small_add(small *s, const char *method, const char *pattern, const char *co
 /* Sets every tuned value to noise, so that nothing is at its identity start. */
 void small_stir(small *s, uint64_t seed);
 
-/* Logits of two fixed sequences, [tokens, words], copied into the memory. */
+/* Where modules tell tasks apart, the sequences are of tasks 0 and 1, or both of that which is to be merged. Logits of
+ * two fixed sequences, [tokens, words], copied into the memory. */
 trace_result small_trace(small *s, const trace_options *o);
 
 #endif
