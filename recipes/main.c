@@ -98,7 +98,7 @@ static const cli_option trace_rows[] = {
 static const cli_option tokenize_rows[] = {FLAG("decode", decode, "ids to text")};
 static const cli_option merge_rows[] = {
     TEXT("type", type, "TYPE", "f32, f16 or bf16; without: as the trunk stores its weights"),
-    FORCE,
+    TASK("whose weights an adapter of several tasks gives"), FORCE,
 };
 static const cli_option convert_rows[] = {
     TEXT("type", type, "TYPE", "f32, f16, bf16; in a .gguf q8_0, q4_0, q4_1, q4_k, q6_k; else as stored"),

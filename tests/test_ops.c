@@ -918,6 +918,109 @@ START_TEST(parts_of_methods_are_their_compositions)
 }
 END_TEST
 
+/* ---- skills ------------------------------------------------------------------------------------------------ */
+
+enum { SEQS = 3, ROWS = 10, TASKS = 4, SPLITS = 2, SKILLS = 3, RANK_ = 2, IN = 8, OUT = 6 };
+static const int32_t seq_tasks[SEQS] = {3, 0, 3}, seq_samples[ROWS] = {5, 5, 5, 5, 9, 9, 9, 9, 9, 9},
+                     seq_ends[SEQS + 1] = {0, 4, 4, 10};
+
+/* y, x, logits, A, B as one computation. */
+static var *skilled(tape *t, var *const *in, const tensor *ints_of)
+{
+    var *ends = tape_input(t, &ints_of[2]);
+    var *w = ag_skill_weights(t, in[2], tape_input(t, &ints_of[0]), tape_input(t, &ints_of[1]), ends, SKILLS, 7);
+
+    return ag_lora_each(t, in[0], in[1], ag_mix_skills(t, in[3], w, false), ag_mix_skills(t, in[4], w, true), ends,
+                        0.75);
+}
+
+/* The weight of a skill in double, with the noise that a training has there: what the header says. */
+static double share_of(const double *logits, int s, int head, int skill, const op_run *run)
+{
+    double p[SKILLS], sum = 1e-12;
+
+    for (int k = 0; k < SKILLS; k++) {
+        const int       i = head * SKILLS + k;
+        const rng_block r = rng_philox(rng_key_for(run->seed, "skills"), (uint32_t)(i / 4),
+                                       (uint32_t)seq_samples[seq_ends[s]], 7, run->step);
+        const double    u = (double)rng_unit(r.r[i % 4]);
+        const double    noise = run->training ? log(u / (1 - u)) : 0;
+        p[k] = 1 / (1 + exp(-(logits[seq_tasks[s] * SPLITS * SKILLS + i] + noise)));
+        sum += p[k];
+    }
+    return p[skill] / sum;
+}
+
+/* Input i of head h's inputs into rank r, or rank r into output i of head h's: the mean of the skills. */
+static double mean_of(const double *logits, const double *skills, int s, int head, int64_t at, int64_t size,
+                      const op_run *run)
+{
+    double sum = 0;
+
+    for (int k = 0; k < SKILLS; k++)
+        sum += share_of(logits, s, head, k, run) * skills[(head * SKILLS + k) * size + at];
+    return sum;
+}
+
+static double expected_change(const pair *p, int s, int n, int o, const op_run *run)
+{
+    const int     in = IN / SPLITS, out = OUT / SPLITS;
+    const double *x = p->value[1].v, *logits = p->value[2].v, *a = p->value[3].v, *b = p->value[4].v;
+    double        sum = 0;
+
+    for (int r = 0; r < RANK_; r++) {
+        double h = 0;
+        for (int i = 0; i < IN; i++)
+            h += x[n * IN + i] * mean_of(logits, a, s, i / in, i % in * RANK_ + r, in * RANK_, run);
+        sum += h * mean_of(logits, b, s, o / out, r * out + o % out, RANK_ * out, run);
+    }
+    return 0.75 * sum;
+}
+
+static void run_skills(pair *p, const tensor *ints_of, const op_run *run)
+{
+    side *x = &p->fused;
+
+    MUST(tape_open(&x->t, TYPE_F64));
+    for (int i = 0; i < p->n; i++)
+        x->in[i] = tape_tensor(x->t, &p->value[i]);
+    x->out = skilled(x->t, x->in, ints_of);
+    tape_keep(x->t, x->out);
+    MUST(tape_plan(x->t, NULL, RECOMPUTE_NONE));
+    MUST(arena_open(&x->step, "step", tape_step_bytes(x->t) + 4096));
+    MUST(tape_bind(x->t, &x->step));
+    tape_set_run(x->t, run);
+    tape_forward(x->t);
+}
+
+/* Two sequences of a task, and an empty one, without noise and with that of a training. The noise is made in double
+ * here and there of the same 24 bits, so roundings of sums of 8 terms of about 1 remain. */
+START_TEST(skills_are_mixed_as_their_formula_says)
+{
+    const int64_t a[] = {SPLITS, SKILLS, IN / SPLITS, RANK_}, b[] = {SPLITS, SKILLS, RANK_, OUT / SPLITS};
+    const shape   s[] = {shape_2(ROWS, OUT), shape_2(ROWS, IN), shape_2(TASKS, SPLITS * SKILLS), shape_of(4, a),
+                         shape_of(4, b)};
+
+    for (int training = 0; training < 2; training++) {
+        const op_run run = {.seed = 11, .step = 6, .training = training};
+        pair         p;
+        pair_open(&p, TYPE_F64, 5, s);
+        const tensor ints_of[] = {ints(&p, SEQS, seq_tasks), ints(&p, ROWS, seq_samples), ints(&p, SEQS + 1, seq_ends)};
+        run_skills(&p, ints_of, &run);
+        for (int q = 0; q < SEQS; q++)
+            for (int n = seq_ends[q]; n < seq_ends[q + 1]; n++)
+                for (int o = 0; o < OUT; o++) {
+                    const double is = at(&p.fused.out->t, n * OUT + o) - at(&p.value[0], n * OUT + o);
+                    const double must = expected_change(&p, q, n, o, &run);
+                    ck_assert_msg(fabs(is - must) < 1e-13, "row %d, output %d: %g, must be %g", n, o, is, must);
+                }
+        tape_close(p.fused.t);
+        arena_close(&p.fused.step);
+        arena_close(&p.memory);
+    }
+}
+END_TEST
+
 /* A planted fault is seen: the window of one side is another one. */
 static var *attention_other(tape *t, var *const *in, pair *p)
 {
@@ -948,7 +1051,8 @@ START_TEST(another_window_is_seen)
 END_TEST
 
 TESTS(ops, parts_of_methods_are_their_compositions, joined_attention_is_attention_over_all_keys,
-      replaced_rows_are_masked_sums, scaling_by_a_number_is_scaling_a_column, attention_is_its_composition,
+      replaced_rows_are_masked_sums, scaling_by_a_number_is_scaling_a_column,
+      skills_are_mixed_as_their_formula_says, attention_is_its_composition,
       biased_attention_is_what_its_formula_says, a_bias_gradient_has_the_same_bits_on_all_threads,
       long_attention_is_its_composition,
       long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
