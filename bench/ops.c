@@ -53,6 +53,11 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_cut: return ag_cut(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, N), N, C);
     case OP_kron: return ag_kron(x->t, param(x, r, 0, N / 16, C / 16), param(x, r, 1, 16, 16));
     case OP_khatri_rao: return ag_khatri_rao(x->t, param(x, r, 0, 16, C), param(x, r, 1, N / 16, C));
+    case OP_mix_skills: {
+        const int64_t skills[] = {4, 8, C / 4, 16};
+        r->in[0] = tape_time_param(x, shape_of(4, skills));
+        return ag_mix_skills(x->t, r->in[0], param(x, r, 1, N / 64, 32), false);
+    }
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
     case OP_scale_by: return ag_scale_by(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, 1));
@@ -145,7 +150,8 @@ status bench_ops(bench *b)
                                   OP_swiglu,  OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
                                   OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
-                                  OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join};
+                                  OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join,
+                                  OP_mix_skills};
     const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

@@ -410,8 +410,8 @@ status model_check_task(const model *m, int64_t task)
     const int32_t tasks = model_tasks(m);
 
     if (tasks > 0 && (task < 0 || task >= tasks))
-        return fail(STATUS_USAGE, "task is %lld, must be 0..%d: the module tells %d task%s apart", (long long)task, tasks - 1,
-                    tasks, tasks > 1 ? "s" : "");
+        return fail(STATUS_USAGE, "task is %lld, must be 0..%d: so many tasks has the module", (long long)task,
+                    tasks - 1);
     return STATUS_OK;
 }
 

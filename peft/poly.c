@@ -89,7 +89,8 @@ static status one_task(const poly_state *x, const tensor *m, bool beside, tensor
     tensor              task = {.s = shape_1(1), .type = TYPE_I32, .v = &x->p->task};
 
     TRY(tape_open(t, TYPE_F32));
-    var *w = ag_skill_weights(*t, tape_tensor(*t, &x->logits->value), tape_input(*t, &task), NULL, NULL, o->skills, 0);
+    var *logits = tape_tensor(*t, &x->logits->value);
+    var *w = ag_skill_weights(*t, logits, tape_input(*t, &task), NULL, NULL, o->skills, 0);
     var *y = ag_mix_skills(*t, tape_tensor(*t, m), w, beside);
     tape_keep(*t, y);
     TRY(tape_plan(*t, NULL, RECOMPUTE_NONE));
@@ -110,7 +111,7 @@ static status poly_merge(const site *s, const void *state, float *w, float *b)
 
     (void)b;
     if (x->p->task < 0)
-        return fail(STATUS_USAGE, "poly: every task has weights of its own; say with --task which are to be merged");
+        return fail(STATUS_USAGE, "poly: every task has its own weights; say with --task which are to be merged");
     TRY(arena_open(&work, "merge", (size_t)1 << 32));
     status done = one_task(x, &x->a->value, false, &low, &work, &t);
     if (done == STATUS_OK)

@@ -1005,7 +1005,8 @@ START_TEST(skills_are_mixed_as_their_formula_says)
         const op_run run = {.seed = 11, .step = 6, .training = training};
         pair         p;
         pair_open(&p, TYPE_F64, 5, s);
-        const tensor ints_of[] = {ints(&p, SEQS, seq_tasks), ints(&p, ROWS, seq_samples), ints(&p, SEQS + 1, seq_ends)};
+        const tensor ints_of[] = {ints(&p, SEQS, seq_tasks), ints(&p, ROWS, seq_samples),
+                                  ints(&p, SEQS + 1, seq_ends)};
         run_skills(&p, ints_of, &run);
         for (int q = 0; q < SEQS; q++)
             for (int n = seq_ends[q]; n < seq_ends[q + 1]; n++)

@@ -181,7 +181,7 @@ END_TEST
 
 START_TEST(another_type_is_refused)
 {
-    static const char  text[] = "{\"peft_type\": \"POLY\", \"poly_type\": \"mean\", \"target_modules\": [\"q_proj\"]}";
+    static const char  text[] = "{\"peft_type\": \"POLY\", \"poly_type\": \"mean\", \"target_modules\": null}";
     small              s;
     char               folder[64];
     const peft_method *method;

@@ -507,7 +507,7 @@ START_TEST(merged_gpt2_is_the_unmerged_one)
     cJSON_Delete(json);
 
     FILE *nowhere = fopen("/dev/null", "w");
-    MUST(command_merge(arena_printf(&s.memory, "random:%s", config), adapter, merged, NULL, true, nowhere));
+    MUST(command_merge(arena_printf(&s.memory, "random:%s", config), adapter, merged, NULL, -1, true, nowhere));
     fclose(nowhere);
     MUST(arena_open(&t.memory, "merged", (size_t)1 << 28));
     MUST(weights_open(&t.memory, merged, &t.w));
