@@ -191,11 +191,13 @@ static status make_running(maker *m, const record *r)
 
     const int64_t pieces = (at + m->length - 1) / m->length;
     example      *grown;
-    TRY_TAKE(grown, m->a, m->out->n + pieces);
-    if (m->out->n > 0)
-        memcpy(grown, m->out->v, (size_t)m->out->n * sizeof *grown);
-    m->out->v = grown;
-    m->room = m->out->n + pieces;
+    if (pieces > 1) {
+        m->room += pieces - 1;
+        TRY_TAKE(grown, m->a, m->room);
+        if (m->out->n > 0)
+            memcpy(grown, m->out->v, (size_t)m->out->n * sizeof *grown);
+        m->out->v = grown;
+    }
     for (int64_t from = 0; from < at; from += m->length) {
         const int64_t here = at - from < m->length ? at - from : m->length;
         if (here > 1 || pieces == 1)
@@ -246,42 +248,70 @@ static status finish(maker *m, const records *r)
     return STATUS_OK;
 }
 
-status examples_make(arena *a, arena *work, const records *r, const text_template *t,
-                     const chat_renderer *chat, const text_encoder *encoder, const example_options *o,
-                     examples *out)
+/* The examples of one source. */
+static status make_all(maker *m, const records *r, const text_template *t)
 {
     const bool   ready = r->n > 0 && r->v[0].ids;
-    const size_t mark = arena_mark(work);
-    maker        m = {.a = a,
-                      .work = work,
-                      .chat = chat,
-                      .encoder = encoder,
-                      .length = o->length,
-                      .cut = strcmp(o->overlong, "cut") == 0,
-                      .drop = strcmp(o->overlong, "drop") == 0,
-                      .all = strcmp(o->loss_on, "all") == 0,
-                      .assistant = strcmp(o->loss_on, "assistant") == 0,
-                      .out = out,
-                      .room = r->n};
+    const size_t mark = arena_mark(m->work);
 
-    *out = (examples){0};
-    CHECK(o->length >= 1 && (ready || encoder));
-    if (t)
-        m.t = *t;
+    CHECK(ready || m->encoder);
+    m->t = t ? *t : (text_template){0};
     if (!ready && !r->running)
-        TRY(template_resolve(&m.t, r, chat));
-    if (!r->running)
-        TRY_TAKE(out->v, a, r->n);
+        TRY(template_resolve(&m->t, r, m->chat));
     for (int64_t i = 0; i < r->n; i++) {
-        const status s = ready        ? make_ids(&m, &r->v[i])
-                         : r->running ? make_running(&m, &r->v[i])
-                                      : make_one(&m, &r->v[i]);
+        const status s = ready        ? make_ids(m, &r->v[i])
+                         : r->running ? make_running(m, &r->v[i])
+                                      : make_one(m, &r->v[i]);
         char         where[256];
-        arena_rewind(work, mark);
+        arena_rewind(m->work, mark);
         if (s != STATUS_OK && !strstr(status_text(), record_where(&r->v[i], where)))
             return fail_in(s, "in %s", where);
         TRY(s);
     }
+    return STATUS_OK;
+}
+
+/* Those of a mixture. A source that `overlong: drop` leaves nothing of is an error. */
+static status make_parts(maker *m, const records *r, const text_template *t)
+{
+    examples *out = m->out;
+    char      where[256];
+
+    TRY_TAKE(out->parts, m->a, r->n_parts);
+    for (int i = 0; i < r->n_parts; i++) {
+        const int64_t first = out->n;
+
+        TRY(make_all(m, &r->parts[i], t));
+        out->parts[i] = (example_part){.first = first, .n = out->n - first, .weight = r->parts[i].weight};
+        if (out->n == first)
+            return fail(STATUS_FORMAT, "data: none of %lld records of the source that begins with %s is left, all "
+                        "were longer than %lld tokens", (long long)r->parts[i].n,
+                        record_where(&r->parts[i].v[0], where), (long long)m->length);
+    }
+    out->n_parts = r->n_parts;
+    return STATUS_OK;
+}
+
+status examples_make(arena *a, arena *work, const records *r, const text_template *t,
+                     const chat_renderer *chat, const text_encoder *encoder, const example_options *o,
+                     examples *out)
+{
+    maker m = {.a = a,
+               .work = work,
+               .chat = chat,
+               .encoder = encoder,
+               .length = o->length,
+               .cut = strcmp(o->overlong, "cut") == 0,
+               .drop = strcmp(o->overlong, "drop") == 0,
+               .all = strcmp(o->loss_on, "all") == 0,
+               .assistant = strcmp(o->loss_on, "assistant") == 0,
+               .out = out,
+               .room = r->n};
+
+    *out = (examples){0};
+    CHECK(o->length >= 1);
+    TRY_TAKE(out->v, a, r->n);
+    TRY(r->n_parts > 0 ? make_parts(&m, r, t) : make_all(&m, r, t));
     return finish(&m, r);
 }
 

@@ -30,9 +30,17 @@ typedef struct example {
     int64_t        batch;       /* given micro-batch, -1 none */
 } example;
 
+/* The examples of one source of a mixture. */
+typedef struct example_part {
+    int64_t first, n;
+    double  weight;
+} example_part;
+
 typedef struct examples {
     int64_t            n;
     example           *v;
+    int                n_parts; /* of a mixture, else 0 */
+    example_part      *parts;   /* [n_parts] one after another */
     int64_t            n_tokens, n_targets; /* of all examples */
     int32_t            longest;             /* tokens */
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
@@ -65,7 +73,8 @@ typedef struct example_options {
 } example_options;
 extern const key_table example_keys;
 
-/* Makes the examples of all records; t is resolved first and may be NULL for the source's own wording.
+/* Makes the examples of all records; t is resolved first and may be NULL for the source's own wording, for
+ * each part of a mixture anew.
  * `work` is scratch and comes back as it was; encoder, t and chat may be NULL for the ids source.
  *
  * overlong cut: the longest field of the prompt is shortened, at a blank where one is near, until the

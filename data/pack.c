@@ -1,6 +1,7 @@
 /* pack: the plan of a step, and the filling of a micro-batch */
 #include "data/pack.h"
 
+#include <math.h>
 #include <string.h>
 
 status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
@@ -180,11 +181,34 @@ static status measure_packed(packer *p)
     return STATUS_OK;
 }
 
+/* How long an epoch is, and what it holds of each source. */
+static status measure_epoch(arena *a, packer *p)
+{
+    const examples *x = p->x;
+    double          most = 0;
+
+    p->epoch = x->n;
+    if (x->n_parts == 0)
+        return STATUS_OK;
+    p->epoch = 0;
+    TRY_TAKE(p->take, a, x->n_parts);
+    for (int i = 0; i < x->n_parts; i++)
+        most = x->parts[i].weight > most ? x->parts[i].weight : most;
+    for (int i = 0; i < x->n_parts; i++) {
+        const int64_t n = (int64_t)floor((double)x->parts[i].n * (x->parts[i].weight / most) + 0.5);
+
+        p->take[i] = p->o.whole ? x->parts[i].n : n > 0 ? n : 1;
+        p->epoch += p->take[i];
+    }
+    return STATUS_OK;
+}
+
 status packer_open(arena *a, const examples *x, const pack_options *o, packer *out)
 {
     int64_t samples;
 
-    *out = (packer){.x = x, .o = *o, .key = rng_key_for(o->seed, "shuffle")};
+    *out = (packer){.x = x, .o = *o, .key = rng_key_for(o->seed, "shuffle"),
+                    .mixture_key = rng_key_for(o->seed, "mixture")};
     if (x->n == 0)
         return fail(STATUS_USAGE, "data: there are no examples");
     if (o->batch_tokens < 0 || o->batch_samples < 0 || o->accumulate < 0 || o->epochs < 0)
@@ -198,6 +222,7 @@ status packer_open(arena *a, const examples *x, const pack_options *o, packer *o
                                   "them, not %s",
                     o->batch_tokens ? "batch_tokens" : "batch_samples");
     out->o.accumulate = o->accumulate ? o->accumulate : 1;
+    TRY(measure_epoch(a, out));
     TRY(x->batched ? measure_given(out) : measure_packed(out));
     if (MUL_OVERFLOWS(out->leaves_capacity, out->seqs_capacity, &samples) || samples > INT32_MAX)
         return fail(STATUS_USAGE, "train: a step of %lld micro-batches is too large",
@@ -212,17 +237,34 @@ status packer_open(arena *a, const examples *x, const pack_options *o, packer *o
 
 status packer_open_once(arena *a, const examples *x, int64_t pack, packer *out)
 {
-    return packer_open(a, x, &(pack_options){.pack = pack, .epochs = 1}, out);
+    return packer_open(a, x, &(pack_options){.pack = pack, .epochs = 1, .whole = true}, out);
+}
+
+/* The example that lies at a place of an epoch before the epoch is shuffled. */
+static int64_t place_example(const packer *p, int64_t epoch, int64_t place)
+{
+    int i = 0;
+
+    if (p->x->n_parts == 0)
+        return place;
+    while (place >= p->take[i])
+        place -= p->take[i++];
+
+    const example_part *part = &p->x->parts[i];
+    const int64_t       drawn = epoch * p->take[i] + place, round = drawn / part->n;
+    const uint64_t      order = (uint64_t)round * (uint64_t)p->x->n_parts + (uint64_t)i;
+
+    if (p->take[i] == part->n || !p->o.shuffle)
+        return part->first + drawn % part->n;
+    return part->first + rng_permute(p->mixture_key, (uint32_t)order, part->n, drawn % part->n);
 }
 
 static pack_sample place_sample(const packer *p, int64_t epoch, int64_t place)
 {
-    const int64_t n = p->x->n;
+    const int64_t n = p->epoch;
+    const int64_t to = p->o.shuffle && !p->batches ? rng_permute(p->key, (uint32_t)epoch, n, place) : place;
 
-    return (pack_sample){
-        .sample = epoch * n + place,
-        .example = p->o.shuffle && !p->batches ? rng_permute(p->key, (uint32_t)epoch, n, place) : place,
-    };
+    return (pack_sample){.sample = epoch * n + place, .example = place_example(p, epoch, to)};
 }
 
 static bool ended(const packer *p)
@@ -252,7 +294,7 @@ static void plan_leaf(packer *p, pack_step *s)
     const int64_t  from = s->n_samples;
 
     for (int64_t w = 0;;) {
-        while (at->n_waiting < PACK_WINDOW && at->next < p->x->n)
+        while (at->n_waiting < PACK_WINDOW && at->next < p->epoch)
             at->waiting[at->n_waiting++] = at->next++;
         if (w >= at->n_waiting || s->n_samples - from >= p->seqs_capacity)
             break;
@@ -268,7 +310,7 @@ static void plan_leaf(packer *p, pack_step *s)
         memmove(at->waiting + w, at->waiting + w + 1,
                 (size_t)(at->n_waiting - w) * sizeof *at->waiting);
     }
-    if (at->n_waiting == 0 && at->next == p->x->n) {
+    if (at->n_waiting == 0 && at->next == p->epoch) {
         at->epoch++;
         at->next = 0;
     }
@@ -294,7 +336,7 @@ static void plan_given(packer *p, pack_step *s)
  * later one that fits. Reads past an epoch's end. */
 static void plan_samples(packer *p, pack_step *s)
 {
-    const int64_t n = p->x->n;
+    const int64_t n = p->epoch;
     pack_position at = p->at;
     int64_t       total = 0, from = 0;
 
@@ -358,9 +400,9 @@ void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
 
 status packer_seek(packer *p, const pack_position *to)
 {
-    bool ok = to->epoch >= 0 && to->step >= 0 && to->next >= 0 && to->next <= p->x->n &&
+    bool ok = to->epoch >= 0 && to->step >= 0 && to->next >= 0 && to->next <= p->epoch &&
               to->n_waiting >= 0 && to->n_waiting <= PACK_WINDOW &&
-              (to->next < p->x->n || to->n_waiting > 0) &&
+              (to->next < p->epoch || to->n_waiting > 0) &&
               (to->n_waiting == 0 || (!p->batches && !p->o.batch_samples));
 
     for (int64_t i = 0; ok && i < to->n_waiting; i++)
@@ -372,7 +414,7 @@ status packer_seek(packer *p, const pack_position *to)
                     "data: the saved position (epoch %lld, sample %lld, step %lld) does not belong to "
                     "these %lld examples",
                     (long long)to->epoch, (long long)to->next, (long long)to->step,
-                    (long long)p->x->n);
+                    (long long)p->epoch);
     p->at = *to;
     return STATUS_OK;
 }

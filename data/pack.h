@@ -3,6 +3,9 @@
  * A packer walks the examples of an epoch in a shuffled order (rng_permute with the purpose "shuffle";
  * a function of seed, epoch and place alone) or as they lie, and fills micro-batches of at most `pack`
  * tokens: the oldest waiting sample first, then every sample of the next PACK_WINDOW that still fits.
+ * Of a mixture an epoch holds, of each source, its number of samples times its weight / the largest weight,
+ * rounded and at least one. A source of the largest weight comes whole. Of another the samples come in an order
+ * of its own, and an epoch goes on where the one before ended, so that all of them come equally often.
  * No micro-batch of that kind crosses an epoch's end. A step is a list of micro-batches (leaves of its
  * sum), planned without filling them, so that ranks fill their own only. Everything is a function of
  * the examples, the options and the position. */
@@ -80,6 +83,7 @@ typedef struct pack_options {
                                the above is there); 0 counts as 1 */
     int64_t  epochs;        /* the data ends after so many; 0: never */
     bool     shuffle;       /* not for given batches, which keep their order */
+    bool     whole;         /* an epoch of a mixture holds all samples, whatever the weights */
     uint64_t seed;
 } pack_options;
 
@@ -108,10 +112,12 @@ typedef struct packer {
     const examples *x;
     pack_options    o;
     pack_position   at;
-    rng_key         key;
+    rng_key         key, mixture_key;
     int64_t         capacity, seqs_capacity; /* of the largest micro-batch there can be */
     int64_t         leaves_capacity;         /* micro-batches of a step at most */
     int64_t         batches;                 /* number of given micro-batches, 0: packed here */
+    int64_t         epoch;                    /* samples of an epoch */
+    int64_t        *take;                     /* of each source of a mixture: its samples in an epoch */
     int32_t        *first;
     pack_sample    *samples;
     bool           *used;
@@ -121,7 +127,7 @@ typedef struct packer {
  * options do not go together. x must outlive it. */
 status packer_open(arena *a, const examples *x, const pack_options *o, packer *out);
 
-/* An evaluation: every sample once, in order, one micro-batch a step. */
+/* An evaluation: every sample once whatever the weights, in order, one micro-batch a step. */
 status packer_open_once(arena *a, const examples *x, int64_t pack, packer *out);
 
 /* Plans the next step; what it points to is good until the next call. Allocates nothing. The last step

@@ -56,6 +56,9 @@ typedef struct records {
     wording            chat;     /* .. and with `template: chat`; prompt NULL: no such wording */
     int                n_labels; /* number of classes or tags, when the source knows them, else 0 */
     const char *const *labels;   /* [n_labels] their names */
+    double             weight;   /* of a part of a mixture, else 0 */
+    int                n_parts;  /* of a mixture, else 0: its sources, whose records lie one after another in v */
+    const struct records *parts; /* [n_parts] each with its own wording; labels are those of the whole */
 } records;
 
 typedef struct data_source {

@@ -51,8 +51,8 @@ static status load_data(opening *o)
     say_overlong("data.test", &o->test, r->data.length);
     o->ask = recipe_options(r, "+train", "answers");
     if (o->ask && o->ask->answers > 0 && r->data.n_test > 0)
-        TRY_IN(session_questions(&o->s, r, r->data.test, o->ask->answers, &o->questions,
-                                 &o->n_questions), "in data.test");
+        TRY_IN(session_questions(&o->s, r, r->data.test, r->data.n_test, o->ask->answers,
+                                 &o->questions, &o->n_questions), "in data.test");
     o->steps = r->train.epochs > 0 ? packer_count(&o->data, r->train.epochs) : r->train.steps;
     return STATUS_OK;
 }

@@ -61,6 +61,18 @@ static status check_router(arena *a, const recipe *r)
     return STATUS_OK;
 }
 
+/* Of the sources of a list either all name a task, or none. */
+static status check_tasks(arena *a, const recipe *r, const char *where, const recipe_source *v, int n)
+{
+    int named = 0;
+
+    for (int i = 0; i < n; i++)
+        named += v[i].task != NULL;
+    if (named > 0 && named < n)
+        return fail_at(at(a, r, where), "%s: %d of %d sources have a task, all or none must", where, named, n);
+    return STATUS_OK;
+}
+
 static status check_data(arena *a, const recipe *r)
 {
     double weights = 0;
@@ -71,6 +83,8 @@ static status check_data(arena *a, const recipe *r)
         weights += r->data.train[i].weight;
     if (weights == 0)
         return fail_at(at(a, r, "data.train"), "data.train: all weights are 0, one must not be");
+    TRY(check_tasks(a, r, "data.train", r->data.train, r->data.n_train));
+    TRY(check_tasks(a, r, "data.test", r->data.test, r->data.n_test));
     if (r->data.length > r->data.pack)
         return fail_at(at(a, r, "data.pack"),
                        "data.length is %" PRId64 ", must be at most data.pack, which is %" PRId64

@@ -43,9 +43,12 @@ static const key source_rows[] = {
     {.name = "source", .kind = KEY_TEXT, AT(recipe_source, source.name),
      .help = "Kind of source; its own keys stand beside it."},
     {.name = "weight", .kind = KEY_REAL, AT(recipe_source, weight), .preset = "1", RANGE(0, 1e9),
-     .help = "Share of this source in a mixture, relative to the others."},
+     .help = "Share of its samples that an epoch of a mixture holds, relative to the largest weight: all of those "
+             "with the largest, and with half of that every other one, which change from epoch to epoch. "
+             "Equal weights: everything once. An evaluation takes everything once."},
     {.name = "task", .kind = KEY_TEXT, AT(recipe_source, task),
-     .help = "Name of the task that its samples belong to."},
+     .help = "Name of the task that its samples belong to, instead of what they say; tasks are numbered in "
+             "order of appearance, of data.train first."},
 };
 
 static const key template_rows[] = {

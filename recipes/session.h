@@ -48,7 +48,8 @@ size_t session_device_bytes(const session *s);
 status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,
                         examples *out);
 
-/* Prompts without their answers, and the true answers as text, of the first `n` records. */
+/* Prompts without their answers, and the true answers as text, of the first records: `limit` in
+ * all, of each source one in turn. */
 typedef struct question {
     const int32_t *ids;
     int64_t        n;
@@ -57,8 +58,8 @@ typedef struct question {
     size_t         truth_length;
     const char    *name; /* "bash", "test.jsonl:12" */
 } question;
-status session_questions(session *s, const recipe *r, const recipe_source *source, int64_t limit,
-                         question **out, int64_t *n);
+status session_questions(session *s, const recipe *r, const recipe_source *sources, int n_sources,
+                         int64_t limit, question **out, int64_t *n);
 
 /* Text to ids and back with the session's tokenizer (or bytes). */
 status session_encode(const session *s, arena *a, const char *text, size_t n, bool special,

@@ -2,6 +2,7 @@
 #include "recipes/session.h"
 
 #include "data/chat.h"
+#include "data/mixture.h"
 
 #include <string.h>
 
@@ -109,12 +110,36 @@ static status begin_token(session *s, int32_t *begin)
     return STATUS_OK;
 }
 
-static status load_records(session *s, const recipe_source *sources, int n, records *out)
+/* Tasks have the numbers of their first appearance in the recipe, train before test. -1: no such name. */
+static int task_number(const recipe_data *d, const char *task)
 {
-    if (n != 1)
-        return fail(STATUS_UNSUPPORTED,
-                    "data: a mixture of %d sources is not in this version; give one source", n);
-    return source_load(&s->setup, sources->source.name, sources->source.options, out);
+    int n = 0;
+
+    for (int i = 0; task && i < d->n_train + d->n_test; i++) {
+        const char *here = i < d->n_train ? d->train[i].task : d->test[i - d->n_train].task;
+        bool        fresh = here != NULL;
+
+        if (fresh && strcmp(here, task) == 0)
+            return n;
+        for (int k = 0; k < i && fresh; k++) {
+            const char *before = k < d->n_train ? d->train[k].task : d->test[k - d->n_train].task;
+            fresh = !before || strcmp(before, here) != 0;
+        }
+        n += fresh;
+    }
+    return -1;
+}
+
+static status load_records(session *s, const recipe *r, const recipe_source *sources, int n, records *out)
+{
+    mixture_part *parts;
+
+    TRY_TAKE(parts, &s->setup, n);
+    for (int i = 0; i < n; i++) {
+        parts[i] = (mixture_part){.weight = sources[i].weight, .task = task_number(&r->data, sources[i].task)};
+        TRY(source_load(&s->setup, sources[i].source.name, sources[i].source.options, &parts[i].r));
+    }
+    return mixture_join(&s->setup, parts, n, out);
 }
 
 typedef struct words {
@@ -144,7 +169,7 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
     words                 w;
     arena                 work;
 
-    TRY(load_records(s, sources, n, &list));
+    TRY(load_records(s, r, sources, n, &list));
     TRY(open_words(s, r, &w));
     TRY(arena_open(&work, "work", (size_t)16 << 30));
     const status done = examples_make(&s->setup, &work, &list, &w.t, &w.chat, &w.encoder, &o, out);
@@ -223,20 +248,38 @@ static status make_question(session *s, words *w, const record *x, int64_t lengt
     return STATUS_OK;
 }
 
-status session_questions(session *s, const recipe *r, const recipe_source *source, int64_t limit,
-                         question **out, int64_t *n)
+/* The place-th question of each part of the data, in turn, until there are `limit`. */
+static status ask_in_turn(session *s, words *w, const records *parts, int n, int64_t length, int64_t limit,
+                          question *out, int64_t *asked)
+{
+    const wording given = w->t.words;
+    bool          more = true;
+
+    for (int64_t place = 0; more; place++) {
+        more = false;
+        for (int i = 0; i < n && *asked < limit; i++) {
+            if (place >= parts[i].n)
+                continue;
+            w->t.words = given;
+            TRY(template_resolve(&w->t, &parts[i], &w->chat));
+            TRY(make_question(s, w, &parts[i].v[place], length, &out[*asked]));
+            *asked += out[*asked].n > 0;
+            more = true;
+        }
+    }
+    return STATUS_OK;
+}
+
+status session_questions(session *s, const recipe *r, const recipe_source *sources, int n_sources,
+                         int64_t limit, question **out, int64_t *n)
 {
     records list;
     words   w;
 
     *n = 0;
-    TRY(load_records(s, source, 1, &list));
+    TRY(load_records(s, r, sources, n_sources, &list));
     TRY(open_words(s, r, &w));
-    TRY(template_resolve(&w.t, &list, &w.chat));
     TRY_TAKE(*out, &s->setup, limit);
-    for (int64_t i = 0; i < list.n && *n < limit; i++) {
-        TRY(make_question(s, &w, &list.v[i], r->data.length, &(*out)[*n]));
-        *n += (*out)[*n].n > 0;
-    }
-    return STATUS_OK;
+    return ask_in_turn(s, &w, list.n_parts ? list.parts : &list, list.n_parts ? list.n_parts : 1,
+                       r->data.length, limit, *out, n);
 }

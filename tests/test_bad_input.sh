@@ -100,9 +100,13 @@ lacks 'plan of what fits' "$out" 'TOO LITTLE'
 cp "$tiny" "$work/mixture.yaml"
 source='source: jsonl, path: tests/data/tiny.jsonl'
 sed -i "s|^  train: .*|  train: [{$source, weight: 2}, {$source}]|" "$work/mixture.yaml"
-for command in train plan eval; do
-    refused 1 "$command" "$work/mixture.yaml" "$new" -- 'a mixture of 2 sources is not in this version'
-done
+call train "$work/mixture.yaml" out="$work/mixture" train.steps=3
+equal 'a mixture trains' "$code" 0
+printf '{"batch": 0, "ids": [1, 2], "labels": [1, 2]}\n' >"$work/given.jsonl"
+refused 2 train "$work/mixture.yaml" "$new" data.train.1.source=ids data.train.1.path="$work/given.jsonl" -- \
+    "$work/given.jsonl gives its micro-batches" 'in data.train'
+refused 2 train "$work/mixture.yaml" "$new" data.train.1.task=sums -- '1 of 2 sources have a task'
+refused 2 train "$work/mixture.yaml" "$new" data.train.0.weight=0 data.train.1.weight=0 -- 'all weights are 0'
 printf 'name: [\n' >"$work/cut.yaml"
 refused 2 train "$work/cut.yaml" -- "$work/cut.yaml:"
 head -c 300 "$tiny" >"$work/cut.yaml"
