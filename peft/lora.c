@@ -5,6 +5,8 @@
  * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
  * that divide have no gradient (section 4.3).
  *
+ * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T.
+ *
  * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
  * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
 #include "peft/lora.h"

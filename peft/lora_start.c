@@ -1,7 +1,7 @@
 /* lora_start: parts of the weight that a LoRA begins with
  *
  * pissa: the r largest singular values S and vectors of W (Meng et al. 2024): A0 = sqrt(S / s) V^T, B0 = U sqrt(S / s).
- * olora: W = Q R (Bueyuekakyuez 2024): A0 the first r rows of R, B0 the first r columns of Q, not divided by s. */
+ * olora: W = Q R (Büyükakyüz 2024): A0 the first r rows of R, B0 the first r columns of Q, not divided by s. */
 #include "peft/lora_start.h"
 
 #include "core/json.h"
