@@ -25,8 +25,8 @@ status linalg_svd(double *a, int64_t m, int64_t n, double *u, double *s, double 
 /* a [m, n] = q r; q [m, k] with orthonormal columns, r [k, n] upper triangular. a stays. */
 status linalg_qr(arena *work, const double *a, int64_t m, int64_t n, double *q, double *r);
 
-/* Nearly the first k singular values and vectors, k at most the smaller of m and n: of what a makes of k random columns,
- * after `passes` turns through a^T and a (Halko et al. 2011). u [m, k], s [k], vt [k, n]. a stays. */
+/* Nearly the first k singular values and vectors, k at most the smaller of m and n: of what a makes of k random
+ * columns, after `passes` turns through a^T and a (Halko et al. 2011). u [m, k], s [k], vt [k, n]. a stays. */
 status linalg_svd_some(arena *work, const double *a, int64_t m, int64_t n, int64_t k, int64_t passes, rng_key noise,
                        double *u, double *s, double *vt);
 

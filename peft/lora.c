@@ -57,8 +57,8 @@ static const key lora_keys[] = {
      .help = "Train a bias beside B, scaled as the product is."},
     {.name = "init_lora_weights", .kind = KEY_CHOICE, .offset = AT(start.init), .preset = "default",
      .choices = "default|gaussian|pissa|olora",
-     .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular vectors, "
-             "olora with its first orthogonal ones, which the weight goes on without."},
+     .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular "
+             "vectors, olora with its first orthogonal ones, which the weight goes on without."},
     {.name = "pissa_niter", .kind = KEY_INT, .offset = AT(start.pissa_niter), .preset = "0", .lo = 0, .hi = 1000,
      .help = "With pissa: find the vectors nearly, in this many turns, which is much quicker; 0 finds them exactly."},
 };

@@ -1,6 +1,7 @@
 /* lora_start: parts of the weight that a LoRA begins with
  *
- * pissa: the r largest singular values S and vectors of W (Meng et al. 2024): A0 = sqrt(S / s) V^T, B0 = U sqrt(S / s).
+ * pissa: the r largest singular values S and vectors of W (Meng et al. 2024): A0 = sqrt(S / s) V^T,
+ * B0 = U sqrt(S / s).
  * olora: W = Q R (Büyükakyüz 2024): A0 the first r rows of R, B0 the first r columns of Q, not divided by s. */
 #include "peft/lora_start.h"
 
@@ -133,14 +134,14 @@ static status check_takes(const peft_attach *at, const lora_start *o, int64_t ra
     const int64_t most = s->in < s->out ? s->in : s->out;
 
     if (s->kind == SITE_EMBEDDING)
-        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs a linear layer, %s is an embedding", o->init,
-                    s->name);
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs a linear layer, %s is an embedding",
+                    o->init, s->name);
     if (rank > most)
         return fail(STATUS_SHAPE, "lora: %s takes 1..%lld directions out of this weight, rank is %lld", o->init,
                     (long long)most, (long long)rank);
     if (!o->known && !linalg_available())
-        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs LAPACK, which this build does not have; install "
-                    "liblapacke-dev (Debian's name) and build again", o->init);
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs LAPACK, which this build does not have; "
+                    "install liblapacke-dev (Debian's name) and build again", o->init);
     return STATUS_OK;
 }
 
@@ -164,13 +165,15 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
     f->a->rest = f->out_a;
     f->b->rest = f->out_b;
     f->b->beside = true;
-    *r = (recipe_of_factors){.p = at->p, .module = at->module, .s = s, .o = o, .rank = rank, .scale = scale, .f = *f};
+    *r = (recipe_of_factors){.p = at->p, .module = at->module, .s = s, .o = o, .rank = rank, .scale = scale,
+                             .f = *f};
     return STATUS_OK;
 }
 
 status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f)
 {
-    const tuned_start normal = {.how = INIT_NORMAL, .size = 1}, narrow = {.how = INIT_NORMAL, .size = 1 / (double)rank};
+    const tuned_start normal = {.how = INIT_NORMAL, .size = 1};
+    const tuned_start narrow = {.how = INIT_NORMAL, .size = 1 / (double)rank};
 
     *f = (lora_factors){0};
     if (lora_start_takes(o))
@@ -179,8 +182,8 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
         TRY(peft_tuned(at, "lora_embedding_A", shape_2(rank, at->s->in), START_ZERO, &f->a));
         return peft_tuned(at, "lora_embedding_B", shape_2(at->s->out, rank), normal, &f->b);
     }
-    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), is(o, "gaussian") ? narrow : start_linear(at->s->in),
-                   &f->a));
+    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in),
+                   is(o, "gaussian") ? narrow : start_linear(at->s->in), &f->a));
     return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b);
 }
 

@@ -48,8 +48,8 @@ typedef struct tuned {
     int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
     int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
     tensor        value, grad;
-    struct tuned *rest;   /* a fixed one that lies behind it in the same tensor of the file, or NULL: in further rows, or, */
-    bool          beside; /* with this, in further columns. Its own start is unsaved, and holds where the file has none */
+    struct tuned *rest;   /* a fixed one that lies behind it in the same tensor of the file, or NULL: in further rows; */
+    bool          beside; /* with this in further columns. Its start is unsaved, and holds where the file has none */
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
     tensor        kept;  /* what the trunk has there */
 } tuned;

@@ -9,11 +9,11 @@ enum { MOST = 24 };
 
 static arena a;
 
-#define NEEDS_LAPACK()                                                                                                \
-    do {                                                                                                              \
-        if (!linalg_available())                                                                                      \
-            SKIP("this build has no LAPACK");                                                                         \
-        MUST(arena_open(&a, "test", (size_t)1 << 26));                                                                \
+#define NEEDS_LAPACK()                                                                            \
+    do {                                                                                          \
+        if (!linalg_available())                                                                  \
+            SKIP("this build has no LAPACK");                                                     \
+        MUST(arena_open(&a, "test", (size_t)1 << 26));                                            \
     } while (0)
 
 static double *noise(int64_t n, uint64_t seed)
