@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step";
+static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step",
+                  trained_as_key[] = "cambium.trained_as";
 
 static status check_finite(const tuned *x, const char *path, const char *so)
 {
@@ -35,9 +36,23 @@ static shape file_shape(const tuned *x)
 {
     const shape s = x->value.s;
 
+    if (x->rest)
+        return x->beside ? shape_2(s.d[0], 2 * s.d[1]) : shape_2(2 * s.d[0], s.d[1]);
     if (x->place && x->place->on_disk.n)
         return x->place->on_disk;
     return is_turned(x) ? shape_2(s.d[1], s.d[0]) : s;
+}
+
+/* A tuned tensor and its rest lie in joined rows, or one below the other: from there to here, or back. */
+static void move_joined(const tuned *x, float *joined, bool out)
+{
+    const int64_t n = shape_count(x->value.s), run = x->beside ? x->value.s.d[1] : n;
+
+    for (int64_t i = 0; i < n / run; i++)
+        for (int k = 0; k < 2; k++) {
+            float *const own = (float *)(k ? x->rest : x)->value.v + i * run, *const there = joined + (2 * i + k) * run;
+            memcpy(out ? there : own, out ? own : there, (size_t)run * sizeof *own);
+        }
 }
 
 /* Tensors of a file that are being listed. */
@@ -59,6 +74,12 @@ static status list_tensors(const peft *p, int number, bool aside, const char *fo
         safetensors_item item = {.name = x->name, .t = x->value};
         if (is_turned(x))
             TRY(weights_turned(p->a, &x->value, &item.t));
+        if (x->rest) {
+            float *joined;
+            TRY_TAKE(joined, p->a, 2 * shape_count(x->value.s));
+            move_joined(x, joined, true);
+            item.t.v = joined;
+        }
         item.t.s = file_shape(x);
         l->items[l->n++] = item;
         item.name = x->also;
@@ -89,7 +110,9 @@ static status list_result(const peft *p, int number, arena *work, tape **t, list
 static status write_files(const peft *p, int number, const char *folder, const adapter_info *info, const listing *own,
                           const listing *aside)
 {
-    safetensors_pair pairs[3] = {{.key = "format", .value = "pt"}};
+    const module    *m = &p->modules[number];
+    const char      *trained_as = m->method->trained_as ? m->method->trained_as(m->options) : NULL;
+    safetensors_pair pairs[4] = {{.key = "format", .value = "pt"}};
     int              n_pairs = 1;
     char            *config = path_join(p->a, folder, "adapter_config.json");
     char            *tensors = path_join(p->a, folder, "adapter_model.safetensors");
@@ -101,6 +124,8 @@ static status write_files(const peft *p, int number, const char *folder, const a
         pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
     if (info->step)
         pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
+    if (trained_as)
+        pairs[n_pairs++] = (safetensors_pair){.key = trained_as_key, .value = trained_as};
     TRY(safetensors_write(tensors, own->items, own->n, pairs, n_pairs));
     if (aside->n > 0)
         TRY(safetensors_write(encoder, aside->items, aside->n, pairs, n_pairs));
@@ -168,23 +193,34 @@ static status load_places(const safetensors_entry *e, const char *path, const tu
     return check_places(x, x->value.v, path);
 }
 
+/* A file by another program has the tensor without its rest, which then stays as it starts. */
+static bool without_rest(const safetensors_entry *e, const tuned *x)
+{
+    return x->rest && shape_equal(e->t.s, x->value.s);
+}
+
 /* The values of an entry, which lie as the tuned tensor's do in a file. */
 static status take_values(arena *a, const safetensors_entry *e, const tuned *x)
 {
     const int64_t n = shape_count(e->t.s);
+    const bool    joined = x->rest && !without_rest(e, x);
     tensor        file = {.s = e->t.s, .type = TYPE_F32}, here;
     float        *v;
 
-    if (!is_turned(x)) {
+    if (!is_turned(x) && !joined) {
         quant_expand(e->t.type, e->v, n, x->value.v);
         return STATUS_OK;
     }
     const size_t mark = arena_mark(a);
     TRY_TAKE(v, a, n);
     quant_expand(e->t.type, e->v, n, v);
-    file.v = v;
-    TRY(weights_turned(a, &file, &here));
-    memcpy(x->value.v, here.v, tensor_bytes(&here));
+    if (joined)
+        move_joined(x, v, false);
+    else {
+        file.v = v;
+        TRY(weights_turned(a, &file, &here));
+        memcpy(x->value.v, here.v, tensor_bytes(&here));
+    }
     arena_rewind(a, mark);
     return STATUS_OK;
 }
@@ -201,11 +237,13 @@ static status load_tensor(arena *a, const safetensors *f, const char *path, cons
     if (e->opaque || !quant_is_real(e->t.type))
         return fail(STATUS_FORMAT, "%s: tensor %s is of type %s, must be a real type", path, x->name,
                     e->type_name);
-    if (!shape_equal(e->t.s, want))
+    if (!shape_equal(e->t.s, want) && !without_rest(e, x))
         return fail(STATUS_SHAPE, "%s: tensor %s is %s, must be %s", path, x->name,
                     shape_text(e->t.s), shape_text(want));
     TRY(check_also(f, path, x, e));
     TRY(take_values(a, e, x));
+    if (x->rest)
+        TRY(check_finite(x->rest, path, "the adapter is broken"));
     return check_finite(x, path, "the adapter is broken");
 }
 
@@ -326,6 +364,23 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     if (aside)
         TRY(load_file(p, number, true, folder, info));
     return peft_push(p);
+}
+
+status adapter_trained_as(arena *a, const char *folder, const char **was)
+{
+    safetensors f;
+    char       *path = path_join(a, folder, "adapter_model.safetensors");
+
+    *was = NULL;
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(safetensors_open(a, path, &f));
+    const char *text = safetensors_metadata(&f, trained_as_key);
+    if (text)
+        *was = arena_string(a, text, strlen(text));
+    const bool lost = text && !*was;
+    safetensors_close(&f);
+    return lost ? STATUS_MEMORY : STATUS_OK;
 }
 
 status adapter_step(arena *a, const char *folder, int64_t *step)

@@ -10,4 +10,7 @@
 /* Writes adapter_config.json of one module. */
 status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info);
 
+/* What the file remembers of the module that was trained (peft_method.trained_as); NULL: nothing. */
+status adapter_trained_as(arena *a, const char *folder, const char **was);
+
 #endif

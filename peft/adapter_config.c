@@ -333,6 +333,17 @@ static status add_beside(peft *p, const cJSON *config, const char *path)
     return whole.n > 0 ? fail_in(peft_tune_whole(p, number, whole.v, whole.n, tie), "in %s", path) : STATUS_OK;
 }
 
+/* A module that goes on training is again what it was. */
+static status train_on(arena *a, const char *folder, const peft_method *method, void *options)
+{
+    const char *was = NULL;
+
+    if (!method->train_as)
+        return STATUS_OK;
+    TRY(adapter_trained_as(a, folder, &was));
+    return was ? method->train_as(a, options, was, folder) : STATUS_OK;
+}
+
 status adapter_add(peft *p, const char *folder, const char *name, bool trains)
 {
     const peft_method *method;
@@ -345,6 +356,8 @@ status adapter_add(peft *p, const char *folder, const char *name, bool trains)
     if (!path)
         return STATUS_MEMORY;
     TRY(adapter_read_config(p->a, folder, p->m, &method, &options, &sites, &n));
+    if (trains)
+        TRY(train_on(p->a, folder, method, options));
     TRY(peft_add(p, name, method, options, sites, n, trains));
     TRY(json_read(path, &config));
     const status s = add_beside(p, config, path);

@@ -5,11 +5,14 @@
  * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
  * that divide have no gradient (section 4.3).
  *
+ * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T.
+ *
  * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
  * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
 #include "peft/lora.h"
 
 #include "peft/fields.h"
+#include "peft/lora_start.h"
 #include "peft/patterns.h"
 
 #include "core/json.h"
@@ -20,7 +23,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 typedef struct lora_options {
     int64_t     rank;
@@ -29,6 +31,7 @@ typedef struct lora_options {
     bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
+    lora_start  start;
 } lora_options;
 
 #define AT(member) offsetof(lora_options, member)
@@ -52,12 +55,19 @@ static const key lora_keys[] = {
      .help = "Other alphas for sites whose checkpoint name ends with the pattern."},
     {.name = "lora_bias", .kind = KEY_BOOL, .offset = AT(lora_bias), .preset = "no",
      .help = "Train a bias beside B, scaled as the product is."},
+    {.name = "init_lora_weights", .kind = KEY_CHOICE, .offset = AT(start.init), .preset = "default",
+     .choices = "default|gaussian|pissa|olora",
+     .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular "
+             "vectors, olora with its first orthogonal ones, which the weight goes on without."},
+    {.name = "pissa_niter", .kind = KEY_INT, .offset = AT(start.pissa_niter), .preset = "0", .lo = 0, .hi = 1000,
+     .help = "With pissa: find the vectors nearly, in this many turns, which is much quicker; 0 finds them exactly."},
 };
 static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 
 typedef struct lora_state {
     peft  *p;
     tuned *a, *b, *length, *bias; /* length: dora, else NULL; bias: lora_bias, else NULL */
+    tuned *out_a, *out_b;         /* what is taken out of the weight, or NULL: peft/lora_start.h */
     double scale, dropout;
 } lora_state;
 
@@ -104,18 +114,21 @@ static status start_lengths(arena *work, const void *context, const tensor *valu
 
 static var *embedding_output(tape *t, const site *s, void *state, var *ids, var *y);
 
-/* A start without effect: at an embedding it is A that begins at zero. */
-static status add_factors(const peft_attach *at, int64_t rank, lora_state *l)
+static status add_factors(const peft_attach *at, const lora_options *o, int64_t rank, lora_state *l)
 {
-    const tuned_start normal = {.how = INIT_NORMAL, .size = 1};
+    lora_factors f;
 
-    if (at->s->kind == SITE_EMBEDDING) {
+    if (lora_start_takes(&o->start) && (o->dora || o->lora_bias))
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s goes neither with dora nor with lora_bias",
+                    o->start.init);
+    TRY(lora_start_add(at, &o->start, rank, l->scale, &f));
+    if (at->s->kind == SITE_EMBEDDING)
         at->hook->output = embedding_output;
-        TRY(peft_tuned(at, "lora_embedding_A", shape_2(rank, at->s->in), START_ZERO, &l->a));
-        return peft_tuned(at, "lora_embedding_B", shape_2(at->s->out, rank), normal, &l->b);
-    }
-    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), start_linear(at->s->in), &l->a));
-    return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &l->b);
+    l->a = f.a;
+    l->b = f.b;
+    l->out_a = f.out_a;
+    l->out_b = f.out_b;
+    return STATUS_OK;
 }
 
 static status add_lengths(const peft_attach *at, lora_state *l)
@@ -146,7 +159,7 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
     TRY_TAKE(l, at->p->a, 1);
     *l = (lora_state){.p = at->p, .dropout = o->dropout};
     TRY(lora_rank_and_scale(o, at->s, &rank, &l->scale));
-    TRY(add_factors(at, rank, l));
+    TRY(add_factors(at, o, rank, l));
     if (o->lora_bias)
         TRY(add_bias(at, o, l));
     if (o->dora)
@@ -186,9 +199,11 @@ static status lora_beside(peft *p, int module, const void *options)
 static var *lora_forward(tape *t, const site *s, void *state, var *x, var *y)
 {
     const lora_state *l = state;
+    var              *fed = peft_dropout(t, l->p, s, x, l->dropout);
 
-    x = peft_dropout(t, l->p, s, x, l->dropout);
-    y = ag_lora(t, y, x, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+    y = ag_lora(t, y, fed, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+    if (l->out_a)
+        y = ag_lora(t, y, x, peft_var(t, l->p, l->out_a), peft_var(t, l->p, l->out_b), l->scale);
     return l->bias ? ag_shift(t, y, peft_var(t, l->p, l->bias), l->scale) : y;
 }
 
@@ -236,22 +251,31 @@ static void set_lengths(const site *s, const float *lengths, float *w)
     }
 }
 
+/* w += scale b a, at an embedding turned */
+static void add_product(const site *s, const tuned *a, const tuned *b, double scale, float *w)
+{
+    const int64_t rank = a->value.s.d[0];
+    const bool    turned = s->kind == SITE_EMBEDDING; /* w += scale A^T B^T */
+    const matmul  p = {.m = turned ? s->in : s->out, .n = turned ? s->out : s->in, .k = rank,
+                       .a = turned ? a->value.v : b->value.v, .type_a = TYPE_F32,
+                       .lda = turned ? s->in : rank, .a_turned = turned,
+                       .b = turned ? b->value.v : a->value.v, .type_b = TYPE_F32,
+                       .ldb = turned ? rank : s->in, .b_turned = turned,
+                       .c = w, .type_c = TYPE_F32, .ldc = turned ? s->out : s->in,
+                       .alpha = scale, .accumulate = true};
+
+    matmul_run(&p);
+}
+
 static status lora_merge(const site *s, const void *state, float *w, float *b)
 {
     const lora_state *l = state;
-    const int64_t     rank = l->a->value.s.d[0];
-    const bool        turned = s->kind == SITE_EMBEDDING; /* w += scale A^T B^T */
-    const matmul      p = {.m = turned ? s->in : s->out, .n = turned ? s->out : s->in, .k = rank,
-                           .a = turned ? l->a->value.v : l->b->value.v, .type_a = TYPE_F32,
-                           .lda = turned ? s->in : rank, .a_turned = turned,
-                           .b = turned ? l->b->value.v : l->a->value.v, .type_b = TYPE_F32,
-                           .ldb = turned ? rank : s->in, .b_turned = turned,
-                           .c = w, .type_c = TYPE_F32, .ldc = turned ? s->out : s->in,
-                           .alpha = l->scale, .accumulate = true};
 
     if (l->bias && !b)
         return fail(STATUS_UNSUPPORTED, "lora: lora_bias cannot be merged into a site without a bias");
-    matmul_run(&p);
+    add_product(s, l->a, l->b, l->scale, w);
+    if (l->out_a)
+        add_product(s, l->out_a, l->out_b, l->scale, w);
     if (l->length)
         set_lengths(s, l->length->value.v, w);
     for (int64_t o = 0; l->bias && o < s->out; o++)
@@ -298,37 +322,24 @@ static status lora_write_config(const void *options, cJSON *config)
     pattern_write(config, "alpha_pattern", &o->alpha_pattern);
     cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
     cJSON_AddBoolToObject(config, "init_lora_weights", true);
+    if (lora_start_takes(&o->start))
+        lora_start_double(config, o->rslora);
     return STATUS_OK;
 }
 
 /* Fields that change what the adapter computes and that this version does not compute. */
-static status refuse_other_flavours(const cJSON *config, const char *what)
-{
-    static const char *const off[] = {
-        "use_qalora", "alora_invocation_tokens", "layer_replication",
-        "target_parameters", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
-        "arrow_config", NULL};
-
-    TRY(fields_refuse(config, off, what));
-    const cJSON *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");
-    if (cJSON_IsString(init)) {
-        static const char *const residual[] = {"pissa", "olora", "corda", "mica", "loftq"};
-        for (size_t i = 0; i < COUNT_OF(residual); i++)
-            if (strncasecmp(init->valuestring, residual[i], strlen(residual[i])) == 0)
-                return fail(STATUS_UNSUPPORTED,
-                            "%s: init_lora_weights is '%s', which changes the trunk when it is "
-                            "loaded; convert the adapter to an ordinary LoRA first",
-                            what, init->valuestring);
-    }
-    return STATUS_OK;
-}
+static const char *const other_flavours[] = {
+    "use_qalora", "alora_invocation_tokens", "layer_replication",
+    "target_parameters", "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
+    "arrow_config", NULL};
 
 static status lora_read_config(const cJSON *config, arena *a, void *options, const char *what)
 {
     lora_options *o = options;
 
     *o = (lora_options){.rank = 8, .alpha = 8, .bias = "none", .any_rank = true};
-    TRY(refuse_other_flavours(config, what));
+    TRY(fields_refuse(config, other_flavours, what));
+    TRY(lora_start_read(config, &o->start, what));
     TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
     TRY(fields_share(config, "lora_dropout", &o->dropout, what));
@@ -345,12 +356,52 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
     return pattern_read(config, "alpha_pattern", a, &o->alpha_pattern, what);
 }
 
-/* dora starts at lengths that were rounded once more. */
+static const char *lora_trained_as(const void *options)
+{
+    const lora_options *o = options;
+
+    return lora_start_takes(&o->start) ? o->start.init : NULL;
+}
+
+/* Ranks of a file that holds twice the trained ones, and alphas that keep the scale. */
+static status halve_ranks(arena *a, key_map *map, double by, bool whole, const char *what)
+{
+    struct key_pair *v;
+
+    TRY_TAKE(v, a, map->n);
+    for (int i = 0; i < map->n; i++) {
+        v[i] = map->v[i];
+        v[i].value /= by;
+        if (whole && v[i].value != floor(v[i].value))
+            return fail(STATUS_FORMAT, "%s: rank_pattern.%s is %.0f, must be even", what, v[i].name, map->v[i].value);
+    }
+    map->v = v;
+    return STATUS_OK;
+}
+
+static status lora_train_as(arena *a, void *options, const char *was, const char *what)
+{
+    lora_options *o = options;
+    const double  by = o->rslora ? sqrt(2) : 2;
+
+    o->start = (lora_start){.init = was, .known = true};
+    if (!lora_start_takes(&o->start))
+        return fail(STATUS_UNSUPPORTED, "%s: was trained as '%.40s', which this version does not know", what, was);
+    if (o->rank % 2 != 0)
+        return fail(STATUS_FORMAT, "%s: r is %lld, must be even", what, (long long)o->rank);
+    o->rank /= 2;
+    o->alpha /= by;
+    TRY(halve_ranks(a, &o->rank_pattern, 2, true, what));
+    return halve_ranks(a, &o->alpha_pattern, by, false, what);
+}
+
+/* dora starts at lengths that were rounded once more, and what is taken out and put back leaves roundings. */
 static uint32_t lora_traits(const void *options)
 {
     const lora_options *o = options;
 
-    return PEFT_MERGES | PEFT_FILE | (o->dora ? PEFT_HOLDS_GRADIENT : PEFT_IDENTITY_AT_START);
+    return PEFT_MERGES | PEFT_FILE | (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
+           (o->dora || lora_start_takes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
 }
 
 const peft_method peft_lora = {
@@ -368,4 +419,6 @@ const peft_method peft_lora = {
     .count_beside = lora_count_beside,
     .write_config = lora_write_config,
     .read_config = lora_read_config,
+    .trained_as = lora_trained_as,
+    .train_as = lora_train_as,
 };

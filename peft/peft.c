@@ -285,8 +285,9 @@ status peft_allocate(peft *p, arena *memory)
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
         x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
-        TRY_IN(start_tensor(p, x), "in %s", x->name);
     }
+    for (int i = 0; i < p->n_tuned; i++) /* one may make others too */
+        TRY_IN(start_tensor(p, &p->tensors[i]), "in %s", p->tensors[i].name);
     stand_in(p, true);
     return STATUS_OK;
 }

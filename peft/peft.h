@@ -48,6 +48,8 @@ typedef struct tuned {
     int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
     int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
     tensor        value, grad;
+    struct tuned *rest;   /* a fixed one that lies behind it in the same tensor of the file, or NULL: in further rows; */
+    bool          beside; /* with this in further columns. Its start is unsaved, and holds where the file has none */
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
     tensor        kept;  /* what the trunk has there */
 } tuned;
@@ -154,6 +156,11 @@ typedef struct peft_method {
      * written as false: the caller knows how the trunk's weights lie. */
     status (*write_config)(const void *options, cJSON *config);
     status (*read_config)(const cJSON *config, arena *a, void *options, const char *what);
+    /* For a file that others read as a plainer module than the trained one: what the trained one was, for the file
+     * to remember (NULL: no more than it says), and the options of such a file when it is trained further. Both may
+     * be NULL. */
+    const char *(*trained_as)(const void *options);
+    status (*train_as)(arena *a, void *options, const char *was, const char *what);
     /* What the file's tensors say and the configuration does not. May be NULL. */
     status (*read_shapes)(const safetensors *f, void *options, const char *what);
 } peft_method;

@@ -128,6 +128,8 @@ static status export_run(export *e, const char *folder, const char *base, bool f
     if (x->method != &peft_lora)
         return fail(STATUS_UNSUPPORTED, "%s: is of the method %s; a GGUF adapter can only be a LoRA", folder,
                     x->method->name);
+    if (e->s.p->n_tuned > 0 && e->s.p->tensors[0].rest)
+        return fail(STATUS_UNSUPPORTED, "%s: its start changes the trunk; save it as an ordinary LoRA first", folder);
     if (e->s.p->n_tuned != 2 * x->n_sites)
         return fail(STATUS_UNSUPPORTED, "%s: trains biases too, which a GGUF adapter cannot hold", folder);
     TRY_TAKE(e->items, &e->s.setup, 2 * x->n_sites);

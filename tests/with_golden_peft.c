@@ -169,6 +169,34 @@ static status compare_merged(golden *g, peft_case *c)
     return STATUS_OK;
 }
 
+/* residual.<module>: the trunk's weight without what a start took out of it, which is the module without all that
+ * it trains. */
+static status compare_residuals(golden *g, peft_case *c)
+{
+    static const char start[] = "residual.";
+    float *const was = arena_copy(g->a, c->p->values, (size_t)c->p->size * sizeof *was);
+
+    if (!was)
+        return STATUS_MEMORY;
+    memset(c->p->values, 0, (size_t)c->p->size * sizeof *c->p->values);
+    for (int i = 0; i < c->m.n_sites; i++) {
+        const site *s = &c->m.sites[i];
+        const safetensors_entry *want = safetensors_find(&c->want, arena_printf(g->a, "%s%s", start, s->checkpoint));
+        tensor got = {.s = shape_2(s->out, s->in), .type = TYPE_F32};
+        if (!want)
+            continue;
+        got.v = arena_copy(g->a, s->weight->value.v, tensor_bytes(&got));
+        if (!got.v)
+            return STATUS_MEMORY;
+        TRY(peft_merged(c->p, s, got.v, NULL));
+        if (s->weight->turned)
+            TRY(weights_turned(g->a, &got, &got));
+        golden_tensor(g, want->name, &got, want, 2e-6, false);
+    }
+    memcpy(c->p->values, was, (size_t)c->p->size * sizeof *was);
+    return STATUS_OK;
+}
+
 static double largest_of(const safetensors_entry *e)
 {
     double largest = 0;
@@ -211,6 +239,7 @@ static status run_forward(golden *g, peft_case *c, const char *folder)
     for (int i = 0; i < r.n; i++)
         if (strncmp(r.items[i].name, "grad.", 5) == 0)
             compare_gradient(g, c, &r.items[i]);
+    TRY(compare_residuals(g, c));
     return safetensors_find(&c->want, "merged.0") ? compare_merged(g, c) : STATUS_OK;
 }
 
