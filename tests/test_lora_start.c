@@ -39,6 +39,16 @@ static double distance(const trace_result *a, const trace_result *b)
     return worst;
 }
 
+static double largest_of(const trace_result *a)
+{
+    double most = 0;
+
+    for (int i = 0; i < a->n; i++)
+        for (int64_t k = 0; k < shape_count(a->items[i].t.s); k++)
+            most = fmax(most, fabs((double)((const float *)a->items[i].t.v)[k]));
+    return most;
+}
+
 static void set_zero(const tuned *x)
 {
     memset(x->value.v, 0, (size_t)shape_count(x->value.s) * sizeof(float));
@@ -165,7 +175,7 @@ START_TEST(a_saved_one_is_an_ordinary_lora)
         MUST(peft_allocate(t.p, &t.tuned));
         MUST(adapter_load(t.p, 0, folder, &info));
         const trace_result a = small_trace(&s, &plain), b = small_trace(&t, &plain);
-        ck_assert(distance(&a, &b) < 1.5e-4);
+        ck_assert(distance(&a, &b) < 2e-4 * largest_of(&a)); /* two large pairs of factors nearly cancel */
         MUST(folder_remove_tree(folder));
         small_close(&s);
         small_close(&t);
