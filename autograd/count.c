@@ -36,8 +36,8 @@ static void add_product(const node *n, int x, int w, double M, tape_work *out)
     out->backward += one * (wants(n, x) + wants(n, w));
 }
 
-/* The two thin products of x [N, K] with a [R, K] and b [M, R], as they lie in weights or turned; the gradient of h is needed for both a
- * and x. */
+/* The two thin products of x [N, K] with a [R, K] and b [M, R], as they lie in weights or turned; the gradient of h
+ * is needed for both a and x. */
 static void add_factors(const node *n, int x, int a, int b, double R, tape_work *out)
 {
     const double N = rows_of(n->in[x]), K = last_of(n->in[x]), M = last_of(n->out[0]);

@@ -57,6 +57,14 @@ RNG_FN float rng_unit(uint32_t r)
     return (float)(r >> 8) * 0x1p-24f;
 }
 
+/* The same kept off both ends, for ln u - ln(1 - u): in [2^-23, 1 - 2^-23]. */
+RNG_FN double rng_inside(uint32_t r)
+{
+    const double u = (double)rng_unit(r), end = 0x1p-23;
+
+    return u < end ? end : u > 1 - end ? 1 - end : u;
+}
+
 /* Two standard normals from two words (Box-Muller). */
 void rng_normal(uint32_t a, uint32_t b, double out[2]);
 

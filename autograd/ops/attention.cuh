@@ -24,18 +24,9 @@ struct attention_view {
     /* The sequence of a row of `offsets`, -1 for rows past the last. */
     __device__ __forceinline__ int sequence_of(const int32_t *offsets, int row) const
     {
-        int lo = 0, hi = sequences();
+        const int n = sequences();
 
-        if (hi < 1 || row < offsets[0] || row >= offsets[hi])
-            return -1;
-        while (hi - lo > 1) {
-            const int middle = (lo + hi) / 2;
-            if (offsets[middle] <= row)
-                lo = middle;
-            else
-                hi = middle;
-        }
-        return lo;
+        return n < 1 || row < offsets[0] || row >= offsets[n] ? -1 : sequence_at(offsets, n, row);
     }
 
     __device__ __forceinline__ int keys(int s) const

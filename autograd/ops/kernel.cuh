@@ -103,6 +103,21 @@ struct row_count {
     }
 };
 
+/* The last of n sequences, at least one, that begins at or before a row. */
+template <class I> static __device__ __forceinline__ I sequence_at(const int32_t *offsets, I n, I row)
+{
+    I lo = 0;
+
+    while (n - lo > 1) {
+        const I middle = (lo + n) / 2;
+        if (offsets[middle] <= row)
+            lo = middle;
+        else
+            n = middle;
+    }
+    return lo;
+}
+
 static inline int64_t op_capacity(const tensor *t)
 {
     return t->s.n ? t->s.d[0] : 1;

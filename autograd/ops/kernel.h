@@ -88,6 +88,33 @@ static inline void op_over(const op_args *a, int64_t n, int64_t piece, op_body *
     threads_run((n + piece - 1) / piece, op_job_piece, &j);
 }
 
+static inline void op_copy_values(const op_args *a, int64_t from, int64_t to)
+{
+    memcpy((real *)a->out[0]->v + from, (const real *)a->in[0]->v + from, (size_t)(to - from) * sizeof(real));
+}
+
+static inline void op_add_upstream_values(const op_args *a, int64_t from, int64_t to)
+{
+    const real    *dy = a->gout[0]->v;
+    real *RESTRICT dx = a->gin[0]->v;
+
+    for (int64_t i = from; i < to; i++)
+        dx[i] += dy[i];
+}
+
+/* For y' = y + more: input 0 as the result, which may lie in its place; and its gradient. */
+static inline void op_pass(const op_args *a)
+{
+    if (a->out[0]->v != a->in[0]->v)
+        op_over(a, values_in_use(a->out[0]), PIECE_VALUES, op_copy_values);
+}
+
+static inline void op_pass_back(const op_args *a)
+{
+    if (a->gin[0])
+        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, op_add_upstream_values);
+}
+
 /* Rows of `columns` values that make a piece of about PIECE_VALUES. */
 static inline int64_t op_piece_rows(int64_t columns)
 {

@@ -23,31 +23,15 @@ static low_rank low_rank_of(const op_args *a)
                       .decode = a->run->decoding};
 }
 
-static void copy(const op_args *a, int64_t from, int64_t to)
-{
-    memcpy((real *)a->out[0]->v + from, (const real *)a->in[0]->v + from,
-           (size_t)(to - from) * sizeof(real));
-}
-
 void op_lora_fwd_cpu(const op_args *a)
 {
     const low_rank l = low_rank_of(a);
 
-    if (a->out[0]->v != a->in[0]->v)
-        op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
+    op_pass(a);
     if (low_rank_decode(&l, low_rank_alone(&l, a->out[0]->v)))
         return;
     low_rank_inner(&l);
     product_turned(l.h, l.b, rows_in_use(l.x), a->out[0]->v, l.factor, true);
-}
-
-static void add_upstream(const op_args *a, int64_t from, int64_t to)
-{
-    const real    *dy = a->gout[0]->v;
-    real *RESTRICT dx = a->gin[0]->v;
-
-    for (int64_t i = from; i < to; i++)
-        dx[i] += dy[i];
 }
 
 void op_lora_bwd_cpu(const op_args *a)
@@ -57,6 +41,5 @@ void op_lora_bwd_cpu(const op_args *a)
     const real *dh = low_rank_gradients(&l, a->gout[0]);
     if (l.dx)
         product_plain(dh, l.a, rows_in_use(a->gout[0]), l.dx->v, 1, true, NULL);
-    if (a->gin[0])
-        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, add_upstream);
+    op_pass_back(a);
 }

@@ -54,34 +54,19 @@ static void multiply(const real *a, bool a_turned, const real *b, bool b_turned,
     op_matmul(&p);
 }
 
-static void copy(const op_args *a, int64_t from, int64_t to)
-{
-    memcpy((real *)a->out[0]->v + from, (const real *)a->in[0]->v + from, (size_t)(to - from) * sizeof(real));
-}
-
 void op_lora_each_fwd_cpu(const op_args *a)
 {
     const int64_t S = sequences(a);
     const real   *x = a->in[1]->v;
     real         *y = a->out[0]->v;
 
-    if (y != a->in[0]->v)
-        op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
+    op_pass(a);
     for (int64_t s = 0; s < S; s++) {
         const own o = own_of(a, a->out[0], s);
         real     *h = a->aux + o.first * o.R;
         multiply(x + o.first * o.K, false, o.a, false, o.n, o.R, o.K, h, 1, false);
         multiply(h, false, o.b, false, o.n, o.M, o.R, y + o.first * o.M, a->attr->lora.factor, true);
     }
-}
-
-static void add_upstream(const op_args *a, int64_t from, int64_t to)
-{
-    const real    *dy = a->gout[0]->v;
-    real *RESTRICT dx = a->gin[0]->v;
-
-    for (int64_t i = from; i < to; i++)
-        dx[i] += dy[i];
 }
 
 static void backward(const op_args *a, int64_t s)
@@ -110,6 +95,5 @@ void op_lora_each_bwd_cpu(const op_args *a)
 
     for (int64_t s = 0; s < S; s++)
         backward(a, s);
-    if (a->gin[0])
-        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, add_upstream);
+    op_pass_back(a);
 }

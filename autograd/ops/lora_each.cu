@@ -8,16 +8,7 @@ struct sequences {
 
     __device__ __forceinline__ int64_t of(int64_t row) const
     {
-        int64_t lo = 0, hi = ends.used() - 1;
-
-        while (hi - lo > 1) {
-            const int64_t mid = (lo + hi) / 2;
-            if (offsets[mid] <= row)
-                lo = mid;
-            else
-                hi = mid;
-        }
-        return lo;
+        return sequence_at(offsets, ends.used() - 1, row);
     }
 };
 

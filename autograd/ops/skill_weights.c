@@ -39,9 +39,8 @@ static double noise(const op_args *a, rng_key key, int64_t s, int64_t i)
     const int32_t  first = ((const int32_t *)a->in[3]->v)[s];
     const uint32_t sample = ((const uint32_t *)a->in[2]->v)[first];
     const rng_block r = rng_philox(key, (uint32_t)(i / 4), sample, a->attr->skill_weights.site, a->run->step);
-    double          u = (double)rng_unit(r.r[i % 4]);
+    const double    u = rng_inside(r.r[i % 4]);
 
-    u = u < 0x1p-23 ? 0x1p-23 : u > 1 - 0x1p-23 ? 1 - 0x1p-23 : u;
     return log(u) - log(1 - u);
 }
 

@@ -18,8 +18,7 @@ template <class W> struct chances {
         if (samples && run->training) {
             const uint32_t  sample = (uint32_t)samples[offsets[s]];
             const rng_block r = rng_philox(key, (uint32_t)(i / 4), sample, site, run->step);
-            double          u = rng_unit(r.r[i % 4]);
-            u = u < 0x1p-23 ? 0x1p-23 : u > 1 - 0x1p-23 ? 1 - 0x1p-23 : u;
+            const double    u = rng_inside(r.r[i % 4]);
             z += W(log_of(u) - log_of(1 - u));
         }
         return sigmoid(z);

@@ -55,15 +55,9 @@ static void forward(const op_args *a, int64_t from, int64_t to)
     }
 }
 
-static void copy(const op_args *a, int64_t from, int64_t to)
-{
-    memcpy((real *)a->out[0]->v + from, (const real *)a->in[0]->v + from, (size_t)(to - from) * sizeof(real));
-}
-
 void op_sparse_fwd_cpu(const op_args *a)
 {
-    if (a->out[0]->v != a->in[0]->v)
-        op_over(a, values_in_use(a->out[0]), PIECE_VALUES, copy);
+    op_pass(a);
     op_over(a, (rows_in_use(a->out[0]) + TILE - 1) / TILE, 1, forward);
 }
 
@@ -139,21 +133,11 @@ static void backward_v(const op_args *a)
     }
 }
 
-static void add_upstream(const op_args *a, int64_t from, int64_t to)
-{
-    const real    *dy = a->gout[0]->v;
-    real *RESTRICT dx = a->gin[0]->v;
-
-    for (int64_t i = from; i < to; i++)
-        dx[i] += dy[i];
-}
-
 void op_sparse_bwd_cpu(const op_args *a)
 {
     if (a->gin[1])
         op_over(a, (rows_in_use(a->gout[0]) + TILE - 1) / TILE, 1, backward_x);
     if (a->gin[2])
         backward_v(a);
-    if (a->gin[0])
-        op_over(a, values_in_use(a->gout[0]), PIECE_VALUES, add_upstream);
+    op_pass_back(a);
 }
