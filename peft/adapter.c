@@ -366,35 +366,36 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     return peft_push(p);
 }
 
-status adapter_trained_as(arena *a, const char *folder, const char **was)
+/* What the folder's file remembers under a key, copied; NULL: nothing. */
+static status remembered(arena *a, const char *folder, const char *key, const char **out)
 {
     safetensors f;
     char       *path = path_join(a, folder, "adapter_model.safetensors");
 
-    *was = NULL;
+    *out = NULL;
     if (!path)
         return STATUS_MEMORY;
     TRY(safetensors_open(a, path, &f));
-    const char *text = safetensors_metadata(&f, trained_as_key);
+    const char *text = safetensors_metadata(&f, key);
     if (text)
-        *was = arena_string(a, text, strlen(text));
-    const bool lost = text && !*was;
+        *out = arena_string(a, text, strlen(text));
+    const bool lost = text && !*out;
     safetensors_close(&f);
     return lost ? STATUS_MEMORY : STATUS_OK;
 }
 
+status adapter_trained_as(arena *a, const char *folder, const char **was)
+{
+    return remembered(a, folder, trained_as_key, was);
+}
+
 status adapter_step(arena *a, const char *folder, int64_t *step)
 {
-    safetensors f;
-    char       *path = path_join(a, folder, "adapter_model.safetensors");
+    const char *text;
 
     *step = -1;
-    if (!path)
-        return STATUS_MEMORY;
-    TRY(safetensors_open(a, path, &f));
-    const char *text = safetensors_metadata(&f, step_key);
+    TRY(remembered(a, folder, step_key, &text));
     if (text && *text && strspn(text, "0123456789") == strlen(text) && strlen(text) < 18)
         *step = strtoll(text, NULL, 10);
-    safetensors_close(&f);
     return STATUS_OK;
 }

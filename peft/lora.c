@@ -66,8 +66,8 @@ static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 
 typedef struct lora_state {
     peft  *p;
-    tuned *a, *b, *length, *bias; /* length: dora, else NULL; bias: lora_bias, else NULL */
-    tuned *out_a, *out_b;         /* what is taken out of the weight, or NULL: peft/lora_start.h */
+    lora_factors f;
+    tuned *length, *bias; /* length: dora, else NULL; bias: lora_bias, else NULL */
     double scale, dropout;
 } lora_state;
 
@@ -116,19 +116,12 @@ static var *embedding_output(tape *t, const site *s, void *state, var *ids, var 
 
 static status add_factors(const peft_attach *at, const lora_options *o, int64_t rank, lora_state *l)
 {
-    lora_factors f;
-
     if (lora_start_takes(&o->start) && (o->dora || o->lora_bias))
         return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s goes neither with dora nor with lora_bias",
                     o->start.init);
-    TRY(lora_start_add(at, &o->start, rank, l->scale, &f));
     if (at->s->kind == SITE_EMBEDDING)
         at->hook->output = embedding_output;
-    l->a = f.a;
-    l->b = f.b;
-    l->out_a = f.out_a;
-    l->out_b = f.out_b;
-    return STATUS_OK;
+    return lora_start_add(at, &o->start, rank, l->scale, &l->f);
 }
 
 static status add_lengths(const peft_attach *at, lora_state *l)
@@ -201,9 +194,9 @@ static var *lora_forward(tape *t, const site *s, void *state, var *x, var *y)
     const lora_state *l = state;
     var              *fed = peft_dropout(t, l->p, s, x, l->dropout);
 
-    y = ag_lora(t, y, fed, peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
-    if (l->out_a)
-        y = ag_lora(t, y, x, peft_var(t, l->p, l->out_a), peft_var(t, l->p, l->out_b), l->scale);
+    y = ag_lora(t, y, fed, peft_var(t, l->p, l->f.a), peft_var(t, l->p, l->f.b), l->scale);
+    if (l->f.out_a)
+        y = ag_lora(t, y, x, peft_var(t, l->p, l->f.out_a), peft_var(t, l->p, l->f.out_b), l->scale);
     return l->bias ? ag_shift(t, y, peft_var(t, l->p, l->bias), l->scale) : y;
 }
 
@@ -212,7 +205,7 @@ static var *dora_product(tape *t, const site *s, void *state, var *x, var *y)
     const lora_state *l = state;
     var              *both = lora_forward(t, s, state, x, y);
     var              *gain = ag_dora_gain(t, peft_var(t, l->p, l->length), weight_var(t, s->weight),
-                                          peft_var(t, l->p, l->a), peft_var(t, l->p, l->b), l->scale);
+                                          peft_var(t, l->p, l->f.a), peft_var(t, l->p, l->f.b), l->scale);
 
     return ag_affine(t, both, gain, NULL);
 }
@@ -221,7 +214,7 @@ static var *dora_product(tape *t, const site *s, void *state, var *x, var *y)
 static var *embedding_output(tape *t, const site *s, void *state, var *ids, var *y)
 {
     const lora_state *l = state;
-    var              *a = peft_var(t, l->p, l->a), *b = peft_var(t, l->p, l->b), *gain = NULL;
+    var              *a = peft_var(t, l->p, l->f.a), *b = peft_var(t, l->p, l->f.b), *gain = NULL;
 
     tape_weight_begin(t);
     var *rows = ag_transpose(t, ag_expand(t, a));
@@ -273,9 +266,9 @@ static status lora_merge(const site *s, const void *state, float *w, float *b)
 
     if (l->bias && !b)
         return fail(STATUS_UNSUPPORTED, "lora: lora_bias cannot be merged into a site without a bias");
-    add_product(s, l->a, l->b, l->scale, w);
-    if (l->out_a)
-        add_product(s, l->out_a, l->out_b, l->scale, w);
+    add_product(s, l->f.a, l->f.b, l->scale, w);
+    if (l->f.out_a)
+        add_product(s, l->f.out_a, l->f.out_b, l->scale, w);
     if (l->length)
         set_lengths(s, l->length->value.v, w);
     for (int64_t o = 0; l->bias && o < s->out; o++)

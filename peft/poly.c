@@ -82,47 +82,46 @@ static var *poly_forward(tape *t, const site *s, void *state, var *x, var *y)
     return ag_lora_each(t, y, x, a, b, rows->offsets, 1 / (double)o->rank);
 }
 
-/* The mean of the skills that one task takes, as ag_mix_skills has it, [rows, columns]. */
-static status one_task(const poly_state *x, const tensor *m, bool beside, tensor *out, arena *a, tape **t)
+/* The factors that one task takes of the skills, as ag_mix_skills has them: A_t [in, r], B_t [r, out]. */
+static status one_task(const poly_state *x, arena *a, tape *t, const tensor **low, const tensor **high)
 {
-    const poly_options *o = x->o;
-    tensor              task = {.s = shape_1(1), .type = TYPE_I32, .v = &x->p->task};
+    const tensor task = {.s = shape_1(1), .type = TYPE_I32, .v = &x->p->task};
+    var         *logits = tape_tensor(t, &x->logits->value);
+    var         *w = ag_skill_weights(t, logits, tape_input(t, &task), NULL, NULL, x->o->skills, 0);
+    var         *mixed_a = ag_mix_skills(t, tape_tensor(t, &x->a->value), w, false);
+    var         *mixed_b = ag_mix_skills(t, tape_tensor(t, &x->b->value), w, true);
 
-    TRY(tape_open(t, TYPE_F32));
-    var *logits = tape_tensor(*t, &x->logits->value);
-    var *w = ag_skill_weights(*t, logits, tape_input(*t, &task), NULL, NULL, o->skills, 0);
-    var *y = ag_mix_skills(*t, tape_tensor(*t, m), w, beside);
-    tape_keep(*t, y);
-    TRY(tape_plan(*t, NULL, RECOMPUTE_NONE));
-    TRY(tape_bind(*t, a));
-    tape_forward(*t);
-    TRY(tape_check(*t));
-    *out = y->t;
-    return STATUS_OK;
+    tape_keep(t, mixed_a);
+    tape_keep(t, mixed_b);
+    TRY(tape_plan(t, NULL, RECOMPUTE_NONE));
+    TRY(tape_bind(t, a));
+    tape_forward(t);
+    *low = &mixed_a->t;
+    *high = &mixed_b->t;
+    return tape_check(t);
 }
 
 /* w += (A_t B_t)^T / r */
 static status poly_merge(const site *s, const void *state, float *w, float *b)
 {
     const poly_state *x = state;
+    const tensor     *low, *high;
     arena             work;
-    tensor            low, high;
-    tape             *t = NULL, *u = NULL;
+    tape             *t = NULL;
 
     (void)b;
     if (x->p->task < 0)
         return fail(STATUS_USAGE, "poly: every task has its own weights; say with --task which are to be merged");
     TRY(arena_open(&work, "merge", (size_t)1 << 32));
-    status done = one_task(x, &x->a->value, false, &low, &work, &t);
+    status done = tape_open(&t, TYPE_F32);
     if (done == STATUS_OK)
-        done = one_task(x, &x->b->value, true, &high, &work, &u);
+        done = one_task(x, &work, t, &low, &high);
     if (done == STATUS_OK)
-        matmul_run(&(matmul){.m = s->out, .n = s->in, .k = x->o->rank, .a = high.v, .type_a = TYPE_F32, .lda = s->out,
-                             .a_turned = true, .b = low.v, .type_b = TYPE_F32, .ldb = x->o->rank, .b_turned = true,
+        matmul_run(&(matmul){.m = s->out, .n = s->in, .k = x->o->rank, .a = high->v, .type_a = TYPE_F32, .lda = s->out,
+                             .a_turned = true, .b = low->v, .type_b = TYPE_F32, .ldb = x->o->rank, .b_turned = true,
                              .c = w, .type_c = TYPE_F32, .ldc = s->in, .alpha = 1 / (double)x->o->rank,
                              .accumulate = true});
     tape_close(t);
-    tape_close(u);
     arena_close(&work);
     return done;
 }
