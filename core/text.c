@@ -33,6 +33,14 @@ bool text_ends(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+int text_index(const char *text, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(names[i], text) == 0)
+            return i;
+    return -1;
+}
+
 static int least(int a, int b, int c)
 {
     const int m = a < b ? a : b;

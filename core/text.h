@@ -15,6 +15,9 @@ bool text_matches(const char *pattern, const char *text);
 /* True when text ends with `end`. */
 bool text_ends(const char *text, const char *end);
 
+/* The place of a text among n, -1: it is none of them. */
+int text_index(const char *text, const char *const *names, int n);
+
 /* Edits (insert, delete, replace, swap of neighbours) that turn a into b; at most `limit` + 1. */
 int text_distance(const char *a, const char *b, int limit);
 

@@ -1,6 +1,8 @@
 /* mixture: joining records, uniting their labels */
 #include "data/mixture.h"
 
+#include "core/text.h"
+
 #include <string.h>
 
 typedef enum record_kind { KIND_TEXT, KIND_WORDS, KIND_IMAGE, KIND_IDS } record_kind;
@@ -12,14 +14,6 @@ static record_kind kind_of(const records *r)
     return first->ids ? KIND_IDS : first->pixels ? KIND_IMAGE : first->n_words > 0 ? KIND_WORDS : KIND_TEXT;
 }
 
-static int label_find(int n, const char *const *names, const char *name)
-{
-    for (int i = 0; i < n; i++)
-        if (strcmp(names[i], name) == 0)
-            return i;
-    return -1;
-}
-
 status records_relabel(arena *a, records *r, int n, const char *const *names)
 {
     int32_t *to;
@@ -27,7 +21,7 @@ status records_relabel(arena *a, records *r, int n, const char *const *names)
 
     TRY_TAKE(to, a, r->n_labels);
     for (int i = 0; i < r->n_labels; i++)
-        to[i] = label_find(n, names, r->labels[i]);
+        to[i] = text_index(r->labels[i], names, n);
     for (int64_t i = 0; i < r->n; i++) {
         record  *x = &r->v[i];
         int32_t *tags = NULL, bad = x->label >= 0 && to[x->label] < 0 ? x->label : -1;
@@ -66,7 +60,7 @@ static status unite(arena *a, const mixture_part *parts, int n, records *out)
     TRY_TAKE(names, a, room);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < parts[i].r.n_labels; k++)
-            if (label_find(out->n_labels, names, parts[i].r.labels[k]) < 0)
+            if (text_index(parts[i].r.labels[k], names, out->n_labels) < 0)
                 names[out->n_labels++] = parts[i].r.labels[k];
     out->labels = names;
     return STATUS_OK;

@@ -1,6 +1,8 @@
 /* source: the table of sources, and what records have in common */
 #include "data/source.h"
 
+#include "core/text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,10 +104,7 @@ status records_classes(arena *a, records *r, const char *name, int n, const char
     for (int64_t i = 0; i < r->n; i++) {
         const field *f = record_field(&r->v[i], name);
 
-        r->v[i].label = -1;
-        for (int c = 0; f && c < r->n_labels && r->v[i].label < 0; c++)
-            if (strcmp(f->text, r->labels[c]) == 0)
-                r->v[i].label = c;
+        r->v[i].label = f ? text_index(f->text, r->labels, r->n_labels) : -1;
         if (r->v[i].label < 0)
             return fail(STATUS_FORMAT, "%s: %s is \"%.60s\", must be one of the %d classes",
                         record_where(&r->v[i], where), name, f ? f->text : "(absent)", r->n_labels);

@@ -1,6 +1,7 @@
 /* session: text to tokens, sources to examples and questions */
 #include "recipes/session.h"
 
+#include "core/text.h"
 #include "data/chat.h"
 #include "data/mixture.h"
 
@@ -110,33 +111,30 @@ static status begin_token(session *s, int32_t *begin)
     return STATUS_OK;
 }
 
-/* Tasks have the numbers of their first appearance in the recipe, train before test. -1: no such name. */
-static int task_number(const recipe_data *d, const char *task)
+/* The names of tasks in the order of their first appearance in the recipe, train before test. */
+static status task_names(arena *a, const recipe_data *d, const char ***names, int *n)
 {
-    int n = 0;
-
-    for (int i = 0; task && i < d->n_train + d->n_test; i++) {
-        const char *here = i < d->n_train ? d->train[i].task : d->test[i - d->n_train].task;
-        bool        fresh = here != NULL;
-
-        if (fresh && strcmp(here, task) == 0)
-            return n;
-        for (int k = 0; k < i && fresh; k++) {
-            const char *before = k < d->n_train ? d->train[k].task : d->test[k - d->n_train].task;
-            fresh = !before || strcmp(before, here) != 0;
-        }
-        n += fresh;
+    *n = 0;
+    TRY_TAKE(*names, a, d->n_train + d->n_test);
+    for (int i = 0; i < d->n_train + d->n_test; i++) {
+        const char *task = i < d->n_train ? d->train[i].task : d->test[i - d->n_train].task;
+        if (task && text_index(task, *names, *n) < 0)
+            (*names)[(*n)++] = task;
     }
-    return -1;
+    return STATUS_OK;
 }
 
 static status load_records(session *s, const recipe *r, const recipe_source *sources, int n, records *out)
 {
     mixture_part *parts;
+    const char  **tasks;
+    int           n_tasks;
 
+    TRY(task_names(&s->setup, &r->data, &tasks, &n_tasks));
     TRY_TAKE(parts, &s->setup, n);
     for (int i = 0; i < n; i++) {
-        parts[i] = (mixture_part){.weight = sources[i].weight, .task = task_number(&r->data, sources[i].task)};
+        const int task = sources[i].task ? text_index(sources[i].task, tasks, n_tasks) : -1;
+        parts[i] = (mixture_part){.weight = sources[i].weight, .task = task};
         TRY(source_load(&s->setup, sources[i].source.name, sources[i].source.options, &parts[i].r));
     }
     return mixture_join(&s->setup, parts, n, out);
@@ -183,8 +181,10 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
                     "data: a sample has %d tokens, the model has %lld positions%s; data.length may be %lld",
                     out->longest, (long long)s->m.positions,
                     most < s->m.positions ? ", some taken by what is in front" : "", (long long)most);
+    const bool tasks = model_tasks(&s->m) > 0; /* it asks every hook */
     for (int64_t i = 0; i < out->n; i++) {
-        TRY_IN(model_check_task(&s->m, out->v[i].task), "in sample %lld", (long long)i);
+        if (tasks)
+            TRY_IN(model_check_task(&s->m, out->v[i].task), "in sample %lld", (long long)i);
         for (int32_t k = 0; k < out->v[i].n; k++)
             if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)
                 return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld",
