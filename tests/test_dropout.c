@@ -1,32 +1,17 @@
 /* dropout: what lora's dropout does to a training step, and that its gradients are those of what it did
  * tests/run: no device */
 #include "tests/helpers.h"
-#include "tests/with_adamw.h"
-#include "tests/with_trunk.h"
+#include "tests/with_training.h"
 
 #include "core/rng.h"
-#include "recipes/trainer.h"
 
 #include <math.h>
 
 enum { TOKENS = 11 };
 
-typedef struct training {
-    small         s;
-    examples      x;
-    packer        data;
-    pack_step     plan;
-    trainer       t;
-    adamw_options adamw;
-    float        *gradients;
-} training;
-
-/* One micro-batch of one sample, in the middle of a training. */
-static void open_training(training *g, double dropout)
+/* One micro-batch of one sample, in the middle of a training; *gradients: of all tuned values. */
+static void open_training(training *g, double dropout, float **gradients)
 {
-    trainer_options o = {.schedule = {.schedule = "constant"}, .steps = 10, .optimizer_options = &g->adamw};
-    int32_t        *ids;
-
     memset(g, 0, sizeof *g);
     small_open(&g->s, 5);
     small_add(&g->s, "lora", "all-linear", (const char *const[]){"rank", "dropout", NULL},
@@ -34,29 +19,10 @@ static void open_training(training *g, double dropout)
     small_stir(&g->s, 6);
     for (int64_t i = 0; i < g->s.p->size; i++)
         g->s.p->values[i] *= 0.25f; /* small enough for differences: attention bends much */
-    ids = arena_take(&g->s.memory, TOKENS, sizeof *ids);
-    for (int32_t i = 0; i < TOKENS; i++)
-        ids[i] = 3 + 7 * i;
-    g->x = (examples){.n = 1, .n_tokens = TOKENS, .longest = TOKENS};
-    g->x.v = arena_take(&g->s.memory, 1, sizeof *g->x.v);
-    g->x.v[0] = (example){.n = TOKENS, .ids = ids, .labels = ids, .label = -1, .batch = -1};
-    MUST(packer_open(&g->s.memory, &g->x, &(pack_options){.pack = TOKENS, .batch_tokens = TOKENS}, &g->data));
-    MUST(adamw_set(&g->adamw, 1e-2, 1e-8, 0, &o.optimizer));
-    o.pack = g->data.capacity;
-    o.seqs = g->data.seqs_capacity;
-    o.leaves = g->data.leaves_capacity;
-    MUST(trainer_open(&g->t, &g->s.memory, &g->s.tuned, &g->s.m, g->s.p, &o, false));
-    packer_step(&g->data, &g->plan);
+    training_open(g, 1, TOKENS, 1, 1);
     packer_fill(&g->data, &g->plan, 0, &g->t.f.b);
-    g->gradients = arena_take(&g->s.memory, (size_t)g->s.p->size, sizeof *g->gradients);
-    peft_use_gradients(g->s.p, g->gradients);
-    g->t.run = (op_run){.seed = 9, .step = 4, .training = true};
-}
-
-static void close_training(training *g)
-{
-    trainer_close(&g->t);
-    small_close(&g->s);
+    *gradients = arena_take(&g->s.memory, (size_t)g->s.p->size, sizeof **gradients);
+    peft_use_gradients(g->s.p, *gradients);
 }
 
 /* Mean loss, summed in double. */
@@ -75,8 +41,9 @@ static double loss(training *g)
 START_TEST(a_step_is_a_function_of_seed_and_number)
 {
     training g;
+    float   *gradients;
 
-    open_training(&g, 0.4);
+    open_training(&g, 0.4, &gradients);
     const double first = loss(&g);
     ck_assert(first == loss(&g));
     g.t.run.step = 5;
@@ -87,10 +54,10 @@ START_TEST(a_step_is_a_function_of_seed_and_number)
     g.t.run.training = false;
     const double whole = loss(&g);
     ck_assert_msg(fabs(whole - first) > 1e-3, "training drops nothing");
-    close_training(&g);
-    open_training(&g, 0);
+    training_close(&g);
+    open_training(&g, 0, &gradients);
     ck_assert(loss(&g) == whole); /* evaluation is as if there were no dropout */
-    close_training(&g);
+    training_close(&g);
 }
 END_TEST
 
@@ -112,11 +79,12 @@ static double difference(training *g, float *v)
 START_TEST(gradients_agree_with_differences)
 {
     training g;
+    float   *gradients;
     int      zero = 0;
 
-    open_training(&g, 0.4);
+    open_training(&g, 0.4, &gradients);
     loss(&g);
-    memset(g.gradients, 0, (size_t)g.s.p->size * sizeof *g.gradients);
+    memset(gradients, 0, (size_t)g.s.p->size * sizeof *gradients);
     tape_backward(g.t.t);
     for (int k = 0; k < g.s.p->n_tuned; k++) {
         const tuned  *x = &g.s.p->tensors[k];
@@ -124,7 +92,7 @@ START_TEST(gradients_agree_with_differences)
         for (int i = 0; i < 3; i++) {
             const int64_t at = (int64_t)(rng_philox(rng_key_for(2, "at"), (uint32_t)k, (uint32_t)i, 0, 0).r[0] %
                                          (uint64_t)n);
-            const double  is = (double)g.gradients[x->first + at] / g.t.f.b.n_targets;
+            const double  is = (double)gradients[x->first + at] / g.t.f.b.n_targets;
             const double  want = difference(&g, (float *)x->value.v + at);
             ck_assert_msg(fabs(is - want) < 5e-4 + 1e-2 * fabs(want), "%s[%lld]: %g, must be %g", x->name,
                           (long long)at, is, want);
@@ -132,7 +100,7 @@ START_TEST(gradients_agree_with_differences)
         }
     }
     ck_assert_int_lt(zero, g.s.p->n_tuned);
-    close_training(&g);
+    training_close(&g);
 }
 END_TEST
 

@@ -1,58 +1,23 @@
 /* test_poly: what poly refuses, and what its noise is while training
  * tests/run: no device */
 #include "tests/helpers.h"
-#include "tests/with_adamw.h"
-#include "tests/with_trunk.h"
+#include "tests/with_training.h"
 
 #include "core/file.h"
-#include "recipes/trainer.h"
 
 #include <math.h>
 
 enum { TOKENS = 9, SAMPLES = 4 };
 
-typedef struct training {
-    small         s;
-    examples      x;
-    packer        data;
-    pack_step     plan;
-    trainer       t;
-    adamw_options adamw;
-} training;
-
-/* Samples of the same tokens, of tasks 0 and 1 in turns, so many of them in a micro-batch. */
+/* Samples of tasks 0 and 1 in turns, so many of them in a micro-batch. */
 static void open_training(training *g, bool noise, int in_a_batch)
 {
-    trainer_options o = {.schedule = {.schedule = "constant"}, .steps = 10, .optimizer_options = &g->adamw};
-    int32_t        *ids;
-
     memset(g, 0, sizeof *g);
     small_open(&g->s, 5);
     small_add(&g->s, "poly", "all-linear", (const char *const[]){"tasks", "splits", "noise", NULL},
               (const double[]){2, 2, noise});
     small_stir(&g->s, 6);
-    ids = arena_take(&g->s.memory, TOKENS, sizeof *ids);
-    for (int32_t i = 0; i < TOKENS; i++)
-        ids[i] = 3 + 7 * i;
-    g->x = (examples){.n = SAMPLES, .n_tokens = SAMPLES * TOKENS, .longest = TOKENS};
-    g->x.v = arena_take(&g->s.memory, SAMPLES, sizeof *g->x.v);
-    for (int32_t i = 0; i < SAMPLES; i++)
-        g->x.v[i] = (example){.n = TOKENS, .ids = ids, .labels = ids, .label = -1, .batch = -1, .task = i % 2};
-    MUST(packer_open(&g->s.memory, &g->x, &(pack_options){.pack = in_a_batch * TOKENS, .batch_samples = SAMPLES},
-                     &g->data));
-    MUST(adamw_set(&g->adamw, 1e-2, 1e-8, 0, &o.optimizer));
-    o.pack = g->data.capacity;
-    o.seqs = g->data.seqs_capacity;
-    o.leaves = g->data.leaves_capacity;
-    MUST(trainer_open(&g->t, &g->s.memory, &g->s.tuned, &g->s.m, g->s.p, &o, false));
-    packer_step(&g->data, &g->plan);
-    g->t.run = (op_run){.seed = 9, .step = 4, .training = true};
-}
-
-static void close_training(training *g)
-{
-    trainer_close(&g->t);
-    small_close(&g->s);
+    training_open(g, SAMPLES, TOKENS, in_a_batch, 2);
 }
 
 /* The mean loss of every sample. */
@@ -89,11 +54,11 @@ START_TEST(noise_is_a_samples_own)
     losses(&g, later);
     g.t.run.training = false;
     losses(&g, plain);
-    close_training(&g);
+    training_close(&g);
     open_training(&g, true, 1);
     ck_assert_int_eq(g.plan.n_leaves, SAMPLES);
     losses(&g, alone);
-    close_training(&g);
+    training_close(&g);
     for (int i = 0; i < SAMPLES; i++) {
         ck_assert(again[i] == first[i]);
         ck_assert_msg(fabs(alone[i] - first[i]) < 5e-6, "alone sample %d has %g, not %g", i, alone[i], first[i]);
@@ -117,7 +82,7 @@ START_TEST(noise_may_be_off)
     losses(&g, off);
     for (int i = 0; i < SAMPLES; i++)
         ck_assert(on[i] == off[i]);
-    close_training(&g);
+    training_close(&g);
 }
 END_TEST
 
