@@ -80,6 +80,7 @@ var *ag_silu(tape *t, var *x);
 /* x Phi(x), and its two stand-ins (Hendrycks and Gimpel 2016): finite for finite x */
 var *ag_gelu(tape *t, var *x, gelu_kind kind);
 var *ag_relu(tape *t, var *x);
+var *ag_softplus(tape *t, var *x); /* log(1 + exp(x)), also the negative log of sigmoid(-x) */
 var *ag_tanh(tape *t, var *x);
 var *ag_swiglu(tape *t, var *gate, var *up); /* silu(gate) * up   (Shazeer 2020) */
 /* x [N, C]; samples, positions i32 [N] name the rows: the mask is a function of seed, step, site,

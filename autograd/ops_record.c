@@ -219,6 +219,11 @@ var *ag_relu(tape *t, var *x)
     return apply(t, OP_relu, 1, x, NULL, NULL);
 }
 
+var *ag_softplus(tape *t, var *x)
+{
+    return apply(t, OP_softplus, 1, x, NULL, NULL);
+}
+
 var *ag_tanh(tape *t, var *x)
 {
     return apply(t, OP_tanh, 1, x, NULL, NULL);

@@ -65,6 +65,7 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_gelu: return ag_gelu(x->t, param(x, r, 0, N, C), GELU_ERF);
     case OP_relu: return ag_relu(x->t, param(x, r, 0, N, C));
     case OP_tanh: return ag_tanh(x->t, param(x, r, 0, N, C));
+    case OP_softplus: return ag_softplus(x->t, param(x, r, 0, N, C));
     case OP_swiglu: return ag_swiglu(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_dropout:
         return ag_dropout(x->t, param(x, r, 0, N, C), ints(x, r, 1, N, N), ints(x, r, 2, N, N), 0.1,
@@ -147,7 +148,7 @@ status bench_ops(bench *b)
 {
     static const op_code ops[] = {OP_embed,   OP_gather_rows, OP_columns,    OP_add,       OP_mul,
                                   OP_scale,   OP_silu,        OP_gelu,       OP_relu,      OP_tanh,
-                                  OP_swiglu,  OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
+                                  OP_softplus, OP_swiglu, OP_dropout,     OP_rmsnorm,    OP_rmsnorm_add,
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
                                   OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
                                   OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join,

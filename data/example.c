@@ -31,8 +31,10 @@ static int64_t count_targets(const int32_t *labels, int64_t from, int64_t n)
 
 int64_t example_targets(const example *e, target_place place)
 {
-    if (place == TARGET_SEQUENCE)
-        return e->label >= 0;
+    if (place == TARGET_SEQUENCE || place == TARGET_LAST)
+        return e->label >= 0 || e->values;
+    if (place == TARGET_MASKED)
+        return e->masked;
     return e->labels ? count_targets(e->labels, place == TARGET_NEXT, e->n) : 0;
 }
 
@@ -223,10 +225,9 @@ static status make_ids(maker *m, const record *r)
     return STATUS_OK;
 }
 
-static status finish(maker *m, const records *r)
+status examples_finish(const records *r, int64_t length, examples *out)
 {
-    examples *out = m->out;
-    bool      classes = false;
+    bool classes = false;
 
     for (int64_t i = 0; i < out->n; i++) {
         const example *e = &out->v[i];
@@ -237,7 +238,7 @@ static status finish(maker *m, const records *r)
     }
     if (out->n == 0)
         return fail(STATUS_FORMAT, "data: none of %lld records is left: %lld were longer than %lld tokens",
-                    (long long)r->n, (long long)out->n_dropped, (long long)m->length);
+                    (long long)r->n, (long long)out->n_dropped, (long long)length);
     if (out->n_targets == 0 && !classes)
         return fail(STATUS_USAGE, "data: %lld examples have no target to learn: the template needs a "
                                   "target, or loss_on must be all",
@@ -271,24 +272,27 @@ static status make_all(maker *m, const records *r, const text_template *t)
     return STATUS_OK;
 }
 
-/* Those of a mixture. A source that `overlong: drop` leaves nothing of is an error. */
+status examples_part(const records *part, int64_t first, int64_t length, examples *out)
+{
+    char where[256];
+
+    out->parts[out->n_parts++] = (example_part){.first = first, .n = out->n - first, .weight = part->weight};
+    if (out->n == first)
+        return fail(STATUS_FORMAT, "data: none of %lld records of the source that begins with %s is left, all "
+                    "were longer than %lld tokens", (long long)part->n, record_where(&part->v[0], where),
+                    (long long)length);
+    return STATUS_OK;
+}
+
+/* Those of a mixture. */
 static status make_parts(maker *m, const records *r, const text_template *t)
 {
-    examples *out = m->out;
-    char      where[256];
-
-    TRY_TAKE(out->parts, m->a, r->n_parts);
+    TRY_TAKE(m->out->parts, m->a, r->n_parts);
     for (int i = 0; i < r->n_parts; i++) {
-        const int64_t first = out->n;
-
+        const int64_t first = m->out->n;
         TRY(make_all(m, &r->parts[i], t));
-        out->parts[i] = (example_part){.first = first, .n = out->n - first, .weight = r->parts[i].weight};
-        if (out->n == first)
-            return fail(STATUS_FORMAT, "data: none of %lld records of the source that begins with %s is left, all "
-                        "were longer than %lld tokens", (long long)r->parts[i].n,
-                        record_where(&r->parts[i].v[0], where), (long long)m->length);
+        TRY(examples_part(&r->parts[i], first, m->length, m->out));
     }
-    out->n_parts = r->n_parts;
     return STATUS_OK;
 }
 
@@ -312,7 +316,7 @@ status examples_make(arena *a, arena *work, const records *r, const text_templat
     CHECK(o->length >= 1);
     TRY_TAKE(out->v, a, r->n);
     TRY(r->n_parts > 0 ? make_parts(&m, r, t) : make_all(&m, r, t));
-    return finish(&m, r);
+    return examples_finish(r, o->length, out);
 }
 
 static const key rows[] = {

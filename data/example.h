@@ -4,6 +4,7 @@
 
 #include "data/source.h"
 #include "data/template.h"
+#include "data/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,9 +14,11 @@ enum { LABEL_NONE = -100 }; /* not a target */
 
 /* Where a target is predicted. */
 typedef enum target_place {
-    TARGET_NEXT,    /* labels[i] at row i - 1, so that labels[0] never counts */
-    TARGET_HERE,    /* labels[i] at row i */
-    TARGET_SEQUENCE /* the sample's own label, at its first row */
+    TARGET_NEXT,     /* labels[i] at row i - 1, so that labels[0] never counts */
+    TARGET_HERE,     /* labels[i] at row i */
+    TARGET_SEQUENCE, /* the sample's own label, at its first row */
+    TARGET_LAST,     /* the same, at its last row */
+    TARGET_MASKED    /* `masked` of its rows, which are chosen anew in every epoch by whoever fills batches */
 } target_place;
 
 typedef struct example {
@@ -27,6 +30,8 @@ typedef struct example {
     const int32_t *source;  /* [n_source] what an encoder reads, while `ids` are the decoder's; NULL: nothing */
     const float   *patches; /* of an image (core/patches.h): n - 1 rows, behind that of a class token; ids is NULL */
     int32_t        task, label; /* label: class of the sample, -1 none */
+    const float   *values;      /* [width of the examples] what is wanted of the sample, beside or instead of a class */
+    int32_t        masked;
     int64_t        batch;       /* given micro-batch, -1 none */
 } example;
 
@@ -46,6 +51,8 @@ typedef struct examples {
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
     bool               batched;
     target_place       place;
+    int32_t            width; /* of `values`, 0: there are none */
+    int64_t            patch; /* values of a patch of images, 0: there are none */
     int32_t            front; /* virtual tokens that the model puts in front of every one, beside `n` */
     int                n_labels;
     const char *const *labels;
@@ -57,12 +64,25 @@ int64_t example_targets(const example *e, target_place place);
 typedef status (*encode_text)(void *context, arena *a, const char *text, size_t n, int32_t **ids,
                               int64_t *count);
 
+/* One text or two (second NULL) with what the tokenizer adds to them, at most `max` tokens. */
+typedef struct whole_text {
+    const char *text, *second;
+    size_t      length, second_length;
+} whole_text;
+typedef status (*encode_whole)(void *context, arena *a, const whole_text *x, int64_t max, token_list *out);
+
+/* Makes e->patches and e->n of an image. */
+typedef status (*encode_image)(void *context, arena *a, arena *work, const record *r, example *e);
+
 typedef struct text_encoder {
-    encode_text encode;
-    void       *context;
-    int32_t     begin; /* id before every sample, -1: none; not with chat */
-    int32_t     end;   /* id behind every sample, a target where the text before it is one; -1: none;
-                          not with chat, whose template closes the turns itself */
+    encode_text  encode;
+    encode_whole whole;
+    encode_image image;
+    void        *context;
+    int64_t      patch; /* values of a patch of images */
+    int32_t      begin; /* id before every sample, -1: none; not with chat */
+    int32_t      end;   /* id behind every sample, a target where the text before it is one; -1: none;
+                           not with chat, whose template closes the turns itself */
 } text_encoder;
 
 /* The keys of `data:` that concern a single sample. */
@@ -85,6 +105,34 @@ extern const key_table example_keys;
 status examples_make(arena *a, arena *work, const records *r, const text_template *t,
                      const chat_renderer *chat, const text_encoder *encoder,
                      const example_options *o, examples *out);
+
+/* ---- samples that are read as a whole (data/example_whole.c) ---- */
+
+typedef enum whole_kind {
+    WHOLE_TEXT,  /* the template's prompt, and with `pair` a second text behind it */
+    WHOLE_WORDS, /* a sentence by words, whose tags are labels of their first tokens */
+    WHOLE_IMAGE
+} whole_kind;
+
+typedef struct whole_options {
+    whole_kind   kind;
+    target_place place;
+    int32_t      width; /* of values */
+    /* Sets what is wanted of a sample (label, values, masked); NULL: the record's label. */
+    status     (*target)(void *context, arena *a, const record *r, example *e);
+    void        *context;
+} whole_options;
+
+/* Makes the examples of all records (of the ids source as they are). Longer texts lose tokens at their end, the longer
+ * of two first; words that are lost have no target. t may be NULL: the source's own wording, else the field `text`. */
+status examples_whole(arena *a, arena *work, const records *r, const text_template *t, const text_encoder *encoder,
+                      const example_options *o, const whole_options *w, examples *out);
+
+/* For makers of examples. Ends a part of a mixture, whose examples begin at `first`; one of which nothing is left, after
+ * `overlong: drop`, is an error. out->parts has room for it. */
+status examples_part(const records *part, int64_t first, int64_t length, examples *out);
+/* Counts what out->v holds; labels come from r. */
+status examples_finish(const records *r, int64_t length, examples *out);
 
 #ifdef __cplusplus
 }

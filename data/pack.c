@@ -69,8 +69,17 @@ void batch_clear(batch *b)
     b->source.n = b->images.n = 0;
 }
 
-static void add_target(batch *b, int32_t row, int32_t id)
+status batch_open_values(arena *a, int64_t width, batch *b)
 {
+    b->width = width;
+    TRY_TAKE(b->values, a, b->seqs_capacity * width);
+    memset(b->values, 0, (size_t)(b->seqs_capacity * width) * sizeof *b->values);
+    return STATUS_OK;
+}
+
+void batch_add_target(batch *b, int32_t row, int32_t id)
+{
+    CHECK(b->n_targets < b->capacity);
     b->target_rows[b->n_targets] = row;
     b->target_ids[b->n_targets++] = id;
 }
@@ -78,14 +87,18 @@ static void add_target(batch *b, int32_t row, int32_t id)
 static void add_targets(batch *b, const example *e)
 {
     const int32_t row = b->n_tokens + b->front, ahead = b->place == TARGET_NEXT;
+    const bool    last = b->place == TARGET_LAST, whole = last || b->place == TARGET_SEQUENCE;
 
-    if (b->place == TARGET_SEQUENCE && e->label >= 0)
-        add_target(b, b->n_tokens, e->label);
-    if (b->place == TARGET_SEQUENCE || !e->labels)
+    if (whole && example_targets(e, b->place)) {
+        if (e->values)
+            memcpy(b->values + b->n_targets * b->width, e->values, (size_t)b->width * sizeof *b->values);
+        batch_add_target(b, last ? row + e->n - 1 : b->n_tokens, e->label >= 0 ? e->label : 0);
+    }
+    if (whole || b->place == TARGET_MASKED || !e->labels)
         return;
     for (int32_t i = ahead; i < e->n; i++)
         if (e->labels[i] != LABEL_NONE)
-            add_target(b, row + i - ahead, e->labels[i]);
+            batch_add_target(b, row + i - ahead, e->labels[i]);
 }
 
 bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)

@@ -53,6 +53,8 @@ typedef struct batch {
     target_place place;
     int32_t *target_rows; /* [n_targets] row whose hidden state predicts the target, ascending */
     int32_t *target_ids;  /* [n_targets] */
+    int64_t  width;       /* of values, 0: there are none */
+    float   *values;      /* [n_targets, width] what is wanted of sequences, which all have some */
     int32_t *task, *label; /* [n_seqs] label -1: no class */
     int64_t *sample; /* [n_seqs] number of the sample in the run: epoch * n + its place in the epoch's
                         order; what random numbers are counted by */
@@ -67,6 +69,11 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
 /* Adds those of a source of so many tokens, or of images with so many values a patch. */
 status batch_open_source(arena *a, int64_t capacity, batch *b);
 status batch_open_images(arena *a, int64_t values, batch *b);
+/* Adds those of so many values a sequence. */
+status batch_open_values(arena *a, int64_t width, batch *b);
+
+/* Adds a target at a row; rows ascend. For those who choose targets of TARGET_MASKED. */
+void batch_add_target(batch *b, int32_t row, int32_t id);
 
 /* Takes all sequences out. */
 void batch_clear(batch *b);

@@ -42,9 +42,10 @@ typedef struct record {
     int32_t        height, width;
 } record;
 
-/* A prompt and its target, with {field} places; target NULL: there is none. */
+/* A prompt and its target, with {field} places; target NULL: there is none. pair: a second text to be read with the
+ * prompt, NULL: none. */
 typedef struct wording {
-    const char *prompt, *target;
+    const char *prompt, *target, *pair;
 } wording;
 
 typedef struct records {

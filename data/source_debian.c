@@ -403,14 +403,14 @@ static status load_kept(work *w, const debian_lists *l, records *out)
 static void set_wording(const work *w, records *out)
 {
     if (w->synopsis) {
-        out->plain = (wording){"Describe this package in one line.\n\n{long}\n\nOne line:", " {short}"};
-        out->chat = (wording){"Describe this package in one line.\n\n{long}", "{short}"};
+        out->plain = (wording){"Describe this package in one line.\n\n{long}\n\nOne line:", " {short}", NULL};
+        out->chat = (wording){"Describe this package in one line.\n\n{long}", "{short}", NULL};
     } else if (w->translation) {
-        out->plain = (wording){"Translate to {language}.\n\n{source}\n\n{language}:", " {target}"};
-        out->chat = (wording){"Translate to {language}.\n\n{source}", "{target}"};
+        out->plain = (wording){"Translate to {language}.\n\n{source}\n\n{language}:", " {target}", NULL};
+        out->chat = (wording){"Translate to {language}.\n\n{source}", "{target}", NULL};
     } else {
         const bool b = strcmp(w->o->set, "B") == 0;
-        out->plain = out->chat = (wording){"{text}", NULL};
+        out->plain = out->chat = (wording){"{text}", NULL, NULL};
         out->labels = b ? sections_b : sections_a;
         out->n_labels = b ? (int)COUNT_OF(sections_b) : (int)COUNT_OF(sections_a);
     }

@@ -84,7 +84,7 @@ static status fill(const char *words, const record *r, char *out, size_t *length
     }
 }
 
-static status fill_take(const char *words, const record *r, arena *a, char **out, size_t *length)
+status template_fill(const char *words, const record *r, arena *a, char **out, size_t *length)
 {
     TRY(fill(words, r, NULL, length));
     TRY_TAKE(*out, a, *length + 1);
@@ -241,9 +241,9 @@ static status render_conversation(const text_template *t, const chat_renderer *c
         char  *prompt, *target = NULL;
         size_t n;
 
-        TRY(fill_take(t->words.prompt, r, a, &prompt, &n));
+        TRY(template_fill(t->words.prompt, r, a, &prompt, &n));
         if (t->words.target)
-            TRY(fill_take(t->words.target, r, a, &target, &n));
+            TRY(template_fill(t->words.target, r, a, &target, &n));
         messages = cJSON_CreateArray();
         add_message(messages, "user", prompt);
         if (target)
@@ -270,10 +270,10 @@ status template_render(const text_template *t, const chat_renderer *chat, const 
     if (t->chat)
         return render_conversation(t, chat, r, a, out);
     TRY_TAKE(out->v, a, 2);
-    TRY(fill_take(t->words.prompt, r, a, &text, &n));
+    TRY(template_fill(t->words.prompt, r, a, &text, &n));
     add_piece(out, text, n, false, false);
     if (t->words.target) {
-        TRY(fill_take(t->words.target, r, a, &text, &n));
+        TRY(template_fill(t->words.target, r, a, &text, &n));
         add_piece(out, text, n, true, true);
     }
     return STATUS_OK;

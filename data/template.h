@@ -51,6 +51,9 @@ status template_resolve(text_template *t, const records *r, const chat_renderer 
 status template_render(const text_template *t, const chat_renderer *chat, const record *r, arena *a,
                        text_pieces *out);
 
+/* A wording with the record's fields as text in the arena. */
+status template_fill(const char *words, const record *r, arena *a, char **text, size_t *length);
+
 /* The number of the longest field that the prompt names (the one to shorten when a sample is too long);
  * -1: none. */
 int template_longest(const text_template *t, const record *r);

@@ -205,8 +205,8 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
         snprintf(name, sizeof name, "%sembed_tokens.weight", m->prefix);
         TRY(model_tensor(a, m, name, shape_2(c->words, c->hidden), false, true, &table));
     }
-    TRY(model_open_head(a, m, head, c->words, table, NULL, 0));
-    m->head.softcap = c->logit_cap;
+    TRY(model_open_head(a, m, head, table, NULL, 0));
+    m->head.softcap = head_has_classes(head->kind) ? 0 : c->logit_cap;
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_norms(a, m, c, i, &d->blocks[i]));
     d->norm = model_next_site(m);
@@ -220,7 +220,12 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
     return STATUS_OK;
 }
 
-static const head_layout heads[] = {{.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""}, {.kind = HEAD_NONE}};
+static const head_layout heads[] = {
+    {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""},
+    {.kind = HEAD_NONE},
+    {.kind = HEAD_CLASSIFY, .out = "score", .bias = "", .last = true},
+    {.kind = HEAD_TAG, .out = "score"},
+};
 
 status decoder_open(arena *a, model *m, const decoder_config *c)
 {
@@ -228,7 +233,7 @@ status decoder_open(arena *a, model *m, const decoder_config *c)
     decoder           *d;
     bool               bare;
 
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY_TAKE(d, a, 1);
     *d = (decoder){.c = *c};
     TRY_TAKE(d->blocks, a, c->layers);

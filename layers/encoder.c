@@ -173,13 +173,10 @@ status encoder_head(arena *a, model *m, const encoder_config *c, const head_layo
 {
     const encoder *e = m->state;
     bool           tied = true;
-    int64_t        classes = c->words;
     head_layout    here = *layout;
     char           pooler[256];
 
     TRY(json_bool(m->source->config, "tie_word_embeddings", false, &tied, "config.json"));
-    if (here.kind == HEAD_TAG || here.kind == HEAD_CLASSIFY)
-        TRY(head_classes(m->source->config, "config.json", &classes));
     if (here.kind == HEAD_NONE && here.dense) { /* a pooler that the file may lack */
         model_weight *w;
         snprintf(pooler, sizeof pooler, "%s.weight", here.dense);
@@ -187,8 +184,7 @@ status encoder_head(arena *a, model *m, const encoder_config *c, const head_layo
         if (!w)
             here.dense = NULL;
     }
-    return model_open_head(a, m, &here, classes, tied && here.kind == HEAD_MASKED ? e->words->weight : NULL, c->act,
-                           c->eps);
+    return model_open_head(a, m, &here, tied && here.kind == HEAD_MASKED ? e->words->weight : NULL, c->act, c->eps);
 }
 
 /* ---- recording ------------------------------------------------------------------------------------------ */

@@ -9,7 +9,7 @@
 
 const char *head_name(head_kind kind)
 {
-    static const char *const names[] = {"none", "causal_lm", "masked_lm", "tag", "classify", "seq2seq"};
+    static const char *const names[] = {"none", "causal_lm", "masked_lm", "tag", "classify", "seq2seq", "span"};
 
     return names[kind];
 }
@@ -28,6 +28,7 @@ static bool kind_of(const char *architecture, head_kind *kind)
                 {"ForSequenceClassification", HEAD_CLASSIFY},
                 {"ForImageClassification", HEAD_CLASSIFY},
                 {"ForConditionalGeneration", HEAD_SEQ2SEQ},
+                {"ForQuestionAnswering", HEAD_SPAN},
                 {"Model", HEAD_NONE}};
 
     for (size_t i = 0; i < COUNT_OF(ends); i++)
@@ -38,15 +39,15 @@ static bool kind_of(const char *architecture, head_kind *kind)
     return false;
 }
 
-status head_choose(const cJSON *config, const head_layout *layouts, int n, const char *what,
+status head_choose(const cJSON *config, const head_wish *wish, const head_layout *layouts, int n, const char *what,
                    const head_layout **out, bool *bare)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "architectures");
     const cJSON *first = cJSON_IsArray(list) ? list->child : NULL;
     const char  *name = cJSON_IsString(first) ? first->valuestring : "";
     char         known[128] = "";
-    head_kind    kind = layouts[0].kind;
-    const bool   clear = !name[0] || kind_of(name, &kind);
+    head_kind    kind = wish->given ? wish->kind : layouts[0].kind;
+    const bool   clear = wish->given || !name[0] || kind_of(name, &kind);
 
     *bare = kind == HEAD_NONE;
     for (int i = 0; i < n; i++) {
@@ -57,15 +58,28 @@ status head_choose(const cJSON *config, const head_layout *layouts, int n, const
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
                  head_name(layouts[i].kind));
     }
+    if (wish->given)
+        return fail(STATUS_UNSUPPORTED, "%s: this model has no %s head, but these: %s", what, head_name(kind), known);
     return fail(STATUS_UNSUPPORTED, "%s: the architecture is '%.100s', must be one with a head of these: %s",
                 what, name, known);
 }
 
-status head_classes(const cJSON *config, const char *what, int64_t *classes)
+bool head_has_classes(head_kind kind)
+{
+    return kind == HEAD_TAG || kind == HEAD_CLASSIFY || kind == HEAD_SPAN;
+}
+
+status head_classes(const cJSON *config, const head_wish *wish, head_kind kind, const char *what, int64_t *classes)
 {
     const cJSON *names = cJSON_GetObjectItemCaseSensitive(config, "id2label");
 
     *classes = 2;
+    if (kind == HEAD_SPAN)
+        return STATUS_OK;
+    if (wish->given && wish->classes > 0) {
+        *classes = wish->classes;
+        return STATUS_OK;
+    }
     if (cJSON_IsObject(names) && cJSON_GetArraySize(names) > 0) {
         *classes = cJSON_GetArraySize(names);
         return STATUS_OK;

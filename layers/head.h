@@ -15,9 +15,19 @@ typedef enum head_kind {
     HEAD_CAUSAL,  /* every row: the next word */
     HEAD_MASKED,  /* every row: the word there */
     HEAD_TAG,     /* every row: its class */
-    HEAD_CLASSIFY, /* the first row of a sequence: the sequence's class */
-    HEAD_SEQ2SEQ   /* every row of a decoder that has begun with a token of its own: the word there */
+    HEAD_CLASSIFY, /* the first row of a sequence, or its last: the sequence's class */
+    HEAD_SEQ2SEQ,  /* every row of a decoder that has begun with a token of its own: the word there */
+    HEAD_SPAN      /* every row: how well a span begins, and ends, there */
 } head_kind;
+
+/* A head that the caller wants instead of that of config.json. What a checkpoint lacks of it is made from the seed:
+ * normal with the config's initializer_range, biases zero. */
+typedef struct head_wish {
+    bool      given;
+    head_kind kind;
+    int64_t   classes; /* of HEAD_TAG and HEAD_CLASSIFY; 0: the config's */
+    uint64_t  seed;
+} head_wish;
 
 typedef struct model_head {
     head_kind     kind;
@@ -29,6 +39,7 @@ typedef struct model_head {
     site         *out;  /* [classes, C], NULL: HEAD_NONE */
     bool          tied; /* out's weight is the embedding */
     double        scale;   /* of the rows that out reads; 0: they stay */
+    bool          last;    /* HEAD_CLASSIFY reads last rows */
     double        softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
 } model_head;
 
@@ -41,18 +52,22 @@ typedef struct head_layout {
     const char *norm;          /* NULL: none */
     const char *out;
     const char *bias; /* "" none; NULL: out's own; else under this name, unless it is not tied */
+    bool        last; /* it reads last rows of sequences, not first ones */
 } head_layout;
 
 /* "masked_lm" */
 const char *head_name(head_kind kind);
 
-/* The layout for config.json's first architecture; the first layout when it names none. *bare: the
- * architecture is the trunk alone, whose names have no prefix. */
-status head_choose(const cJSON *config, const head_layout *layouts, int n, const char *what,
+/* The layout of the wished kind, else that for config.json's first architecture; the first layout when it names none.
+ * *bare: the architecture is the trunk alone, whose names have no prefix. */
+status head_choose(const cJSON *config, const head_wish *wish, const head_layout *layouts, int n, const char *what,
                    const head_layout **out, bool *bare);
 
-/* Entries of id2label, else num_labels, else 2. */
-status head_classes(const cJSON *config, const char *what, int64_t *classes);
+/* True for kinds whose number of classes is not the vocabulary's. */
+bool head_has_classes(head_kind kind);
+
+/* Columns of its logits: as wished, else entries of id2label, else num_labels, else 2. */
+status head_classes(const cJSON *config, const head_wish *wish, head_kind kind, const char *what, int64_t *classes);
 
 /* x [T, C] of rows that the head reads -> what its last product reads, then the logits [T, classes]. */
 var *head_features(tape *t, const model_head *h, var *x);

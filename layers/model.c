@@ -54,10 +54,17 @@ static int config_blocks(const cJSON *config)
 
 status model_open(arena *a, const weights *w, dtype real_type, model *out)
 {
+    const head_wish none = {0};
+
+    return model_open_for(a, w, real_type, &none, out);
+}
+
+status model_open_for(arena *a, const weights *w, dtype real_type, const head_wish *wish, model *out)
+{
     const char *type = NULL;
 
     CHECK(real_type == TYPE_F32 || real_type == TYPE_F64);
-    *out = (model){.source = w, .real = real_type, .max_tensors = w->n + 8};
+    *out = (model){.source = w, .real = real_type, .max_tensors = w->n + 16, .wish = *wish};
     if (w->random)
         out->max_tensors = OTHER_TENSORS + BLOCK_TENSORS * config_blocks(w->config);
     TRY_TAKE(out->tensors, a, out->max_tensors);
@@ -114,10 +121,11 @@ static bool is_norm(const char *name)
     return strstr(name, "norm") || strstr(name, "Norm") || strstr(name, "ln_");
 }
 
-/* Makes a tensor of a random trunk. */
+/* Makes a tensor of a random trunk, or of a head. */
 static status make_tensor(arena *a, const model *m, const char *name, shape s, tensor *out)
 {
-    const int64_t n = shape_count(s);
+    const int64_t  n = shape_count(s);
+    const uint64_t seed = m->source->random ? m->source->seed : m->wish.seed;
     double        deviation = 0.02;
     char          purpose[600];
     float        *v;
@@ -127,7 +135,7 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
     *out = (tensor){.s = s, .type = TYPE_F32, .v = v};
     snprintf(purpose, sizeof purpose, "weight:%s", name);
     if (s.n > 1 && !m->source->empty)
-        rng_fill_normal(rng_key_for(m->source->seed, purpose), 0, (float)deviation, v, n);
+        rng_fill_normal(rng_key_for(seed, purpose), 0, (float)deviation, v, n);
     for (int64_t i = 0; s.n == 1 && i < n; i++)
         v[i] = is_norm(name) && !text_ends(name, ".bias") ? 1 : 0;
     return STATUS_OK;
@@ -167,12 +175,16 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
                     model_weight **out)
 {
     const weight *from = find_name(m, name);
+    const bool    may_make = m->opens_head && m->wish.given && head_has_classes(m->wish.kind);
     weight        made;
 
+    if (from && may_make && !shape_equal(from->t.s, want))
+        from = NULL; /* of another number of classes */
     *out = model_find(m, from ? from->name : name);
     if (*out)
         return STATUS_OK;
-    if (!from && m->source->random && need) {
+    const bool fresh = !from && may_make && !m->source->random;
+    if (!from && (m->source->random || may_make) && need) {
         made.name = arena_string(a, name, strlen(name));
         if (!made.name)
             return STATUS_MEMORY;
@@ -190,7 +202,7 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     CHECK(m->n_tensors < m->max_tensors);
 
     model_weight *w = &m->tensors[m->n_tensors];
-    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t};
+    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t, .fresh = fresh};
     if (strcmp(name, from->name) != 0 && !(w->full = arena_string(a, name, strlen(name))))
         return STATUS_MEMORY;
     if (expand)
@@ -354,12 +366,16 @@ static status open_out_bias(arena *a, model *m, site *s, const char *own, bool t
     return model_tensor(a, m, tied && !m->source->random ? beside : own, want, true, true, &s->bias);
 }
 
-status model_open_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
-                  activation *act, double eps)
+static status open_head(arena *a, model *m, const head_layout *layout, model_weight *tied, activation *act, double eps)
 {
     model_head *h = &m->head;
+    int64_t     classes = m->words;
 
-    *h = (model_head){.kind = layout->kind, .classes = classes, .tied = tied != NULL,
+    if (head_has_classes(layout->kind)) {
+        tied = NULL;
+        TRY(head_classes(m->source->config, &m->wish, layout->kind, "config.json", &classes));
+    }
+    *h = (model_head){.kind = layout->kind, .classes = classes, .tied = tied != NULL, .last = layout->last,
                       .act = layout->act ? layout->act : act};
     if (layout->dense)
         TRY(open_dense(a, m, layout, eps));
@@ -374,6 +390,38 @@ status model_open_head(arena *a, model *m, const head_layout *layout, int64_t cl
     if (layout->bias && !layout->bias[0])
         return STATUS_OK;
     return open_out_bias(a, m, h->out, layout->bias, tied != NULL);
+}
+
+status model_open_head(arena *a, model *m, const head_layout *layout, model_weight *tied, activation *act, double eps)
+{
+    m->opens_head = true;
+    TRY(open_head(a, m, layout, tied, act, eps));
+    m->opens_head = false;
+    return STATUS_OK;
+}
+
+/* Adds the name, or its first part, unless it is there. */
+static void add_part(arena *a, const char *names[HEAD_PARTS], int *n, const char *checkpoint, bool first_part)
+{
+    const size_t length = first_part ? strcspn(checkpoint, ".") : strlen(checkpoint);
+
+    for (int i = 0; i < *n; i++)
+        if (strlen(names[i]) == length && memcmp(names[i], checkpoint, length) == 0)
+            return;
+    CHECK(*n < HEAD_PARTS);
+    names[(*n)++] = arena_string(a, checkpoint, length);
+}
+
+int model_head_parts(arena *a, const model *m, const char *names[HEAD_PARTS])
+{
+    int n = 0;
+
+    for (int i = 0; i < m->n_sites && head_has_classes(m->head.kind); i++) {
+        const site *s = &m->sites[i];
+        if (s->kind == SITE_HEAD || (s->weight && s->weight->fresh))
+            add_part(a, names, &n, s->checkpoint, s->kind == SITE_HEAD);
+    }
+    return n;
 }
 
 /* ---- recording ------------------------------------------------------------------------------------------- */

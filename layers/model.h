@@ -65,6 +65,8 @@ struct model {
     int                 n_sites;
     model_weight       *tensors; /* every weight that the family asked for */
     int                 n_tensors, max_tensors;
+    head_wish           wish;
+    bool                opens_head;      /* what is asked for now is a part of the head */
     model_head          head;
     row_names           rows;             /* of the stream being recorded, for hooks */
     void               *state;            /* the family's own */
@@ -73,6 +75,10 @@ struct model {
 /* real: TYPE_F32, or TYPE_F64 for proofs. The weights must outlive the model. Unknown families are
  * refused with the list of known ones; a missing or misshapen tensor by name. */
 status model_open(arena *a, const weights *w, dtype real_type, model *out);
+
+/* The same with a head of the caller's wish; of one with classes, what is missing in the file, or has another number
+ * of them there, is made, and marked `fresh`. */
+status model_open_for(arena *a, const weights *w, dtype real_type, const head_wish *wish, model *out);
 
 /* Records the trunk: [N, C] after the final norm. */
 var *model_hidden(model *m, tape *t, stream *s);
@@ -142,10 +148,14 @@ typedef struct block_places {
 } block_places;
 status model_places(arena *a, model *m, int block, const char *attn, const char *mlp, block_places *out);
 
-/* Appends the sites of a head, two at most, and fills m->head. tied: the embedding, whose weight the last
- * product shares, or NULL; act: the config's activation. */
-status model_open_head(arena *a, model *m, const head_layout *layout, int64_t classes, model_weight *tied,
-                  activation *act, double eps);
+/* Appends the sites of a head, two at most, and fills m->head. tied: the embedding, whose weight the last product of
+ * a head of words shares, or NULL; act: the config's activation. */
+status model_open_head(arena *a, model *m, const head_layout *layout, model_weight *tied, activation *act, double eps);
+
+/* The parts of the model that belong to the head for its classes, as PEFT names them in modules_to_save, and those
+ * that were made: up to HEAD_PARTS names. Their number. */
+enum { HEAD_PARTS = 4 };
+int model_head_parts(arena *a, const model *m, const char *names[HEAD_PARTS]);
 
 /* By its name in the file; NULL when there is none. */
 model_weight *model_find(model *m, const char *name);

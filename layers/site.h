@@ -23,6 +23,7 @@ typedef struct model_weight {
     const char *full; /* among the architecture's modules, from which files often leave the prefix or endings */
     tensor      value;
     tensor     *grad;
+    bool        fresh;  /* the file lacks it: made for a head that is to be trained */
     bool        turned; /* the checkpoint has it as [in, out]: value is a turned copy */
     shape       on_disk; /* where it has other sizes in the checkpoint than `value`; else without sizes */
 } model_weight;

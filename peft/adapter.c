@@ -2,6 +2,7 @@
 #include "peft/adapter.h"
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/quant.h"
 #include "core/safetensors.h"
 #include "core/text.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 
 static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step",
-                  trained_as_key[] = "cambium.trained_as";
+                  trained_as_key[] = "cambium.trained_as", labels_key[] = "cambium.labels";
 
 static status check_finite(const tuned *x, const char *path, const char *so)
 {
@@ -107,12 +108,36 @@ static status list_result(const peft *p, int number, arena *work, tape **t, list
     return STATUS_OK;
 }
 
+/* The names as a JSON object, freed with free; NULL: no memory. */
+static char *labels_text(const key_texts *labels)
+{
+    cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "labels");
+    char  *text = NULL;
+
+    for (int i = 0; list && i < labels->n; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateString(labels->v[i]));
+    if (list && cJSON_GetArraySize(list) == labels->n)
+        text = cJSON_PrintUnformatted(o);
+    cJSON_Delete(o);
+    return text;
+}
+
+static status add_labels(arena *a, const key_texts *labels, safetensors_pair *out)
+{
+    char       *text = labels_text(labels);
+    const char *kept = text ? arena_string(a, text, strlen(text)) : NULL;
+
+    free(text);
+    *out = (safetensors_pair){.key = labels_key, .value = kept};
+    return kept ? STATUS_OK : STATUS_MEMORY;
+}
+
 static status write_files(const peft *p, int number, const char *folder, const adapter_info *info, const listing *own,
                           const listing *aside)
 {
     const module    *m = &p->modules[number];
     const char      *trained_as = m->method->trained_as ? m->method->trained_as(m->options) : NULL;
-    safetensors_pair pairs[4] = {{.key = "format", .value = "pt"}};
+    safetensors_pair pairs[5] = {{.key = "format", .value = "pt"}};
     int              n_pairs = 1;
     char            *config = path_join(p->a, folder, "adapter_config.json");
     char            *tensors = path_join(p->a, folder, "adapter_model.safetensors");
@@ -126,6 +151,8 @@ static status write_files(const peft *p, int number, const char *folder, const a
         pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
     if (trained_as)
         pairs[n_pairs++] = (safetensors_pair){.key = trained_as_key, .value = trained_as};
+    if (info->labels.n > 0)
+        TRY(add_labels(p->a, &info->labels, &pairs[n_pairs++]));
     TRY(safetensors_write(tensors, own->items, own->n, pairs, n_pairs));
     if (aside->n > 0)
         TRY(safetensors_write(encoder, aside->items, aside->n, pairs, n_pairs));
@@ -387,6 +414,21 @@ static status remembered(arena *a, const char *folder, const char *key, const ch
 status adapter_trained_as(arena *a, const char *folder, const char **was)
 {
     return remembered(a, folder, trained_as_key, was);
+}
+
+status adapter_labels(arena *a, const char *folder, key_texts *out)
+{
+    const char *text;
+    cJSON      *json;
+
+    *out = (key_texts){0};
+    TRY(remembered(a, folder, labels_key, &text));
+    if (!text)
+        return STATUS_OK;
+    TRY(json_parse(text, strlen(text), folder, &json));
+    const status s = json_texts(json, "labels", a, out, folder);
+    cJSON_Delete(json);
+    return s;
 }
 
 status adapter_step(arena *a, const char *folder, int64_t *step)

@@ -293,7 +293,8 @@ bool peft_sits(const peft *p, int module, const site *s);
 typedef struct adapter_info {
     const char *base;        /* base_model_name_or_path */
     const char *fingerprint; /* SHA-256 of the trunk, or NULL: not checked */
-    const char *task_type;   /* "CAUSAL_LM" */
+    const char *task_type;   /* "CAUSAL_LM"; NULL: one that PEFT has no name for */
+    key_texts   labels;      /* names of the head's classes, or n 0 */
     const char *step;        /* of the run that made it, as a number; or NULL */
 } adapter_info;
 
@@ -312,6 +313,13 @@ status adapter_add(peft *p, const char *folder, const char *name, bool trains);
 /* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */
 status adapter_load(peft *p, int module, const char *folder, const adapter_info *info);
+
+/* The head for classes that the adapter brings (SEQ_CLS, TOKEN_CLS and QUESTION_ANS of PEFT's task types), whatever the
+ * base has; not given when it brings none. */
+status adapter_head(arena *a, const char *folder, head_wish *out);
+
+/* Names of the classes that the folder's file remembers, in order; n 0: none. */
+status adapter_labels(arena *a, const char *folder, key_texts *out);
 
 /* The step that the folder's file says; -1 when it says none. */
 status adapter_step(arena *a, const char *folder, int64_t *step);

@@ -39,30 +39,25 @@ status answers_make(session *s, const question *q, int64_t n, int64_t max_tokens
     return STATUS_OK;
 }
 
-static status score(arena *a, const question *q, const answer *answers, int64_t n, const answer_options *o,
-                    uint64_t seed, answer_figure *f)
+static status score(arena *a, const question *q, const answer *answers, int64_t n, const char *metric,
+                    int64_t resamples, uint64_t seed, metric_result *f)
 {
-    const double level = 0.95;
     metric_tally t;
 
-    TRY(metric_open(&t, a, f->name, METRIC_TEXTS, NULL, n));
-    f->title = metric_title_of(&t);
+    TRY(metric_open(&t, a, metric, METRIC_TEXTS, NULL, n));
     for (int64_t i = 0; i < n; i++)
         TRY(metric_add_text(&t, (metric_text){answers[i].text, answers[i].length},
                             &(metric_text){q[i].truth, q[i].truth_length}, 1));
-    TRY(metric_figure(&t, &f->value));
-    f->resampled = o->resamples > 0;
-    return f->resampled ? metric_bootstrap(&t, seed, o->resamples, level, &f->interval) : STATUS_OK;
+    return metric_result_of(&t, seed, resamples, f);
 }
 
 status answers_score(arena *a, const question *q, const answer *answers, int64_t n, const answer_options *o,
-                     uint64_t seed, answer_figure **out)
+                     uint64_t seed, metric_result **out)
 {
     TRY_TAKE(*out, a, o->metrics.n);
     for (int i = 0; i < o->metrics.n; i++) {
         const size_t mark = arena_mark(a);
-        (*out)[i] = (answer_figure){.name = o->metrics.v[i]};
-        TRY(score(a, q, answers, n, o, seed, &(*out)[i]));
+        TRY(score(a, q, answers, n, o->metrics.v[i], o->resamples, seed, &(*out)[i]));
         arena_rewind(a, mark);
     }
     return STATUS_OK;

@@ -11,20 +11,12 @@ typedef struct answer {
     size_t      length;
 } answer;
 
-/* A figure of all answers. */
-typedef struct answer_figure {
-    const char     *name, *title; /* "rouge_l", "ROUGE-L" */
-    double          value;
-    bool            resampled;    /* there is an interval, of 95 % */
-    metric_interval interval;
-} answer_figure;
-
 /* Greedy answers to n questions, in the session's setup arena. */
 status answers_make(session *s, const question *q, int64_t n, int64_t max_tokens, answer **out);
 
 /* The figures that the recipe asks for, o->metrics.n of them, in the arena. */
 status answers_score(arena *a, const question *q, const answer *answers, int64_t n, const answer_options *o,
-                     uint64_t seed, answer_figure **out);
+                     uint64_t seed, metric_result **out);
 
 /* Prints the first `show` questions with truth, answer before and answer after (either may be NULL) to
  * stderr, one line each. */

@@ -11,10 +11,12 @@
 #include <string.h>
 
 typedef struct figures {
+    bool           words; /* the loss is that of words */
     double         loss;
     int64_t        targets, answers, step; /* step: of the adapter, -1 when it says none */
+    goal_tally     predictions;
     int            n_scores;
-    answer_figure *scores; /* of the answers */
+    metric_result *scores; /* of the answers */
 } figures;
 
 static status measure(opening *o, figures *f)
@@ -26,12 +28,16 @@ static status measure(opening *o, figures *f)
 
     if (o->test.n == 0)
         return fail(STATUS_USAGE, "%s: has no data.test to evaluate on", o->r->file);
+    f->words = o->goal.o->perplexity;
     TRY(trainer_open(&x, &o->s.setup, &o->s.tuned, &o->s.m, o->s.p, &o->trainer, false));
     status s = packer_open_once(&o->s.setup, &o->test, o->trainer.pack, &once);
     if (s == STATUS_OK)
-        s = trainer_evaluate(&x, &once, &sum, &f->targets);
+        s = goal_tally_open(&o->goal, &o->s.setup, &o->test, &f->predictions);
+    if (s == STATUS_OK)
+        s = trainer_evaluate(&x, &once, &f->predictions, &sum, &f->targets);
     trainer_close(&x);
     TRY(s);
+    TRY(goal_tally_finish(&o->goal, &f->predictions));
     f->loss = f->targets > 0 ? sum / (double)f->targets : 0;
     f->answers = o->n_questions;
     if (o->n_questions == 0)
@@ -42,15 +48,23 @@ static status measure(opening *o, figures *f)
                          &f->scores);
 }
 
-static void print_json(const figures *f, FILE *out)
+static void print_json_results(const metric_result *v, int n, FILE *out)
 {
-    fprintf(out, "{\"loss\": %.9g, \"perplexity\": %.9g, \"targets\": %lld", f->loss, exp(f->loss),
-            (long long)f->targets);
-    for (const answer_figure *s = f->scores; s < f->scores + f->n_scores; s++) {
+    for (const metric_result *s = v; s < v + n; s++) {
         fprintf(out, ", \"%s\": %.9g", s->name, s->value);
         if (s->resampled)
             fprintf(out, ", \"%s_interval\": [%.9g, %.9g]", s->name, s->interval.lo, s->interval.hi);
     }
+}
+
+static void print_json(const figures *f, FILE *out)
+{
+    fprintf(out, "{\"loss\": %.9g", f->loss);
+    if (f->words)
+        fprintf(out, ", \"perplexity\": %.9g", exp(f->loss));
+    fprintf(out, ", \"targets\": %lld", (long long)f->targets);
+    print_json_results(f->predictions.figures, f->predictions.n, out);
+    print_json_results(f->scores, f->n_scores, out);
     if (f->answers)
         fprintf(out, ", \"answers\": %lld", (long long)f->answers);
     if (f->step >= 0)
@@ -58,16 +72,24 @@ static void print_json(const figures *f, FILE *out)
     fprintf(out, "}\n");
 }
 
-static void print_table(const figures *f, FILE *out)
+static void print_results(const metric_result *v, int n, int64_t of, const char *what, FILE *out)
 {
-    fprintf(out, "loss        %.4f   mean over %lld targets\nperplexity  %.2f\n", f->loss,
-            (long long)f->targets, exp(f->loss));
-    for (const answer_figure *s = f->scores; s < f->scores + f->n_scores; s++) {
-        fprintf(out, "%-11s %.3f   of %lld greedy answers", s->title, s->value, (long long)f->answers);
+    for (const metric_result *s = v; s < v + n; s++) {
+        fprintf(out, "%-14s %.3f   of %lld %s", s->title, s->value, (long long)of, what);
         if (s->resampled)
             fprintf(out, ", 95 %% interval %.3f to %.3f", s->interval.lo, s->interval.hi);
         fputc('\n', out);
     }
+}
+
+static void print_table(const figures *f, FILE *out)
+{
+    fprintf(out, "loss           %.4f   mean over %lld targets\n", f->loss, (long long)f->targets);
+    if (f->words)
+        fprintf(out, "perplexity     %.2f\n", exp(f->loss));
+    for (int i = 0; i < f->predictions.n; i++)
+        print_results(&f->predictions.figures[i], 1, f->predictions.v[i].n, "predictions", out);
+    print_results(f->scores, f->n_scores, f->answers, "greedy answers", out);
 }
 
 /* Values of a run's or another adapter into the recipe's modules. */

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/quant.h"
+#include "recipes/merge_config.h"
 #include "recipes/session.h"
 
 #include "core/safetensors.h"
@@ -151,13 +152,48 @@ static status add_weight(merge *m, const weight *w)
     return STATUS_OK;
 }
 
+/* A head was made in the place of this weight. */
+static bool is_replaced(const merge *m, const char *name)
+{
+    for (int i = 0; i < m->s.m.n_tensors; i++)
+        if (m->s.m.tensors[i].fresh && strcmp(m->s.m.tensors[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What goes before the names of a bare trunk's files once it has a head; "" otherwise. */
+static const char *missing_prefix(const merge *m)
+{
+    const char *prefix = m->s.m.prefix ? m->s.m.prefix : "";
+    bool        headed = false;
+
+    for (int i = 0; i < m->s.m.n_tensors; i++)
+        headed |= m->s.m.tensors[i].fresh;
+    for (int i = 0; i < m->s.w.n; i++)
+        headed &= strncmp(m->s.w.w[i].name, prefix, strlen(prefix)) != 0;
+    return headed ? prefix : "";
+}
+
+/* The weights that were made for a head. */
+static status add_fresh(merge *m)
+{
+    for (int i = 0; i < m->s.m.n_tensors && !m->s.w.random; i++) {
+        const model_weight *from = &m->s.m.tensors[i];
+        const weight        w = {from->name, from->value};
+        if (from->fresh)
+            TRY_IN(add_weight(m, &w), "in %s", w.name);
+    }
+    return STATUS_OK;
+}
+
 /* The weights of the trunk's files, or those that a random trunk has made. */
 static status add_weights(merge *m)
 {
-    const bool made = m->s.w.random;
-    const int  n = made ? m->s.m.n_tensors : m->s.w.n;
+    const bool  made = m->s.w.random;
+    const int   n = made ? m->s.m.n_tensors : m->s.w.n;
+    const char *prefix = missing_prefix(m);
 
-    TRY_TAKE(m->items, &m->s.setup, n);
+    TRY_TAKE(m->items, &m->s.setup, n + m->s.m.n_tensors);
     TRY_TAKE(m->sites, &m->s.setup, m->s.m.n_sites + 1);
     memset(m->sites, 0, (size_t)(m->s.m.n_sites + 1) * sizeof *m->sites);
     for (int i = 0; i < n; i++) {
@@ -167,9 +203,14 @@ static status add_weights(merge *m)
             TRY(weights_turned(&m->s.trunk, &from->value, &w.t));
         if (made && from->on_disk.n)
             w.t.s = from->on_disk;
+        if (is_replaced(m, w.name))
+            continue;
+        const int before = m->n;
         TRY_IN(add_weight(m, &w), "in %s", w.name);
+        if (m->n > before && !(m->items[before].name = arena_printf(&m->s.setup, "%s%s", prefix, w.name)))
+            return STATUS_MEMORY;
     }
-    return STATUS_OK;
+    return add_fresh(m);
 }
 
 /* The length of a path without slashes at its end. */
@@ -296,12 +337,14 @@ static status run(merge *m, const char *base, const char *adapter, const char *f
         return fail(STATUS_USAGE, "--type is %s, must be f32, f16 or bf16", type);
     if (path_exists(folder))
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
-    TRY(session_base(&m->s, base, 0, false));
+    TRY(session_base_adapter(&m->s, base, adapter));
     TRY(session_adapter(&m->s, adapter, force));
     TRY(model_check_task(&m->s.m, task < 0 ? 0 : task));
     m->s.p->task = (int32_t)task;
     TRY(check_merges(m->s.p));
     TRY(add_weights(m));
+    if (m->s.m.wish.given)
+        TRY(merge_config(&m->s, adapter));
     TRY(publish_folder(m, folder));
     if (m->loss > 0)
         fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",

@@ -76,7 +76,7 @@ static status trace(session *s, const trace_request *q, const cJSON *json, FILE 
     char              loss[64];
     safetensors_pair  pairs[2] = {{.key = "format", .value = "pt"}, {.key = "loss", .value = loss}};
 
-    TRY(session_base(s, q->base, 0, false));
+    TRY(q->adapter ? session_base_adapter(s, q->base, q->adapter) : session_base(s, q->base, 0, false));
     if (q->adapter)
         TRY(session_adapter(s, q->adapter, q->force));
     for (int i = 0; i < s->p->n_modules; i++)

@@ -50,11 +50,27 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
     f->offsets = ints(f->b.offsets, seqs + 1, &f->n_offsets);
     f->tasks = ints(f->b.task, seqs, &f->n_seqs);
     f->whole = ints(f->from_to, 2, NULL);
-    f->target_rows = ints(f->b.target_rows, capacity, &f->n_targets);
-    f->target_ids = ints(f->b.target_ids, capacity, &f->n_targets);
+    const int64_t targets = m->head.kind == HEAD_CLASSIFY ? seqs : capacity;
+    f->target_rows = ints(f->b.target_rows, targets, &f->n_targets);
+    f->target_ids = ints(f->b.target_ids, targets, &f->n_targets);
     if (m->has_source)
         TRY(open_source(f, memory, source, seqs));
     return m->image.channels > 0 ? open_images(f, m, memory, capacity) : STATUS_OK;
+}
+
+status feed_open_values(feed *f, arena *memory, int64_t width)
+{
+    TRY(batch_open_values(memory, width, &f->b));
+    f->values = (tensor){.s = shape_2(f->b.seqs_capacity, width), .type = TYPE_F32, .v = f->b.values,
+                         .rows = &f->n_targets};
+    return STATUS_OK;
+}
+
+target_place feed_place(const model_head *h)
+{
+    if (h->kind == HEAD_CLASSIFY)
+        return h->last ? TARGET_LAST : TARGET_SEQUENCE;
+    return h->kind == HEAD_CAUSAL ? TARGET_NEXT : TARGET_HERE;
 }
 
 void feed_record(feed *f, tape *t, stream *s)
@@ -72,6 +88,7 @@ void feed_record(feed *f, tape *t, stream *s)
     s->whole = tape_input(t, &f->whole);
     f->target_rows_var = tape_input(t, &f->target_rows);
     f->target_ids_var = tape_input(t, &f->target_ids);
+    f->values_var = f->b.width > 0 ? ag_expand(t, tape_input(t, &f->values)) : NULL;
     if (f->b.source.capacity == 0)
         return;
     s->source = &f->source;
@@ -94,6 +111,8 @@ void feed_load(feed *f)
     const batch *b = &f->b;
 
     CHECK(b->n_seqs > 0);
+    if (f->prepare)
+        f->prepare(f->context, &f->b);
     f->n_rows = f->from_to[1] = b->n_tokens;
     f->n_seqs = b->n_seqs;
     f->n_offsets = b->n_seqs + 1;

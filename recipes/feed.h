@@ -23,6 +23,12 @@ typedef struct feed {
     int32_t  n_patches;
     tensor   patches, places;
     var     *target_rows_var, *target_ids_var;
+    /* of an objective that wants values of samples */
+    tensor   values;
+    var     *values_var;
+    /* changes a micro-batch that was filled: chooses targets; NULL: nothing */
+    void   (*prepare)(const void *context, batch *b);
+    const void *context;
 } feed;
 
 /* Arrays for micro-batches of `capacity` tokens, those in front of the sequences included, and `seqs` sequences, as
@@ -30,10 +36,16 @@ typedef struct feed {
  * they tell tasks apart, is asked now; a model with an encoder, or of images, has no place for it. */
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs);
 
+/* Adds `width` values a sequence, of a model that classifies. Before feed_record. */
+status feed_open_values(feed *f, arena *memory, int64_t width);
+
+/* Where the head's targets are. */
+target_place feed_place(const model_head *h);
+
 /* Puts the inputs on a tape and into the stream, whose source, if the model has one, is f->source. */
 void feed_record(feed *f, tape *t, stream *s);
 
-/* Takes over f->b as filled by packer_fill. A batch without a sequence is a programmer's error. */
+/* Prepares and takes over f->b as filled by packer_fill. A batch without a sequence is a programmer's error. */
 void feed_load(feed *f);
 
 #endif

@@ -55,6 +55,21 @@ const char *metric_title_of(const metric_tally *t)
     return t->m->title;
 }
 
+bool metric_is_error(const char *name)
+{
+    for (int i = 0; i < METRICS; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].form->error;
+    return false;
+}
+
+status metric_result_of(const metric_tally *t, uint64_t seed, int64_t resamples, metric_result *out)
+{
+    *out = (metric_result){.name = t->m->name, .title = t->m->title, .resampled = resamples > 0};
+    TRY(metric_figure(t, &out->value));
+    return out->resampled ? metric_bootstrap(t, seed, resamples, METRIC_LEVEL, &out->interval) : STATUS_OK;
+}
+
 unsigned metric_inputs(int i)
 {
     return i >= 0 && i < METRICS ? table[i].inputs : 0;

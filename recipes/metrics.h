@@ -107,6 +107,16 @@ typedef struct metric_interval {
 status metric_bootstrap(const metric_tally *t, uint64_t seed, int64_t resamples, double level,
                         metric_interval *out);
 
+/* A figure with its names and, if it was resampled, an interval of 95 %. */
+typedef struct metric_result {
+    const char     *name, *title; /* "rouge_l", "ROUGE-L" */
+    double          value;
+    bool            resampled;
+    metric_interval interval;
+} metric_result;
+#define METRIC_LEVEL 0.95
+status metric_result_of(const metric_tally *t, uint64_t seed, int64_t resamples, metric_result *out);
+
 /* Mean and sample standard deviation (n - 1) of a figure over seeds; the deviation of one is NaN. */
 void metric_over_seeds(const double *figures, int64_t n, double *mean, double *deviation);
 
@@ -117,6 +127,8 @@ const char *metric_title(int i);
 const char *metric_help(int i);
 unsigned    metric_inputs(int i);
 const char *metric_title_of(const metric_tally *t);
+/* True of a metric whose figures are the better the smaller they are. */
+bool metric_is_error(const char *name);
 
 /* The names of all metrics of texts, each behind a bar: "|exact_match|token_f1|...". Choices for a key are
  * this text from its second character on. */

@@ -35,7 +35,19 @@ static void say_overlong(const char *what, const examples *x, int64_t length)
                  (long long)length, (long long)x->n_dropped);
 }
 
-static status load_data(opening *o)
+/* Records, and what they are for: before the trunk, which gets its head from it. */
+static status load_goal(opening *o, records *train, records *test)
+{
+    const recipe *r = o->r;
+    const bool    tested = r->data.n_test > 0;
+
+    TRY_IN(session_records(&o->s, r, r->data.train, r->data.n_train, train), "in data.train");
+    if (tested)
+        TRY_IN(session_records(&o->s, r, r->data.test, r->data.n_test, test), "in data.test");
+    return goal_open(&o->goal, &o->s, r, train, tested ? test : NULL);
+}
+
+static status load_data(opening *o, const records *train, const records *test)
 {
     const recipe *r = o->r;
 
@@ -43,16 +55,15 @@ static status load_data(opening *o)
                                 .batch_samples = r->train.batch_samples,
                                 .accumulate = r->train.accumulate, .epochs = r->train.epochs,
                                 .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
-    TRY_IN(session_examples(&o->s, r, r->data.train, r->data.n_train, &o->train), "in data.train");
+    TRY_IN(goal_examples(&o->goal, r, train, &o->train), "in data.train");
     say_overlong("data.train", &o->train, r->data.length);
     TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
-    if (r->data.n_test > 0)
-        TRY_IN(session_examples(&o->s, r, r->data.test, r->data.n_test, &o->test), "in data.test");
+    if (test->n > 0)
+        TRY_IN(goal_examples(&o->goal, r, test, &o->test), "in data.test");
     say_overlong("data.test", &o->test, r->data.length);
     o->ask = recipe_options(r, "+train", "answers");
-    if (o->ask && o->ask->answers > 0 && r->data.n_test > 0)
-        TRY_IN(session_questions(&o->s, r, r->data.test, r->data.n_test, o->ask->answers,
-                                 &o->questions, &o->n_questions), "in data.test");
+    if (o->goal.o->asks && o->ask && o->ask->answers > 0 && test->n > 0)
+        TRY_IN(session_questions(&o->s, r, test, o->ask->answers, &o->questions, &o->n_questions), "in data.test");
     o->steps = r->train.epochs > 0 ? packer_count(&o->data, r->train.epochs) : r->train.steps;
     return STATUS_OK;
 }
@@ -92,7 +103,7 @@ static status load_trainer(opening *o)
     trainer_options *t = &o->trainer;
     packer           test;
 
-    *t = (trainer_options){.steps = o->steps, .seed = (uint64_t)r->seed, .pack = o->data.capacity,
+    *t = (trainer_options){.goal = &o->goal, .steps = o->steps, .seed = (uint64_t)r->seed, .pack = o->data.capacity,
                            .seqs = o->data.seqs_capacity, .leaves = o->data.leaves_capacity};
     TRY(optim_find(r->optim.optimizer.name, &t->optimizer));
     t->optimizer_options = r->optim.optimizer.options;
@@ -108,20 +119,14 @@ static status load_trainer(opening *o)
     return load_groups(o);
 }
 
-/* The objective reads the logits of the next token. */
-static status check_head(const model *m)
-{
-    if (m->head.kind != HEAD_CAUSAL)
-        return fail(STATUS_UNSUPPORTED, "a %s model with the head %s; the objective causal_lm needs a "
-                    "causal_lm head", m->family->name, head_name(m->head.kind));
-    return STATUS_OK;
-}
-
 status opening_load(opening *o, bool shapes_only)
 {
-    TRY(session_base(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only || o->noise));
-    TRY_IN(check_head(&o->s.m), "in base %s", o->r->base);
+    records train = {0}, test = {0};
+
+    TRY(load_goal(o, &train, &test));
+    TRY(session_base_for(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only || o->noise, &o->goal.head));
+    TRY(goal_begin(&o->goal));
     TRY(session_modules(&o->s, o->r, shapes_only));
-    TRY(load_data(o));
+    TRY(load_data(o, &train, &test));
     return load_trainer(o);
 }

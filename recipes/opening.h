@@ -2,6 +2,7 @@
 #ifndef RECIPES_OPENING_H
 #define RECIPES_OPENING_H
 
+#include "recipes/objective.h"
 #include "recipes/registry.h"
 #include "recipes/session.h"
 #include "recipes/trainer.h"
@@ -10,6 +11,7 @@ typedef struct opening {
     const recipe         *r;
     bool                  noise; /* bench: the weights of a random trunk are made on the device only */
     session               s;
+    goal                  goal;
     examples              train, test; /* test.n 0: the recipe has none */
     pack_options          packing;
     packer                data;

@@ -47,6 +47,7 @@ typedef struct recipe_source {
 typedef struct recipe_template {
     bool        chat;
     const char *prompt, *target; /* both NULL: the source's own wording */
+    const char *pair;            /* a second text that is read with the prompt, or NULL */
 } recipe_template;
 
 typedef struct recipe_data {

@@ -56,6 +56,8 @@ static const key template_rows[] = {
      .help = "What the model reads, with {field} places."},
     {.name = "target", .kind = KEY_TEXT, AT(recipe_template, target),
      .help = "What it learns to write, with {field} places."},
+    {.name = "pair", .kind = KEY_TEXT, AT(recipe_template, pair),
+     .help = "A second text that is read with the prompt, for objectives that read pairs."},
 };
 
 static const key module_rows[] = {
@@ -128,8 +130,8 @@ static const key train_rows[] = {
     {.name = "select", .kind = KEY_CHOICE, AT(recipe_train, select), .preset = "last",
      .choices = "last|best",
      .help = "Which state is the result: the last, or the best evaluation's (the start's counts)."},
-    {.name = "metric", .kind = KEY_CHOICE, AT(recipe_train, metric), .preset = "loss",
-     .choices = "loss", .help = "What `select: best` and `patience` compare: the loss on data.test."},
+    {.name = "metric", .kind = KEY_TEXT, AT(recipe_train, metric), .preset = "loss",
+     .help = "What `select: best` and `patience` compare on data.test: loss, or one of objective.metrics."},
     {.name = "patience", .kind = KEY_INT, AT(recipe_train, patience), .preset = "0", RANGE(0, 1e6),
      .unit = "evaluations", .help = "Stops after so many without a better one; 0: never."},
     {.name = "recompute", .kind = KEY_CHOICE, AT(recipe_train, recompute), .preset = "none",

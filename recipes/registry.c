@@ -7,6 +7,7 @@
 #include "optim/schedule.h"
 #include "peft/peft.h"
 #include "recipes/metrics.h"
+#include "recipes/objective.h"
 
 enum { ROWS_MAX = 256 };
 
@@ -50,9 +51,9 @@ const option_registry *registry(void)
         add("source", source_at(i)->name, &source_at(i)->keys, source_at(i)->help);
     for (int i = 0; optim_row(i); i++)
         add("optimizer", optim_row(i)->name, optim_row(i)->keys, NULL);
-#define OBJECTIVE(name, help) add("objective", #name, NULL, help);
-#include "recipes/objectives.def"
-#undef OBJECTIVE
+    for (int i = 0; objective_at(i); i++)
+        add("objective", objective_at(i)->name, objective_at(i)->keys.n ? &objective_at(i)->keys : NULL,
+            objective_at(i)->help);
 #define PROCEDURE(name, help) add("procedure", #name, NULL, help);
 #include "recipes/procedures.def"
 #undef PROCEDURE

@@ -74,13 +74,16 @@ status report_step(report *p, run_state *st, const step_report *r)
                              (int)COUNT_OF(timing) - !device_current());
 }
 
-status report_evaluation(report *p, run_state *st, double loss, int64_t targets)
+status report_evaluation(report *p, run_state *st, double loss, int64_t targets, bool perplexity)
 {
+    char            words[48] = "";
     const run_value v[] = {{"eval_loss", loss, false}, {"eval_targets", (double)targets, true}};
 
     p->last = clock_seconds();
-    log_info("step %lld  loss on the test data %.4f (%lld targets), perplexity %.2f",
-             (long long)st->step, loss, (long long)targets, exp(loss));
+    if (perplexity)
+        snprintf(words, sizeof words, ", perplexity %.2f", exp(loss));
+    log_info("step %lld  loss on the test data %.4f (%lld targets)%s", (long long)st->step, loss, (long long)targets,
+             words);
     return run_folder_metrics(st->folder, st->step, v, (int)COUNT_OF(v));
 }
 

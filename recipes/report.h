@@ -17,10 +17,10 @@ typedef struct report {
 /* A step: metrics.jsonl, timing.jsonl, events, and the live line or a plain one. */
 status report_step(report *p, run_state *st, const step_report *r);
 
-/* An evaluation after st->step steps. */
-status report_evaluation(report *p, run_state *st, double loss, int64_t targets);
+/* An evaluation after st->step steps; perplexity: the loss is that of words. */
+status report_evaluation(report *p, run_state *st, double loss, int64_t targets, bool perplexity);
 
-/* A named figure of answers ("rouge_l"). */
+/* A named figure of predictions or answers ("rouge_l"). */
 status report_figure(run_state *st, const char *name, double value);
 
 #endif

@@ -15,18 +15,32 @@
 
 /* ---- fingerprints ---------------------------------------------------------------------------------- */
 
-/* What was read of the data: counts and every token. */
+static void add_values(sha256 *h, const void *v, int64_t n)
+{
+    if (v)
+        sha256_add(h, v, (size_t)n * 4);
+}
+
+static void add_example(sha256 *h, const examples *x, const example *e)
+{
+    sha256_add(h, &e->n, sizeof e->n);
+    add_values(h, e->ids, e->n);
+    add_values(h, e->labels, e->n);
+    add_values(h, e->types, e->n);
+    add_values(h, e->source, e->n_source);
+    add_values(h, e->patches, (e->n - 1) * x->patch);
+    add_values(h, e->label >= 0 ? &e->label : NULL, 1);
+    add_values(h, e->values, x->width);
+}
+
+/* What was read of the data: counts and every value. */
 static status data_fingerprint(const examples *x, char hex[65])
 {
     sha256 h;
 
     TRY(sha256_open(&h));
-    for (int64_t i = 0; i < x->n; i++) {
-        const size_t bytes = (size_t)x->v[i].n * sizeof(int32_t);
-        sha256_add(&h, &x->v[i].n, sizeof x->v[i].n);
-        sha256_add(&h, x->v[i].ids, bytes);
-        sha256_add(&h, x->v[i].labels, bytes);
-    }
+    for (int64_t i = 0; i < x->n; i++)
+        add_example(&h, x, &x->v[i]);
     sha256_close(&h, hex);
     return STATUS_OK;
 }
@@ -53,10 +67,10 @@ static status fill_facts(run_state *st, checkpoint_facts *f, char data[65], char
 
 /* ---- the best --------------------------------------------------------------------------------------- */
 
-void run_state_judge(run_state *st, double loss)
+void run_state_judge(run_state *st, double value)
 {
-    if (loss < st->best) {
-        st->best = loss;
+    if (value < st->best) {
+        st->best = value;
         st->best_step = st->step;
         st->worse = 0;
     } else
@@ -73,7 +87,9 @@ bool run_state_selects_best(const run_state *st)
 status run_state_write_adapters(run_state *st, const char *folder, int64_t step)
 {
     const peft  *p = st->s->p;
-    adapter_info info = {.base = st->s->base, .task_type = "CAUSAL_LM"};
+    const goal  *g = st->x->o.goal;
+    adapter_info info = {.base = st->s->base, .task_type = g->o->task_type,
+                         .labels = {g->measured.n_tags, g->measured.tags}};
     char         below[PATH_MAX], step_text[24];
 
     snprintf(step_text, sizeof step_text, "%lld", (long long)step);

@@ -79,6 +79,21 @@ static status check_fits(const char *config)
 
 status session_base(session *s, const char *base, uint64_t seed, bool shapes_only)
 {
+    const head_wish none = {0};
+
+    return session_base_for(s, base, seed, shapes_only, &none);
+}
+
+status session_base_adapter(session *s, const char *base, const char *adapter)
+{
+    head_wish head;
+
+    TRY(adapter_head(&s->setup, adapter, &head));
+    return session_base_for(s, base, 0, false, &head);
+}
+
+status session_base_for(session *s, const char *base, uint64_t seed, bool shapes_only, const head_wish *head)
+{
     s->base = base;
     if (strncmp(base, "random:", 7) == 0) {
         s->path = arena_string(&s->setup, base + 7, strlen(base + 7));
@@ -91,7 +106,7 @@ status session_base(session *s, const char *base, uint64_t seed, bool shapes_onl
         TRY_IN(fetch_base(&s->setup, base, &s->path), "in base %s", base);
         TRY_IN(weights_open(&s->trunk, s->path, &s->w), "in base %s", base);
     }
-    TRY_IN(model_open(&s->trunk, &s->w, TYPE_F32, &s->m), "in base %s", base);
+    TRY_IN(model_open_for(&s->trunk, &s->w, TYPE_F32, head, &s->m), "in base %s", base);
     TRY_IN(open_tokenizer(s), "in base %s", base);
     return peft_open(&s->setup, &s->m, seed, &s->p);
 }
@@ -121,17 +136,38 @@ status session_adapter(session *s, const char *folder, bool force)
     return load_folder(s, 0, folder, force);
 }
 
+/* What the module trains whole: what the recipe says, and the head for the objective's classes if it is the first
+ * module that is trained from its start. */
+static status whole_parts(session *s, const recipe_module *x, key_texts *out)
+{
+    const char  *head[HEAD_PARTS];
+    const char **v;
+    const int    n = s->m.wish.given && x->train && !s->head_trained ? model_head_parts(&s->setup, &s->m, head) : 0;
+
+    *out = x->save;
+    if (n == 0)
+        return STATUS_OK;
+    TRY_TAKE(v, &s->setup, x->save.n + n);
+    for (int i = 0; i < x->save.n + n; i++)
+        v[i] = i < x->save.n ? x->save.v[i] : head[i - x->save.n];
+    *out = (key_texts){.n = x->save.n + n, .v = v};
+    s->head_trained = true;
+    return STATUS_OK;
+}
+
 /* What the module trains beside its sites. */
 static status add_beside(session *s, const recipe_module *x)
 {
     const int number = s->p->n_modules - 1;
+    key_texts parts;
     int32_t  *ids;
 
+    TRY(whole_parts(s, x, &parts));
     if (x->train_tokens.n > 0) {
         TRY(whole_token_ids(&s->setup, &x->train_tokens, s->m.words, &ids));
         TRY(peft_tune_tokens(s->p, number, ids, x->train_tokens.n));
     }
-    return x->save.n > 0 ? peft_tune_whole(s->p, number, x->save.v, x->save.n, x->save_tied) : STATUS_OK;
+    return parts.n > 0 ? peft_tune_whole(s->p, number, parts.v, parts.n, x->save_tied) : STATUS_OK;
 }
 
 static status add_module(session *s, const recipe_module *x)
@@ -148,6 +184,21 @@ static status add_module(session *s, const recipe_module *x)
         return STATUS_USAGE; /* the recipe asks for what does not fit */
     TRY(done);
     return add_beside(s, x);
+}
+
+/* A head that was made must be trained, or come with an adapter. */
+static status check_head(const session *s)
+{
+    for (int i = 0; i < s->m.n_tensors; i++) {
+        const model_weight *w = &s->m.tensors[i];
+        bool                placed = !w->fresh;
+        for (int k = 0; k < s->p->n_tuned; k++)
+            placed |= s->p->tensors[k].place == w;
+        if (!placed)
+            return fail(STATUS_USAGE, "%s: has no %s, so it was made for the objective, and no module trains it; a module "
+                        "with `load` needs an adapter that holds it", s->path, w->name);
+    }
+    return STATUS_OK;
 }
 
 status session_modules(session *s, const recipe *r, bool shapes_only)
@@ -167,6 +218,7 @@ status session_modules(session *s, const recipe *r, bool shapes_only)
         origin = recipe_origin(r, path, text, sizeof text);
         TRY_IN(add_module(s, x), "at %s", origin ? origin : r->file);
     }
+    TRY(check_head(s));
     if (shapes_only)
         return STATUS_OK;
     TRY(peft_allocate(s->p, &s->tuned));

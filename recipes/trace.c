@@ -14,7 +14,7 @@ typedef struct tracer {
     tape         *t;
     arena         step;
     var          *logits, *pooled, *each, *loss, **hidden, **source_hidden; /* the latter: of an encoder */
-    tensor        first_rows; /* of every sequence */
+    tensor        whole_rows; /* of every sequence, the row that a classifier reads */
     tensor       *trunk_grads; /* [n_gradients] */
     float        *tuned_grads;
     const trace_options *o;
@@ -162,10 +162,17 @@ static status read_sequence(arena *a, const cJSON *item, const char *what, const
     return STATUS_OK;
 }
 
-/* Where the head's targets are. */
-static target_place place_of(head_kind kind)
+/* First rows of the sequences, or last ones. */
+static status choose_rows(tracer *x, int n)
 {
-    return kind == HEAD_CLASSIFY ? TARGET_SEQUENCE : kind == HEAD_CAUSAL ? TARGET_NEXT : TARGET_HERE;
+    const int32_t *offsets = x->f.b.offsets;
+    int32_t       *rows;
+
+    TRY_TAKE(rows, x->a, n);
+    for (int i = 0; i < n; i++)
+        rows[i] = x->m->head.last ? offsets[i + 1] - 1 : offsets[i];
+    x->whole_rows = (tensor){.s = shape_1(n), .type = TYPE_I32, .v = rows};
+    return STATUS_OK;
 }
 
 static status load_sequences(tracer *x, const cJSON *sequences, const char *what)
@@ -188,12 +195,11 @@ static status load_sequences(tracer *x, const cJSON *sequences, const char *what
     }
     TRY(feed_open(&x->f, x->m, x->a, total, source, count));
     batch_clear(&x->f.b);
-    x->f.b.place = place_of(x->m->head.kind);
+    x->f.b.place = feed_place(&x->m->head);
     for (int i = 0; i < n; i++)
         CHECK(batch_add(&x->f.b, &e[i], i, i));
     feed_load(&x->f);
-    x->first_rows = (tensor){.s = shape_1(n), .type = TYPE_I32, .v = x->f.b.offsets};
-    return STATUS_OK;
+    return choose_rows(x, n);
 }
 
 /* ---- gradients ----------------------------------------------------------------------------------- */
@@ -260,9 +266,9 @@ static void record_head(tracer *x, var *last)
     const model_head *h = &x->m->head;
 
     if (h->dense && (h->kind == HEAD_NONE || h->kind == HEAD_CLASSIFY))
-        x->pooled = head_features(t, h, ag_gather_rows(t, last, tape_input(t, &x->first_rows)));
+        x->pooled = head_features(t, h, ag_gather_rows(t, last, tape_input(t, &x->whole_rows)));
     if (h->kind == HEAD_CLASSIFY)
-        x->logits = head_logits(t, h, ag_gather_rows(t, last, tape_input(t, &x->first_rows)));
+        x->logits = head_logits(t, h, ag_gather_rows(t, last, tape_input(t, &x->whole_rows)));
     else if (h->kind != HEAD_NONE)
         x->logits = head_logits(t, h, last);
     if (h->kind != HEAD_NONE)

@@ -62,39 +62,53 @@ static status open_run(training *t)
 
 /* ---- evaluation -------------------------------------------------------------------------------------- */
 
-static status evaluate(training *t)
-{
-    packer  once;
-    double  sum;
-    int64_t targets;
-
-    if (t->in.test.n == 0)
-        return STATUS_OK;
-
-    const size_t mark = arena_mark(&t->in.s.setup);
-    TRY(packer_open_once(&t->in.s.setup, &t->in.test, t->x.o.pack, &once));
-    TRY(trainer_evaluate(&t->x, &once, &sum, &targets));
-    arena_rewind(&t->in.s.setup, mark);
-    const double loss = targets > 0 ? sum / (double)targets : 0;
-    run_state_judge(&t->st, loss);
-    return report_evaluation(&t->log, &t->st, loss, targets);
-}
-
-static status report_answers(training *t, const answer_figure *f)
+/* A figure, with its interval if it has one. */
+static status report_result(training *t, const metric_result *f, const char *of)
 {
     char interval[64] = "";
 
     if (f->resampled)
         snprintf(interval, sizeof interval, ", 95 %% interval %.3f to %.3f", f->interval.lo, f->interval.hi);
-    log_info("step %lld  %s of %lld greedy answers %.3f%s", (long long)t->st.step, f->title,
-             (long long)t->in.n_questions, f->value, interval);
+    log_info("step %lld  %s%s %.3f%s", (long long)t->st.step, f->title, of, f->value, interval);
     return report_figure(&t->st, f->name, f->value);
+}
+
+static status measure(training *t)
+{
+    arena     *a = &t->in.s.setup;
+    goal_tally tally;
+    packer     once;
+    double     sum;
+    int64_t    targets;
+
+    TRY(goal_tally_open(&t->in.goal, a, &t->in.test, &tally));
+    TRY(packer_open_once(a, &t->in.test, t->x.o.pack, &once));
+    TRY(trainer_evaluate(&t->x, &once, &tally, &sum, &targets));
+    TRY(goal_tally_finish(&t->in.goal, &tally));
+    const double loss = targets > 0 ? sum / (double)targets : 0;
+    run_state_judge(&t->st, goal_selected(&t->in.goal, &tally, loss));
+    TRY(report_evaluation(&t->log, &t->st, loss, targets, t->in.goal.o->perplexity));
+    for (int i = 0; i < tally.n; i++)
+        TRY(report_result(t, &tally.figures[i], " on the test data"));
+    return STATUS_OK;
+}
+
+static status evaluate(training *t)
+{
+    const size_t mark = arena_mark(&t->in.s.setup);
+
+    if (t->in.test.n == 0)
+        return STATUS_OK;
+    TRY(measure(t));
+    arena_rewind(&t->in.s.setup, mark);
+    return STATUS_OK;
 }
 
 static status ask(training *t, answer **answers)
 {
     const answer_options *o = t->in.ask;
-    answer_figure        *f;
+    metric_result        *f;
+    char                  of[64];
 
     if (t->in.n_questions == 0)
         return STATUS_OK;
@@ -102,8 +116,9 @@ static status ask(training *t, answer **answers)
     TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, o->max_tokens, answers));
     TRY(answers_score(&t->in.s.setup, t->in.questions, *answers, t->in.n_questions, o, (uint64_t)t->r->seed,
                       &f));
+    snprintf(of, sizeof of, " of %lld greedy answers", (long long)t->in.n_questions);
     for (int i = 0; i < o->metrics.n; i++)
-        TRY(report_answers(t, &f[i]));
+        TRY(report_result(t, &f[i], of));
     return STATUS_OK;
 }
 
@@ -203,6 +218,13 @@ static void print_next(const training *t)
 {
     const char *run = t->folder.path;
 
+    if (!t->in.goal.o->asks) {
+        log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:\n"
+                 "  ./cambium eval %s\n"
+                 "  ./cambium merge %s %s/adapter merged", run, run, t->r->base, run);
+        return;
+    }
+
     log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:\n"
              "  ./cambium generate %s --adapter %s/adapter --prompt \"...\"\n"
              "  ./cambium eval %s\n"
@@ -219,8 +241,8 @@ static status finish(training *t)
         return STATUS_MEMORY;
     if (run_state_selects_best(&t->st)) {
         TRY(run_state_take_best(&t->st));
-        log_info("the result is the state after step %lld, the best evaluation: loss %.4f",
-                 (long long)t->st.best_step, t->st.best);
+        log_info("the result is the state after step %lld, the best evaluation: %s %.4f", (long long)t->st.best_step,
+                 t->in.goal.selects, goal_figure(&t->in.goal, t->st.best));
     }
     TRY(run_state_write_adapters(&t->st, path,
                                  run_state_selects_best(&t->st) ? t->st.best_step : t->st.step));

@@ -62,6 +62,18 @@ static status open_spans(trainer *x, arena *a)
     return STATUS_OK;
 }
 
+static status open_feed(trainer *x, arena *a)
+{
+    const goal *g = x->o.goal;
+
+    TRY(feed_open(&x->f, x->m, a, x->o.pack, 0, x->o.seqs));
+    if (!g)
+        return STATUS_OK;
+    x->f.prepare = g->o->prepare;
+    x->f.context = g;
+    return g->samples.width > 0 ? feed_open_values(&x->f, a, g->samples.width) : STATUS_OK;
+}
+
 static status record_loss(trainer *x)
 {
     stream s = {0};
@@ -69,8 +81,13 @@ static status record_loss(trainer *x)
     TRY(tape_open(&x->t, TYPE_F32));
     feed_record(&x->f, x->t, &s);
     var *hidden = model_hidden(x->m, x->t, &s);
-    x->loss = model_loss(x->m, x->t, hidden, x->f.target_rows_var, x->f.target_ids_var, &x->each);
+    if (x->o.goal)
+        x->loss = goal_loss(x->o.goal, x->t, x->m, hidden, &x->f, &x->out);
+    else
+        x->loss = model_loss(x->m, x->t, hidden, x->f.target_rows_var, x->f.target_ids_var, &x->out.each);
     tape_keep(x->t, x->loss);
+    if (x->out.scores)
+        tape_keep(x->t, x->out.scores);
     return tape_plan(x->t, x->loss, x->o.how);
 }
 
@@ -145,7 +162,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     *x = (trainer){.m = m, .p = p, .o = *o, .run = {.seed = o->seed}};
     TRY(open_spans(x, a));
     TRY(open_groups(x, a));
-    TRY(feed_open(&x->f, m, a, o->pack, 0, o->seqs));
+    TRY(open_feed(x, a));
     TRY(record_loss(x));
     TRY(record_extra_loss(x, a));
     if (only_plan)
@@ -303,7 +320,7 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     return STATUS_OK;
 }
 
-status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *targets)
+status trainer_evaluate(trainer *x, packer *data, goal_tally *tally, double *loss_sum, int64_t *targets)
 {
     pack_step plan;
 
@@ -316,6 +333,8 @@ status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *tar
             packer_fill(data, &plan, leaf, &x->f.b);
             TRY_IN(forward(x, &loss), "in evaluation");
             *loss_sum += loss;
+            if (tally)
+                TRY_IN(goal_tally_add(x->o.goal, &x->f.b, &x->out, tally), "in evaluation");
         }
         *targets += plan.n_targets;
     }

@@ -11,6 +11,7 @@
 #include "peft/peft.h"
 #include "recipes/feed.h"
 #include "recipes/leaf_sum.h"
+#include "recipes/objective.h"
 
 /* Tuned tensors whose file name matches (a glob) take other rates; the first group that matches. */
 typedef struct trainer_group {
@@ -19,6 +20,7 @@ typedef struct trainer_group {
 } trainer_group;
 
 typedef struct trainer_options {
+    const goal             *goal; /* NULL: cross-entropy of the model's head */
     const struct optimizer *optimizer;
     const void          *optimizer_options; /* begins with optim_common */
     schedule_options     schedule;
@@ -38,7 +40,8 @@ typedef struct trainer {
     arena           memory; /* step: activations */
     tape           *t;
     feed            f;
-    var            *loss, *each;
+    var            *loss;
+    goal_vars       out;
     arena           extra_memory;
     tape           *extra; /* what modules add to the loss, or NULL */
     peft_losses     losses;
@@ -73,8 +76,9 @@ void   trainer_close(trainer *x);
  * the data has ended. */
 status trainer_step(trainer *x, packer *data, int64_t step, step_report *r);
 
-/* Sum of losses over all samples of a packer (packer_open_once) and the number of targets. */
-status trainer_evaluate(trainer *x, packer *data, double *loss_sum, int64_t *targets);
+/* Sum of losses over all samples of a packer (packer_open_once) and the number of targets. tally: also measures the
+ * goal's predictions; NULL: it does not. */
+status trainer_evaluate(trainer *x, packer *data, goal_tally *tally, double *loss_sum, int64_t *targets);
 
 /* Bytes: activations of a step, gradient buffers, tuned values, optimizer state; on a device also the scratch
  * of operations. */

@@ -376,7 +376,7 @@ else passes; fi
 call eval "$work/best"
 contains 'best: eval says which step' "$err" "the state after step $smallest of its run"
 loss=$(grep -o "\"step\": $smallest, \"eval_loss\": [0-9.]*" "$work/best/metrics.jsonl" | grep -o '[0-9.]*$')
-contains 'best: eval finds its loss' "$out" "loss        $(LC_ALL=C printf %.4f "$loss")"
+contains 'best: eval finds its loss' "$out" "loss           $(LC_ALL=C printf %.4f "$loss")"
 refused 2 train "$tiny" out="$work/best" "${best[@]}" train.eval_every=4 --resume -- "train.eval_every is '4', was '2'"
 held=$(sums "$work/best" | grep -v tfevents)
 done_with train "$tiny" out="$work/best" "${best[@]}" --resume

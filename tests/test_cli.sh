@@ -197,7 +197,7 @@ wrong "did you mean 'rouge_l'?" train recipes/tiny.yaml 'train.answer_metrics=[b
 # --- what comes out -----------------------------------------------------------------------------------
 call eval "$work/run"
 equal 'eval: exit' "$code" 0
-contains 'eval' "$out" 'loss        5.'
+contains 'eval' "$out" 'loss           5.'
 tuned=$out
 call eval recipes/tiny.yaml --adapter="$work/run/adapter"
 equal 'eval of a recipe with an adapter' "$out" "$tuned"

@@ -34,7 +34,7 @@ static double loss(training *g)
     feed_load(&g->t.f);
     tape_forward(g->t.t);
     for (int i = 0; i < g->t.f.b.n_targets; i++)
-        sum += (double)((const float *)g->t.each->t.v)[i];
+        sum += (double)((const float *)g->t.out.each->t.v)[i];
     return sum / g->t.f.b.n_targets;
 }
 

@@ -699,6 +699,16 @@ static double tanh_slope(double x)
     return 1 - tanh(x) * tanh(x);
 }
 
+static double softplus(double x)
+{
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+
+static double softplus_slope(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
 #define RECORD(name, call)                                                                         \
     static var *name(tape *t, var *const *in, pair *p)                                             \
     {                                                                                              \
@@ -710,6 +720,7 @@ RECORD(record_tanh_gelu, ag_gelu(t, in[0], GELU_TANH))
 RECORD(record_quick, ag_gelu(t, in[0], GELU_QUICK))
 RECORD(record_relu, ag_relu(t, in[0]))
 RECORD(record_tanh, ag_tanh(t, in[0]))
+RECORD(record_softplus, ag_softplus(t, in[0]))
 
 enum { STEPS = 4000, EXTREMES = 12 };
 
@@ -774,6 +785,7 @@ START_TEST(functions_are_those_of_the_library)
         {"quick gelu", record_quick, gelu_quick, gelu_quick_slope},
         {"relu", record_relu, relu, relu_slope},
         {"tanh", record_tanh, tanh, tanh_slope},
+        {"softplus", record_softplus, softplus, softplus_slope},
     };
 
     FOR_REALS for (size_t i = 0; i < COUNT_OF(all); i++)

@@ -30,7 +30,7 @@ static void losses(training *g, double of[SAMPLES])
         packer_fill(&g->data, &g->plan, leaf, &g->t.f.b);
         feed_load(&g->t.f);
         tape_forward(g->t.t);
-        const float *each = g->t.each->t.v;
+        const float *each = g->t.out.each->t.v;
         for (int s = 0; s < g->t.f.b.n_seqs; s++, done++) {
             of[done] = 0;
             for (int i = 0; i < TOKENS - 1; i++)

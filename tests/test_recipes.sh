@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# recipes: every recipe of recipes/methods is accepted, trains, stops and goes on with the same bits, its plan
-# counts what it trains, and it trains in bf16 on the emulated device
+# recipes: every recipe of recipes/methods and recipes/objectives is accepted, trains, stops and goes on with the same
+# bits, its plan counts what it trains, and it trains in bf16 on the emulated device
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
@@ -14,11 +14,11 @@ trap 'rm -rf -- "$work"' EXIT
 export CAMBIUM_CUDA_PLUGIN=$build/libcambium_emu.so
 
 run() { # NAME FOLDER ARGUMENT...
-    "$program" train "recipes/methods/$1.yaml" out="$work/$2" "${@:3}" --quiet >"$work/out" 2>&1 ||
+    "$program" train "$recipe" out="$work/$2" "${@:3}" --quiet >"$work/out" 2>&1 ||
         fails "$1" "$(tail -3 "$work/out")"
 }
 
-for recipe in recipes/methods/*.yaml; do
+for recipe in recipes/{methods,objectives}/*.yaml; do
     name=$(basename "$recipe" .yaml)
     equal "$recipe: its name" "$(sed -n 's/^name: //p' "$recipe")" "$name"
     run "$name" dry --dry-run

@@ -263,6 +263,16 @@ static __device__ __forceinline__ double log_of(double x)
     return log(x);
 }
 
+static __device__ __forceinline__ float log1p_of(float x)
+{
+    return log1pf(x);
+}
+
+static __device__ __forceinline__ double log1p_of(double x)
+{
+    return log1p(x);
+}
+
 static __device__ __forceinline__ float tanh_of(float x)
 {
     return tanhf(x);

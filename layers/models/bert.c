@@ -8,6 +8,7 @@ static const head_layout heads[] = {
      .bias = "cls.predictions.bias"},
     {.kind = HEAD_CLASSIFY, .dense = "bert.pooler.dense", .act = ag_tanh, .out = "classifier"},
     {.kind = HEAD_TAG, .out = "classifier"},
+    {.kind = HEAD_SPAN, .out = "qa_outputs"},
 };
 
 static status bert_open(arena *a, model *m)
@@ -16,7 +17,7 @@ static status bert_open(arena *a, model *m)
     encoder_config     c = {.prefix = "bert."};
     int64_t            pad = 0;
 
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
     TRY(encoder_read_config(m->source->config, "config.json", &c, &pad));
     TRY(encoder_open(a, m, &c, &encoder_bert_names));
     return encoder_head(a, m, &c, head);

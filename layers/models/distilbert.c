@@ -21,6 +21,7 @@ static const head_layout heads[] = {
     {.kind = HEAD_MASKED, .dense = "vocab_transform", .norm = "vocab_layer_norm", .out = "vocab_projector"},
     {.kind = HEAD_CLASSIFY, .dense = "pre_classifier", .act = ag_relu, .out = "classifier"},
     {.kind = HEAD_TAG, .out = "classifier"},
+    {.kind = HEAD_SPAN, .out = "qa_outputs"},
 };
 
 static status read_config(const cJSON *config, const char *what, encoder_config *c)
@@ -45,7 +46,7 @@ static status distilbert_open(arena *a, model *m)
     const head_layout *head;
     encoder_config     c = {.prefix = "distilbert."};
 
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
     TRY(read_config(m->source->config, "config.json", &c));
     TRY(encoder_open(a, m, &c, &names));
     return encoder_head(a, m, &c, head);

@@ -31,6 +31,8 @@ static const head_layout heads[] = {
     {.kind = HEAD_CAUSAL, .out = "lm_head", .bias = ""},
     {.kind = HEAD_NONE},
     {.kind = HEAD_TAG, .out = "classifier"},
+    {.kind = HEAD_CLASSIFY, .out = "score", .bias = "", .last = true},
+    {.kind = HEAD_SPAN, .out = "qa_outputs"},
 };
 
 /* ---- opening ---------------------------------------------------------------------------------------------- */
@@ -131,7 +133,7 @@ static status gpt2_open(arena *a, model *m)
     TRY_TAKE(g, a, 1);
     *g = (gpt2){0};
     TRY(read_config(m->source->config, "config.json", &c, g));
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY_TAKE(g->blocks, a, c.layers);
     TRY_TAKE(m->sites, a, c.layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     m->prefix = "transformer.";
@@ -145,12 +147,7 @@ static status gpt2_open(arena *a, model *m)
     m->heads = m->kv_heads = c.heads;
     m->head_size = c.hidden / c.heads;
     TRY(open_trunk(a, m, &c, g));
-
-    int64_t classes = c.words;
-    if (head->kind == HEAD_TAG)
-        TRY(head_classes(m->source->config, "config.json", &classes));
-    return model_open_head(a, m, head, classes, c.tied && head->kind == HEAD_CAUSAL ? g->words->weight : NULL, NULL,
-                           g->eps);
+    return model_open_head(a, m, head, c.tied && head->kind == HEAD_CAUSAL ? g->words->weight : NULL, NULL, g->eps);
 }
 
 /* ---- recording -------------------------------------------------------------------------------------------- */

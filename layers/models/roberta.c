@@ -9,6 +9,7 @@ static const head_layout heads[] = {
     {.kind = HEAD_CLASSIFY, .dense = "classifier.dense", .dense_is_head = true, .act = ag_tanh,
      .out = "classifier.out_proj"},
     {.kind = HEAD_TAG, .out = "classifier"},
+    {.kind = HEAD_SPAN, .out = "qa_outputs"},
 };
 
 static status roberta_open(arena *a, model *m)
@@ -17,7 +18,7 @@ static status roberta_open(arena *a, model *m)
     encoder_config     c = {.prefix = "roberta."};
     int64_t            pad = 1;
 
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &c.bare));
     TRY(encoder_read_config(m->source->config, "config.json", &c, &pad));
     m->pad = (int32_t)pad;
     m->first_position = (int32_t)pad + 1;

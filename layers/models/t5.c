@@ -201,7 +201,7 @@ static status t5_open(arena *a, model *m)
     bool               bare;
 
     TRY_TAKE(x, a, 1);
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY(read_config(m, x));
     TRY_TAKE(m->sites, a, x->encoder.layers * SITES_PER_ENCODER_BLOCK +
                               x->decoder.layers * SITES_PER_DECODER_BLOCK + OTHER_SITES);
@@ -210,7 +210,7 @@ static status t5_open(arena *a, model *m)
     TRY(model_embedding(a, m, x->words_site, "embedding", "shared", x->words, x->hidden));
     TRY(open_stack(a, m, x, &x->encoder));
     TRY(open_stack(a, m, x, &x->decoder));
-    TRY(model_open_head(a, m, head, x->words, x->tied && head->out ? x->words_site->weight : NULL, NULL, 0));
+    TRY(model_open_head(a, m, head, x->tied && head->out ? x->words_site->weight : NULL, NULL, 0));
     m->head.scale = x->out_scale;
     return STATUS_OK;
 }

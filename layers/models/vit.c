@@ -163,15 +163,12 @@ static status open_head(arena *a, model *m, const vit *x, const head_layout *lay
 {
     head_layout   here = *layout;
     model_weight *pooler = NULL;
-    int64_t       classes = 0;
 
-    if (here.kind == HEAD_CLASSIFY)
-        TRY(head_classes(m->source->config, "config.json", &classes));
-    else
+    if (here.kind == HEAD_NONE)
         TRY(model_tensor(a, m, "pooler.dense.weight", shape_2(x->hidden, x->hidden), false, false, &pooler));
     if (!pooler)
         here.dense = NULL;
-    return model_open_head(a, m, &here, classes, NULL, NULL, x->eps);
+    return model_open_head(a, m, &here, NULL, NULL, x->eps);
 }
 
 static status vit_open(arena *a, model *m)
@@ -182,7 +179,7 @@ static status vit_open(arena *a, model *m)
     bool               bare;
 
     TRY_TAKE(x, a, 1);
-    TRY(head_choose(m->source->config, heads, COUNT_OF(heads), "config.json", &head, &bare));
+    TRY(head_choose(m->source->config, &m->wish, heads, COUNT_OF(heads), "config.json", &head, &bare));
     TRY(read_config(m->source->config, "config.json", x, &m->image));
     TRY_TAKE(x->blocks, a, x->layers);
     TRY_TAKE(m->sites, a, x->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);

@@ -78,7 +78,8 @@ static double finish(const metric_tally *t, const double *state, int64_t n)
 }
 
 const metric_form metric_form_calibration = {
-    .width = 2, .open = open_width, .measure = measure_top, .add = add_top, .finish = finish};
+    .width = 2, .open = open_width, .measure = measure_top, .add = add_top, .finish = finish,
+    .error = true};
 
 /* ---- classwise: row = probabilities [classes], true class ---------------------------------------------- */
 
@@ -111,7 +112,8 @@ static double finish_classwise(const metric_tally *t, const double *state, int64
 }
 
 const metric_form metric_form_calibration_classwise = {
-    .open = open_classwise, .measure = measure_all, .add = add_all, .finish = finish_classwise};
+    .open = open_classwise, .measure = measure_all, .add = add_all, .finish = finish_classwise,
+    .error = true};
 
 /* ---- adaptive: of all rows (probability, hit) ---------------------------------------------------------- */
 
@@ -153,4 +155,4 @@ static status whole_adaptive(const metric_tally *t, double *rows, int64_t n, dou
 }
 
 const metric_form metric_form_calibration_adaptive = {
-    .width = 2, .open = open_adaptive, .measure = measure_top, .whole = whole_adaptive};
+    .width = 2, .open = open_adaptive, .measure = measure_top, .whole = whole_adaptive, .error = true};

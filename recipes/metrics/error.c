@@ -20,6 +20,6 @@ static status measure_absolute(const metric_tally *t, const metric_sample *s, do
 }
 
 const metric_form metric_form_squared_error = {
-    .width = 1, .measure = measure_squared, .finish = metric_mean};
+    .width = 1, .measure = measure_squared, .finish = metric_mean, .error = true};
 const metric_form metric_form_absolute_error = {
-    .width = 1, .measure = measure_absolute, .finish = metric_mean};
+    .width = 1, .measure = measure_absolute, .finish = metric_mean, .error = true};

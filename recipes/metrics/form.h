@@ -68,6 +68,7 @@ typedef struct metric_form {
     double (*finish)(const metric_tally *t, const double *state, int64_t n);
     /* Instead of add and finish: the figure of n > 0 rows [n, width], which may be reordered. */
     status (*whole)(const metric_tally *t, double *rows, int64_t n, double *out);
+    bool error; /* the smaller the better */
 } metric_form;
 
 struct metric {

@@ -17,4 +17,4 @@ static double finish(const metric_tally *t, const double *state, int64_t n)
     return state[1] > 0 ? exp(state[0] / state[1]) : NAN;
 }
 
-const metric_form metric_form_perplexity = {.width = 2, .measure = measure, .finish = finish};
+const metric_form metric_form_perplexity = {.width = 2, .measure = measure, .finish = finish, .error = true};

@@ -1,0 +1,286 @@
+/* example_whole: samples that a model reads as a whole: a text, two texts, a sentence by words, an image */
+#include "data/example.h"
+
+#include <string.h>
+
+enum { BYTES_A_TOKEN = 16 }; /* of running text, more than tokens have but seldom */
+
+typedef struct maker {
+    arena                 *a, *work;
+    wording                words;
+    const text_encoder    *encoder;
+    const example_options *o;
+    const whole_options   *w;
+    examples              *out;
+    bool                   running;
+    int64_t                room; /* examples that out->v has place for */
+} maker;
+
+/* Takes the sample, with what is wanted of it. */
+static status keep(maker *m, const record *r, example *e)
+{
+    example *grown;
+
+    if (m->w->target)
+        TRY(m->w->target(m->w->context, m->a, r, e));
+    if (m->out->n == m->room) {
+        TRY_TAKE(grown, m->a, 2 * m->room);
+        memcpy(grown, m->out->v, (size_t)m->room * sizeof *grown);
+        m->out->v = grown;
+        m->room *= 2;
+    }
+    m->out->v[m->out->n++] = *e;
+    return STATUS_OK;
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------- */
+
+/* The template's wording, else the source's, else the field `text`. */
+static status choose_wording(maker *m, const records *r, const text_template *t)
+{
+    char   *text;
+    size_t  n;
+    wording own = r->plain;
+
+    if (t && t->chat)
+        return fail(STATUS_USAGE, "template: chat is for objectives that learn to write; here the template is "
+                                  "{prompt: \"..{field}..\"}, with `pair` for a second text");
+    if (!own.prompt && r->v[0].n_fields && record_field(&r->v[0], "text"))
+        own.prompt = "{text}";
+    m->words = t && t->words.prompt ? t->words : own;
+    if (!m->words.prompt)
+        return fail(STATUS_USAGE, "template: %s has no field `text`: write template: {prompt: \"..{field}..\"}",
+                    r->v[0].origin);
+    TRY(template_fill(m->words.prompt, &r->v[0], m->work, &text, &n));
+    return m->words.pair ? template_fill(m->words.pair, &r->v[0], m->work, &text, &n) : STATUS_OK;
+}
+
+/* Encodes within the recipe's length. *dropped: the sample is left out. */
+static status encode(maker *m, const record *r, const whole_text *x, token_list *list, bool *dropped)
+{
+    const int64_t length = m->o->length;
+    char          where[256];
+
+    TRY(m->encoder->whole(m->encoder->context, m->work, x, INT64_MAX, list));
+    if (list->n == 0)
+        return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
+    if (list->n <= length)
+        return STATUS_OK;
+    if (strcmp(m->o->overlong, "error") == 0)
+        return fail(STATUS_FORMAT, "%s: has %lld tokens, length is %lld (overlong: cut or drop)",
+                    record_where(r, where), (long long)list->n, (long long)length);
+    *dropped = strcmp(m->o->overlong, "drop") == 0;
+    m->out->n_dropped += *dropped;
+    m->out->n_cut += !*dropped;
+    return *dropped ? STATUS_OK : m->encoder->whole(m->encoder->context, m->work, x, length, list);
+}
+
+static status copy_tokens(maker *m, const token_list *list, example *e)
+{
+    int32_t *ids, *types;
+    bool     any = false;
+
+    TRY_TAKE(ids, m->a, list->n);
+    memcpy(ids, list->ids, (size_t)list->n * sizeof *ids);
+    for (int64_t i = 0; i < list->n; i++)
+        any |= list->types && list->types[i];
+    e->n = (int32_t)list->n;
+    e->ids = ids;
+    if (!any)
+        return STATUS_OK;
+    TRY_TAKE(types, m->a, list->n);
+    for (int64_t i = 0; i < list->n; i++)
+        types[i] = list->types[i];
+    e->types = types;
+    return STATUS_OK;
+}
+
+static status make_text(maker *m, const record *r, example *e, bool *dropped)
+{
+    whole_text x = {0};
+    token_list list;
+    char      *text, *second = NULL;
+
+    TRY(template_fill(m->words.prompt, r, m->work, &text, &x.length));
+    if (m->words.pair)
+        TRY(template_fill(m->words.pair, r, m->work, &second, &x.second_length));
+    x.text = text;
+    x.second = second;
+    TRY(encode(m, r, &x, &list, dropped));
+    return *dropped ? STATUS_OK : copy_tokens(m, &list, e);
+}
+
+/* The largest place at or before `to` between characters of text. */
+static size_t between_characters(const char *text, size_t to)
+{
+    while (to > 0 && ((uint8_t)text[to] & 0xC0) == 0x80)
+        to--;
+    return to;
+}
+
+/* One piece of running text: as much as `length` tokens hold of the first bytes. *used: bytes of it. */
+static status make_piece(maker *m, const record *r, const char *text, size_t n, size_t *used)
+{
+    const size_t window = (size_t)m->o->length * BYTES_A_TOKEN;
+    whole_text   x = {.text = text, .length = n > window ? between_characters(text, window) : n};
+    token_list   list;
+    example      e = {.task = r->task, .label = r->label, .batch = r->batch};
+
+    TRY(m->encoder->whole(m->encoder->context, m->work, &x, m->o->length, &list));
+    *used = 0;
+    for (int64_t i = 0; i < list.n; i++)
+        if (!list.special[i] && list.end[i] > *used)
+            *used = list.end[i];
+    if (*used == 0) {
+        *used = x.length; /* nothing but blanks */
+        return STATUS_OK;
+    }
+    TRY(copy_tokens(m, &list, &e));
+    return keep(m, r, &e);
+}
+
+/* Running text in pieces. */
+static status make_running(maker *m, const record *r)
+{
+    const char *text = r->fields[0].text;
+    size_t      left = r->fields[0].length, used;
+
+    for (; left > 0; text += used, left -= used) {
+        const size_t mark = arena_mark(m->work);
+        TRY(make_piece(m, r, text, left, &used));
+        arena_rewind(m->work, mark);
+    }
+    return STATUS_OK;
+}
+
+/* ---- words ------------------------------------------------------------------------------------------- */
+
+/* The words with a blank between them, and where each ends. */
+static status join_words(maker *m, const record *r, whole_text *x, size_t **ends)
+{
+    size_t n = 0;
+    char  *text;
+
+    for (int i = 0; i < r->n_words; i++)
+        n += r->words[i].length + 1;
+    TRY_TAKE(text, m->work, n + 1);
+    TRY_TAKE(*ends, m->work, r->n_words);
+    n = 0;
+    for (int i = 0; i < r->n_words; i++) {
+        if (i > 0)
+            text[n++] = ' ';
+        memcpy(text + n, r->words[i].text, r->words[i].length);
+        n += r->words[i].length;
+        (*ends)[i] = n;
+    }
+    text[n] = '\0';
+    *x = (whole_text){.text = text, .length = n};
+    return STATUS_OK;
+}
+
+/* The tag of a word at its first token: the first that reaches into it. */
+static void place_tags(const record *r, const size_t *ends, const token_list *list, int32_t *labels)
+{
+    int word = 0; /* the next without a token */
+
+    for (int64_t i = 0; i < list->n; i++) {
+        labels[i] = LABEL_NONE;
+        if (list->special[i])
+            continue;
+        for (bool first = true; word < r->n_words && ends[word] - r->words[word].length < list->end[i]; word++) {
+            labels[i] = first ? r->tags[word] : labels[i];
+            first = false;
+        }
+    }
+}
+
+static status make_words(maker *m, const record *r, example *e, bool *dropped)
+{
+    char       where[256];
+    int32_t   *labels;
+    whole_text x;
+    token_list list;
+    size_t    *ends;
+
+    if (r->n_words == 0 || !r->tags)
+        return fail(STATUS_USAGE, "%s: is no sentence of words with tags; the source conll gives them",
+                    record_where(r, where));
+    TRY(join_words(m, r, &x, &ends));
+    TRY(encode(m, r, &x, &list, dropped));
+    if (*dropped)
+        return STATUS_OK;
+    TRY(copy_tokens(m, &list, e));
+    TRY_TAKE(labels, m->a, list.n);
+    place_tags(r, ends, &list, labels);
+    e->labels = labels;
+    return STATUS_OK;
+}
+
+/* ---- all --------------------------------------------------------------------------------------------- */
+
+static status make_image(maker *m, const record *r, example *e)
+{
+    char where[256];
+
+    if (!r->pixels)
+        return fail(STATUS_USAGE, "%s: is no image, and the model reads images", record_where(r, where));
+    return m->encoder->image(m->encoder->context, m->a, m->work, r, e);
+}
+
+static status make_one(maker *m, const record *r)
+{
+    example e = {.task = r->task, .label = r->label, .batch = r->batch};
+    bool    dropped = false;
+
+    if (m->running)
+        return make_running(m, r);
+    if (r->ids) {
+        e.n = r->n_ids;
+        e.ids = r->ids;
+        e.labels = r->labels;
+    } else if (m->w->kind == WHOLE_IMAGE)
+        TRY(make_image(m, r, &e));
+    else
+        TRY(m->w->kind == WHOLE_WORDS ? make_words(m, r, &e, &dropped) : make_text(m, r, &e, &dropped));
+    if (dropped)
+        return STATUS_OK;
+    return keep(m, r, &e);
+}
+
+/* The examples of one source. */
+static status make_all(maker *m, const records *r, const text_template *t)
+{
+    m->running = r->running;
+    if (m->w->kind == WHOLE_TEXT && !r->v[0].ids && !r->running)
+        TRY(choose_wording(m, r, t));
+    for (int64_t i = 0; i < r->n; i++) {
+        const size_t mark = arena_mark(m->work);
+        char         where[256];
+        const status s = make_one(m, &r->v[i]);
+        arena_rewind(m->work, mark);
+        if (s != STATUS_OK && !strstr(status_text(), record_where(&r->v[i], where)))
+            return fail_in(s, "in %s", where);
+        TRY(s);
+    }
+    return STATUS_OK;
+}
+
+status examples_whole(arena *a, arena *work, const records *r, const text_template *t, const text_encoder *encoder,
+                      const example_options *o, const whole_options *w, examples *out)
+{
+    maker m = {.a = a, .work = work, .encoder = encoder, .o = o, .w = w, .out = out,
+               .room = r->n};
+
+    *out = (examples){.place = w->place, .width = w->width, .patch = w->kind == WHOLE_IMAGE ? encoder->patch : 0};
+    TRY_TAKE(out->v, a, r->n);
+    if (r->n_parts == 0)
+        TRY(make_all(&m, r, t));
+    else
+        TRY_TAKE(out->parts, a, r->n_parts);
+    for (int i = 0; i < r->n_parts; i++) {
+        const int64_t first = out->n;
+        TRY(make_all(&m, &r->parts[i], t));
+        TRY(examples_part(&r->parts[i], first, o->length, out));
+    }
+    return examples_finish(r, o->length, out);
+}

@@ -1,0 +1,185 @@
+/* objective: the table, samples, losses and figures */
+#include "recipes/objective.h"
+
+#include "recipes/nearest.h"
+
+#include <math.h>
+#include <string.h>
+
+#define OBJECTIVE(name) extern const objective objective_##name;
+#include "recipes/objectives.def"
+#undef OBJECTIVE
+
+static const objective *const all[] = {
+#define OBJECTIVE(name) &objective_##name,
+#include "recipes/objectives.def"
+#undef OBJECTIVE
+};
+
+const objective *objective_at(int i)
+{
+    return i >= 0 && i < (int)COUNT_OF(all) ? all[i] : NULL;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+/* The recipe's metrics; those without have none. */
+static const goal_options *measured(const goal *g)
+{
+    static const goal_options none = {0};
+
+    return g->predicts ? g->options : &none;
+}
+
+/* The metric's place in the table. */
+static int find_metric(const char *name)
+{
+    for (int i = 0; metric_name(i); i++)
+        if (strcmp(metric_name(i), name) == 0)
+            return i;
+    return -1;
+}
+
+/* What the metric takes of what is predicted, 0: nothing fits. */
+static metric_input input_of(const goal *g, const char *name)
+{
+    const int      i = find_metric(name);
+    const unsigned both = i < 0 ? 0 : metric_inputs(i) & g->predicts;
+
+    return (metric_input)(both & (0u - both)); /* the lowest bit */
+}
+
+static status check_metrics(const goal *g)
+{
+    const goal_options *o = measured(g);
+    bool                found = strcmp(g->selects, "loss") == 0;
+    char                fit[600] = "";
+
+    for (int i = 0; metric_name(i); i++)
+        if (metric_inputs(i) & g->predicts)
+            snprintf(fit + strlen(fit), sizeof fit - strlen(fit), "%s%s", fit[0] ? ", " : "", metric_name(i));
+    for (int i = 0; i < o->metrics.n; i++) {
+        if (input_of(g, o->metrics.v[i]) == 0)
+            return fail(STATUS_USAGE, "objective.metrics: '%s' does not fit %s, must be of: %s", o->metrics.v[i],
+                        g->o->name, fit);
+        found |= strcmp(o->metrics.v[i], g->selects) == 0;
+    }
+    if (!found)
+        return fail(STATUS_USAGE, "train.metric: '%s' must be loss%s", g->selects,
+                    g->predicts ? ", or one that stands in objective.metrics" : "");
+    return STATUS_OK;
+}
+
+status goal_open(goal *g, session *s, const recipe *r, records *train, records *test)
+{
+    *g = (goal){.s = s, .options = r->objective.options, .seed = (uint64_t)r->seed, .selects = r->train.metric};
+    for (int i = 0; objective_at(i); i++)
+        if (strcmp(objective_at(i)->name, r->objective.name) == 0)
+            g->o = objective_at(i);
+    CHECK(g->o);
+    g->head = (head_wish){.given = true, .kind = g->o->head, .seed = g->seed};
+    if (g->o->open)
+        TRY_IN(g->o->open(g, train, test), "in objective %s", g->o->name);
+    g->measured.bins = 15;
+    return check_metrics(g);
+}
+
+status goal_begin(goal *g)
+{
+    if (g->o->whole && g->samples.place == TARGET_SEQUENCE)
+        g->samples.place = feed_place(&g->s->m.head);
+    return g->o->begin ? fail_in(g->o->begin(g), "in objective %s", g->o->name) : STATUS_OK;
+}
+
+status goal_examples(const goal *g, const recipe *r, const records *list, examples *out)
+{
+    return session_examples(g->s, r, list, g->o->whole ? &g->samples : NULL, out);
+}
+
+/* ---- loss ------------------------------------------------------------------------------------------ */
+
+var *goal_logits(tape *t, model *m, var *hidden, const feed *f)
+{
+    return head_logits(t, &m->head, ag_gather_rows(t, hidden, f->target_rows_var));
+}
+
+var *goal_cross_entropy(tape *t, model *m, var *hidden, const feed *f, goal_vars *v)
+{
+    v->scores = goal_logits(t, m, hidden, f);
+    return ag_cross_entropy(t, v->scores, f->target_ids_var, &v->each);
+}
+
+var *goal_loss(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v)
+{
+    *v = (goal_vars){0};
+    if (g->o->loss)
+        return g->o->loss(g, t, m, hidden, f, v);
+    if (!g->predicts)
+        return model_loss(m, t, hidden, f->target_rows_var, f->target_ids_var, &v->each);
+    return goal_cross_entropy(t, m, hidden, f, v);
+}
+
+/* ---- figures --------------------------------------------------------------------------------------- */
+
+status goal_tally_open(const goal *g, arena *a, const examples *x, goal_tally *t)
+{
+    const goal_options *o = measured(g);
+    const int64_t       room = x->n > x->n_targets ? x->n : x->n_targets;
+
+    *t = (goal_tally){.n = o->metrics.n};
+    TRY_TAKE(t->v, a, t->n);
+    TRY_TAKE(t->figures, a, t->n);
+    for (int i = 0; i < t->n; i++) {
+        const char *name = o->metrics.v[i];
+        TRY(metric_open(&t->v[i], a, name, input_of(g, name), &g->measured, room));
+    }
+    return STATUS_OK;
+}
+
+status goal_tally_add(const goal *g, const batch *b, const goal_vars *v, goal_tally *t)
+{
+    if (b->n_targets == 0)
+        return STATUS_OK;
+    for (int i = 0; i < t->n; i++)
+        TRY_IN(g->o->measure(g, b, v->scores->t.v, shape_last(v->scores->t.s), &t->v[i]), "in %s", t->v[i].m ?
+               metric_title_of(&t->v[i]) : "metrics");
+    return STATUS_OK;
+}
+
+status goal_tally_finish(const goal *g, goal_tally *t)
+{
+    const goal_options *o = measured(g);
+
+    for (int i = 0; i < t->n; i++)
+        TRY(metric_result_of(&t->v[i], g->seed, o->resamples, &t->figures[i]));
+    return STATUS_OK;
+}
+
+/* +1: the smaller the better, -1: the larger. */
+static int turn(const goal *g)
+{
+    return strcmp(g->selects, "loss") == 0 || metric_is_error(g->selects) ? 1 : -1;
+}
+
+double goal_selected(const goal *g, const goal_tally *t, double loss)
+{
+    for (int i = 0; i < t->n; i++)
+        if (strcmp(t->figures[i].name, g->selects) == 0)
+            return turn(g) * t->figures[i].value;
+    return loss;
+}
+
+double goal_figure(const goal *g, double selected)
+{
+    return turn(g) * selected;
+}
+
+int32_t goal_largest(const float *scores, int64_t n)
+{
+    int64_t best = 0;
+
+    for (int64_t i = 1; i < n; i++)
+        if (scores[i] > scores[best])
+            best = i;
+    return (int32_t)best;
+}

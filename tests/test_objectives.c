@@ -1,0 +1,316 @@
+/* objectives: losses against their formulas, masks, classes of two sources, and what is compared
+ * tests/run: no device */
+#include "tests/helpers.h"
+
+#include "core/file.h"
+#include "recipes/opening.h"
+
+
+#include <math.h>
+#include <unistd.h>
+
+typedef struct run {
+    arena   a;
+    recipe *r;
+    opening in;
+    trainer x;
+} run;
+
+/* A recipe of recipes/objectives, changed by n overrides. */
+static void open_run(run *t, const char *name, int n, const char *const *overrides)
+{
+    const key_texts changed = {n, overrides};
+    char            path[300];
+
+    ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
+    snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
+    memset(t, 0, sizeof *t);
+    MUST(arena_open(&t->a, "setup", (size_t)1 << 28));
+    MUST(recipe_load(&t->a, path, &changed, registry(), &t->r));
+    MUST(opening_begin(&t->in, t->r));
+    MUST(opening_load(&t->in, false));
+    MUST(trainer_open(&t->x, &t->in.s.setup, &t->in.s.tuned, &t->in.s.m, t->in.s.p, &t->in.trainer, false));
+}
+
+static status refuse(const char *name, const char *override)
+{
+    const key_texts changed = {1, &override};
+    char            path[300];
+    arena           a;
+    recipe         *r;
+    opening         in;
+
+    ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
+    snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
+    MUST(arena_open(&a, "setup", (size_t)1 << 28));
+    status s = recipe_load(&a, path, &changed, registry(), &r);
+    if (s == STATUS_OK) {
+        MUST(opening_begin(&in, r));
+        s = opening_load(&in, false);
+        opening_end(&in);
+    }
+    arena_close(&a);
+    return s;
+}
+
+static void close_run(run *t)
+{
+    trainer_close(&t->x);
+    opening_end(&t->in);
+    arena_close(&t->a);
+}
+
+/* The forward of the next micro-batch of the training data: its loss. */
+static double next_loss(run *t)
+{
+    pack_step plan;
+
+    packer_step(&t->in.data, &plan);
+    packer_fill(&t->in.data, &plan, 0, &t->x.f.b);
+    feed_load(&t->x.f);
+    tape_set_run(t->x.t, &t->x.run);
+    tape_forward(t->x.t);
+    return (double)*(const float *)t->x.loss->t.v;
+}
+
+static const float *scores_of(const run *t)
+{
+    return t->x.out.scores->t.v;
+}
+
+/* ---- losses -------------------------------------------------------------------------------------- */
+
+/* Sums of f32 values of about 1 by samples: 2^-20 of them. */
+static void same(const char *what, double is, double must)
+{
+    ck_assert_msg(fabs(is - must) <= 1e-6 * (1 + fabs(must)), "%s: the loss is %.9g, must be %.9g", what, is, must);
+}
+
+START_TEST(one_class_is_cross_entropy)
+{
+    run t;
+
+    open_run(&t, "classify", 0, NULL);
+    const double  loss = next_loss(&t);
+    const float  *z = scores_of(&t);
+    const batch  *b = &t.x.f.b;
+    double        sum = 0;
+
+    ck_assert_int_gt(b->n_targets, 5);
+    ck_assert_int_eq(b->n_targets, b->n_seqs);
+    for (int i = 0; i < b->n_targets; i++, z += 3) {
+        sum += log(exp((double)z[0]) + exp((double)z[1]) + exp((double)z[2])) - (double)z[b->target_ids[i]];
+        ck_assert_int_eq(b->target_rows[i], b->offsets[i]);
+        ck_assert_int_eq(b->target_ids[i], t.in.train.v[b->example[i]].label);
+    }
+    same("classify", loss, sum);
+    close_run(&t);
+}
+END_TEST
+
+/* BCEWithLogitsLoss: -y log s(z) - (1 - y) log(1 - s(z)), mean over classes. */
+START_TEST(several_classes_are_binary_cross_entropies)
+{
+    run t;
+
+    open_run(&t, "multi_label", 0, NULL);
+    const double loss = next_loss(&t);
+    const float *z = scores_of(&t);
+    const batch *b = &t.x.f.b;
+    double       sum = 0, ones = 0;
+
+    for (int i = 0; i < 3 * b->n_targets; i++) {
+        const double p = 1 / (1 + exp(-(double)z[i])), y = (double)b->values[i];
+        sum -= (y * log(p) + (1 - y) * log(1 - p)) / 3;
+        ones += y;
+    }
+    ck_assert_msg(ones > b->n_seqs, "no sample has two classes");
+    same("multi_label", loss, sum);
+    close_run(&t);
+}
+END_TEST
+
+START_TEST(numbers_are_squared_errors)
+{
+    static const char *const two[] = {"objective.fields=[size, size]"};
+
+    for (int columns = 1; columns <= 2; columns++) {
+        run t;
+        open_run(&t, "regression", columns - 1, two);
+        const double loss = next_loss(&t);
+        const float *z = scores_of(&t);
+        double       sum = 0;
+        for (int i = 0; i < columns * t.x.f.b.n_targets; i++)
+            sum += pow((double)z[i] - (double)t.x.f.b.values[i], 2) / columns;
+        ck_assert_int_eq(shape_last(t.x.out.scores->t.s), columns);
+        same("regression", loss, sum);
+        close_run(&t);
+    }
+}
+END_TEST
+
+/* ---- masks --------------------------------------------------------------------------------------- */
+
+enum { MASK = 4, SPECIAL = 5 }; /* of tests/data/tiny_bert: [PAD] [UNK] [CLS] [SEP] [MASK] */
+
+typedef struct counts {
+    int chosen, masked, other, kept;
+} counts;
+
+/* A sequence of a filled batch against its sample. */
+static void count_sequence(const run *t, int seq, int *target, counts *c)
+{
+    const batch   *b = &t->x.f.b;
+    const example *e = &t->in.train.v[b->example[seq]];
+    int            words = 0, here = 0;
+
+    for (int i = 0; i < e->n; i++) {
+        const int  row = b->offsets[seq] + i;
+        const bool chosen = *target < b->n_targets && b->target_rows[*target] == row;
+        words += e->ids[i] >= SPECIAL;
+        ck_assert_msg(chosen || b->ids[row] == e->ids[i], "a word changed that is not predicted");
+        if (!chosen)
+            continue;
+        ck_assert_int_ge(e->ids[i], SPECIAL);
+        ck_assert_int_eq(b->target_ids[*target], e->ids[i]);
+        here++;
+        (*target)++;
+        c->masked += b->ids[row] == MASK;
+        c->kept += b->ids[row] == e->ids[i];
+        c->other += b->ids[row] != MASK && b->ids[row] != e->ids[i];
+    }
+    ck_assert_int_eq(here, (int)fmax(1, round(0.2 * words)));
+    c->chosen += here;
+}
+
+/* Of some thousand: within 4 standard deviations of 80, 10 and 10 % (a drawn word may be the same, one in 48). */
+START_TEST(a_share_of_the_words_is_masked)
+{
+    run    t;
+    counts c = {0};
+
+    open_run(&t, "masked_lm", 0, NULL);
+    for (int step = 0; step < 200; step++) {
+        next_loss(&t);
+        int target = 0;
+        for (int seq = 0; seq < t.x.f.b.n_seqs; seq++)
+            count_sequence(&t, seq, &target, &c);
+        ck_assert_int_eq(target, t.x.f.b.n_targets);
+    }
+    const double n = c.chosen, spread = 4 * sqrt(n * 0.16);
+    ck_assert_double_gt(n, 2000);
+    ck_assert_msg(fabs(c.masked - 0.8 * n) < spread && fabs(c.kept - (0.1 + 0.1 / 48) * n) < spread * 0.75 &&
+                      fabs(c.other - (0.1 - 0.1 / 48) * n) < spread * 0.75,
+                  "of %d: %d masked, %d others, %d kept", c.chosen, c.masked, c.other, c.kept);
+    close_run(&t);
+}
+END_TEST
+
+/* The words chosen of the sample with a number in the run, as bits by place. */
+static uint64_t chosen_of(const batch *b, int64_t sample)
+{
+    uint64_t bits = 0;
+
+    for (int i = 0; i < b->n_targets; i++) {
+        const int seq = b->seq_of_row[b->target_rows[i]];
+        if (b->sample[seq] == sample)
+            bits |= (uint64_t)1 << (b->target_rows[i] - b->offsets[seq]);
+    }
+    return bits;
+}
+
+static uint64_t find_chosen(run *t, int64_t sample)
+{
+    for (int step = 0; step < 100; step++) {
+        next_loss(t);
+        for (int seq = 0; seq < t->x.f.b.n_seqs; seq++)
+            if (t->x.f.b.sample[seq] == sample)
+                return chosen_of(&t->x.f.b, sample);
+    }
+    ck_abort_msg("sample %lld did not come", (long long)sample);
+}
+
+START_TEST(masks_belong_to_the_sample)
+{
+    static const char *const one[] = {"data.pack=32", "train.batch_samples=1"};
+    int                      changed = 0;
+
+    for (int64_t sample = 0; sample < 6; sample++) {
+        run t, alone;
+        open_run(&t, "masked_lm", 0, NULL);
+        open_run(&alone, "masked_lm", 2, one);
+        const uint64_t first = find_chosen(&t, sample);
+        ck_assert_msg(first == find_chosen(&alone, sample), "sample %d has other masks in another micro-batch",
+                      (int)sample);
+        changed += find_chosen(&t, sample + 60) != first; /* another epoch, whatever sample it is there */
+        close_run(&t);
+        close_run(&alone);
+    }
+    ck_assert_int_gt(changed, 3);
+}
+END_TEST
+
+/* ---- classes and figures ------------------------------------------------------------------------- */
+
+START_TEST(what_does_not_fit_is_said)
+{
+    MUST_FAIL(refuse("classify", "objective.metrics=[pearson]"), "'pearson' does not fit classify, must be of: accuracy");
+    MUST_FAIL(refuse("classify", "train.metric=matthews"), "'matthews' must be loss, or one that stands in");
+    MUST_FAIL(refuse("classify", "objective.label=kind"), "tiny_labels.jsonl:1: has no field kind");
+    MUST_FAIL(refuse("classify", "objective.classes=2"), "objective.classes is 2, but the data has 3");
+    MUST_FAIL(refuse("classify", "objective.names=[fruit, bird]"), "label is \"tool\", must be one of the 2 classes");
+    MUST_FAIL(refuse("classify", "data.template=chat"), "chat is for objectives that learn to write");
+    MUST_FAIL(refuse("multi_label", "objective.names=[fruit, bird]"), "\"tool\" must be one of the 2 classes");
+    MUST_FAIL(refuse("multi_label", "objective.metrics=[f1]"), "'f1' does not fit classify");
+    MUST_FAIL(refuse("regression", "objective.fields=[label]"), "label is \"fruit\", must be a number");
+    MUST_FAIL(refuse("regression", "objective.fields=[]"), "names no field");
+    MUST_FAIL(refuse("masked_lm", "base=random:tests/data/tiny_llama.json"), "has no masked_lm head, but these: causal_lm");
+    MUST_FAIL(refuse("masked_lm", "train.metric=accuracy"), "'accuracy' must be loss");
+    MUST_FAIL(refuse("classify", "objective=tag"), "is no sentence of words with tags");
+}
+END_TEST
+
+/* Classes keep their numbers when the recipe names them, and may be more than occur. */
+START_TEST(classes_are_those_of_the_recipe)
+{
+    static const char *const named[] = {"objective.names=[tool, fruit, stone, bird]"};
+    static const char *const more[] = {"objective.classes=7"};
+    run                      t;
+
+    open_run(&t, "classify", 1, named);
+    ck_assert_int_eq(t.in.s.m.head.classes, 4);
+    ck_assert_int_eq(t.in.train.v[0].label, 1);
+    ck_assert_int_eq(t.in.train.v[2].label, 3);
+    close_run(&t);
+    open_run(&t, "classify", 1, more);
+    ck_assert_int_eq(t.in.s.m.head.classes, 7);
+    ck_assert_int_eq(t.in.train.v[0].label, 1); /* bird, fruit, tool */
+    close_run(&t);
+}
+END_TEST
+
+/* Accuracy is turned round, the larger the better; an error and the loss are not. */
+START_TEST(the_best_is_smaller)
+{
+    static const char *const by_loss[] = {"train.metric=loss"}, *const by_error[] = {"train.metric=ece"};
+    metric_result            figures[] = {{.name = "accuracy", .value = 0.75}, {.name = "f1_macro", .value = 0.5},
+                                          {.name = "ece", .value = 0.25}};
+    const goal_tally         tally = {.n = 3, .figures = figures};
+    static const char *const by_accuracy[] = {"train.metric=accuracy"};
+    run                      t;
+
+    open_run(&t, "classify", 1, by_accuracy);
+    ck_assert(goal_selected(&t.in.goal, &tally, 2) == -0.75 && goal_figure(&t.in.goal, -0.75) == 0.75);
+    close_run(&t);
+    open_run(&t, "classify", 1, by_loss);
+    ck_assert(goal_selected(&t.in.goal, &tally, 2) == 2 && goal_figure(&t.in.goal, 2) == 2);
+    close_run(&t);
+    open_run(&t, "classify", 1, by_error);
+    ck_assert(goal_selected(&t.in.goal, &tally, 2) == 0.25);
+    close_run(&t);
+}
+END_TEST
+
+TESTS(objectives, one_class_is_cross_entropy, several_classes_are_binary_cross_entropies, numbers_are_squared_errors,
+      a_share_of_the_words_is_masked, masks_belong_to_the_sample, what_does_not_fit_is_said,
+      classes_are_those_of_the_recipe, the_best_is_smaller)

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# objectives: what is trained with a head for classes is evaluated from its run, merged into a model with that head,
+# and evaluated there without an adapter; the best evaluation is that of the metric
+# shellcheck source-path=SCRIPTDIR
+set -euo pipefail
+
+# shellcheck source=with_asserts.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/with_asserts.sh"
+program=$build/cambium
+cd -- "$root"
+needs objectives "$program"
+work=$(mktemp -d /tmp/cambium-test-XXXXXX)
+trap 'rm -rf -- "$work"' EXIT
+
+call() { # sets out, err and code
+    code=0
+    out=$("$program" "$@" 2>"$work/err") || code=$?
+    err=$(<"$work/err")
+}
+figure() { sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p" <<<"$out"; }
+
+# a trunk in a folder, whose head for the old objective is not wanted
+call merge random:tests/data/tiny_bert/config.json "$work/none" "$work/base"
+equal 'merge: exit without an adapter' "$code" 1
+call train recipes/objectives/masked_lm.yaml out="$work/words" train.steps=2 --quiet
+call merge random:tests/data/tiny_bert/config.json "$work/words/adapter" "$work/base"
+equal 'merge: exit' "$code" 0
+cp tests/data/tiny_bert/vocab.txt "$work/base"
+contains 'masked_lm: the architecture stays' "$(<"$work/base/config.json")" '"BertForMaskedLM"'
+
+for name in classify multi_label regression; do
+    call train recipes/objectives/$name.yaml base="$work/base" out="$work/$name" --quiet
+    equal "$name: exit" "$code" 0
+    call eval "$work/$name" --json
+    trained=$(figure loss)
+    contains "$name: task type" "$(<"$work/$name/adapter/adapter_config.json")" '"SEQ_CLS"'
+    contains "$name: the head is saved" "$(<"$work/$name/adapter/adapter_config.json")" '"classifier"'
+    call merge "$work/base" "$work/$name/adapter" "$work/$name-merged"
+    equal "$name: merge: exit" "$code" 0
+    cp tests/data/tiny_bert/vocab.txt "$work/$name-merged"
+    contains "$name: merged" "$(<"$work/$name-merged/config.json")" '"BertForSequenceClassification"'
+    # a fresh lora changes nothing, and the head is there; five digits: sums of f32 weights are rounded once more
+    call eval recipes/objectives/$name.yaml base="$work/$name-merged" --json
+    equal "$name: merged" "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$trained")"
+done
+contains 'classify: names of classes' "$(tr -d '[:space:]' <"$work/classify-merged/config.json")" \
+    '"id2label":{"0":"bird","1":"fruit","2":"tool"}'
+lacks 'regression: numbers have no names' "$(<"$work/regression-merged/config.json")" '"fruit"'
+
+call eval "$work/classify"
+contains 'eval: a table' "$out" 'accuracy       1.000   of 60 predictions, 95 % interval'
+lacks 'eval: no words' "$out" perplexity
+call eval "$work/words"
+contains 'eval: words' "$out" perplexity
+
+# the result is the best accuracy: with a rate that spoils everything later, the step before
+call train recipes/objectives/classify.yaml out="$work/best" train.steps=30 train.eval_every=10 optim.lr=0.2 \
+    train.select=best train.metric=accuracy
+contains 'best: said' "$err" 'the best evaluation: accuracy 0.'
+best=$(sed -n 's/^{.*"step": *\([0-9]*\).*"accuracy": *\([0-9.]*\).*/\2 \1/p' "$work/best/metrics.jsonl" |
+    sort -k1,1gr -k2,2n | head -1)
+call eval "$work/best" --json
+equal 'best: its step' "$(figure step)" "${best#* }"
+equal 'best: its accuracy' "$(printf '%.4f' "$(figure accuracy)")" "$(printf '%.4f' "${best% *}")"
+
+# a trunk whose file has neither head nor pooler, nor the names' beginning
+bare=../shared/golden/trunks/bert_hidden
+if [[ -d $bare ]]; then
+    printf '{"ids": [%d, 7, 8], "label": %d}\n' 5 0 6 1 9 2 >"$work/three.ids"
+    ids="{source: ids, path: $work/three.ids}"
+    call train recipes/objectives/classify.yaml base=$bare data.train="$ids" data.test="$ids" out="$work/bare" --quiet
+    equal 'bare: exit' "$code" 0
+    call eval "$work/bare" --json
+    trained=$(figure loss)
+    call merge $bare "$work/bare/adapter" "$work/bare-merged"
+    call eval recipes/objectives/classify.yaml base="$work/bare-merged" data.train="$ids" data.test="$ids" --json
+    equal 'bare: merged' "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$trained")"
+else
+    echo "SKIP objectives: $bare is not there"
+fi
+
+# a module that is loaded brings its head, or there is none
+call train recipes/objectives/masked_lm.yaml base="$work/base" modules.main.at=query out="$work/query" train.steps=2 --quiet
+call train recipes/objectives/classify.yaml base="$work/base" modules="[{load: $work/query/adapter}]" out="$work/no" --quiet
+equal 'load without a head: exit' "$code" 2
+contains 'load without a head' "$err" 'and no module trains it'
+call train recipes/objectives/classify.yaml modules="[{load: $work/classify/adapter}]" base="$work/base" train.steps=2 \
+    out="$work/on" --quiet
+equal 'load with a head: exit' "$code" 0
+report objectives
