@@ -52,6 +52,9 @@ void golden_wrong(golden *g, const char *format, ...) PRINTF_LIKE(2, 3);
 GOLDEN_KINDS(GOLDEN_KIND)
 #undef GOLDEN_KIND
 
+/* Of the folder with real models: embeddings of MiniLM. */
+void golden_minilm(golden *g, const char *folder);
+
 /* A member of a case's JSON; what is missing or of another kind fails with the file's name. */
 status golden_list(const cJSON *o, const char *key, const cJSON **out, const char *what);
 
