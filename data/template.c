@@ -127,97 +127,31 @@ int template_longest(const text_template *t, const record *r)
     return best;
 }
 
-static size_t trimmed(const char *text, size_t n)
-{
-    while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])
-        n--;
-    return n;
-}
-
-/* Where an answer's text ends: line ends behind the mark that closes the turn are no part of it (they
- * are never generated); without such a mark they are the mark. */
-static size_t answer_end(const char *answer, size_t n, const char *content)
-{
-    const size_t short_n = trimmed(answer, n), c = trimmed(content, strlen(content));
-
-    if (c <= short_n && memcmp(answer + short_n - c, content, c) == 0)
-        return n;
-    return short_n;
-}
-
-typedef struct conversation {
-    const chat_renderer *chat;
-    const record        *r;
-    arena               *a;
-    text_pieces         *out;
-    const char          *text; /* rendered so far, of which `done` bytes are in pieces */
-    size_t               done;
-} conversation;
-
 static void add_piece(text_pieces *out, const char *text, size_t n, bool target, bool assistant)
 {
     if (n > 0)
         out->v[out->n++] = (text_piece){text, n, target, assistant};
 }
 
-/* Renders the conversation up to an assistant's message, with and without it, and adds the pieces
- * before it and its own. */
-static status add_turn(conversation *c, const cJSON *before, const cJSON *with, const char *content,
-                       bool last)
+/* The turns of the assistant, and what lies between them. */
+static status render_messages(const chat_renderer *chat, const record *r, const cJSON *messages, arena *a,
+                              text_pieces *out)
 {
-    char  *prompt, *full, where[256];
-    size_t n_prompt, n_full;
+    chat_span *spans;
+    char      *text, where[256];
+    size_t     length, done = 0;
+    int64_t    n;
 
-    TRY(c->chat->render(c->chat->context, c->a, before, true, &prompt, &n_prompt));
-    TRY(c->chat->render(c->chat->context, c->a, with, false, &full, &n_full));
-    if (n_full < n_prompt || n_prompt < c->done || memcmp(full, prompt, n_prompt) != 0 ||
-        memcmp(full, c->text ? c->text : "", c->done) != 0)
-        return fail(STATUS_UNSUPPORTED,
-                    "template: the chat template does not write the turns of %s one after another, so "
-                    "that answers cannot be told from prompts",
-                    record_where(c->r, where));
-
-    const size_t end = n_prompt + answer_end(full + n_prompt, n_full - n_prompt, content);
-    add_piece(c->out, full + c->done, n_prompt - c->done, false, false);
-    add_piece(c->out, full + n_prompt, end - n_prompt, last, true);
-    c->text = full;
-    c->done = end;
+    TRY_IN(chat->render(chat->context, a, messages, &text, &length, &spans, &n), "in %s", record_where(r, where));
+    TRY_TAKE(out->v, a, 2 * n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        add_piece(out, text + done, spans[i].begin - done, false, false);
+        add_piece(out, text + spans[i].begin, spans[i].end - spans[i].begin, i == n - 1, true);
+        done = spans[i].end;
+    }
+    if (done == 0 || done + strspn(text + done, " \t\r\n") < length) /* line ends behind an answer are never generated */
+        add_piece(out, text + done, length - done, false, false);
     return STATUS_OK;
-}
-
-static status render_messages(conversation *c, const cJSON *messages)
-{
-    const int n = cJSON_GetArraySize(messages);
-    cJSON    *so_far = cJSON_CreateArray();
-    int       last = -1, i = 0;
-    status    s = STATUS_OK;
-
-    for (const cJSON *m = messages->child; m; m = m->next, i++)
-        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(m, "role")), "assistant") == 0)
-            last = i;
-    c->out->v = arena_take(c->a, 2 * (size_t)n + 1, sizeof *c->out->v);
-    if (!so_far || !c->out->v)
-        s = fail(STATUS_MEMORY, "template: no memory for %d messages", n);
-    i = 0;
-    for (const cJSON *m = messages->child; m && s == STATUS_OK; m = m->next, i++) {
-        const char *role = cJSON_GetObjectItemCaseSensitive(m, "role")->valuestring;
-        const char *content = cJSON_GetObjectItemCaseSensitive(m, "content")->valuestring;
-        cJSON      *before = strcmp(role, "assistant") == 0 ? cJSON_Duplicate(so_far, 1) : NULL;
-
-        cJSON_AddItemToArray(so_far, cJSON_Duplicate(m, 1));
-        if (before)
-            s = add_turn(c, before, so_far, content, i == last);
-        cJSON_Delete(before);
-    }
-    if (s == STATUS_OK && last < n - 1) { /* what follows the last answer, or all of it without one */
-        char  *text;
-        size_t length;
-        s = c->chat->render(c->chat->context, c->a, so_far, false, &text, &length);
-        if (s == STATUS_OK && length > c->done)
-            add_piece(c->out, text + c->done, length - c->done, false, false);
-    }
-    cJSON_Delete(so_far);
-    return s;
 }
 
 static cJSON *add_message(cJSON *list, const char *role, const char *content)
@@ -233,9 +167,8 @@ static cJSON *add_message(cJSON *list, const char *role, const char *content)
 static status render_conversation(const text_template *t, const chat_renderer *chat, const record *r,
                                   arena *a, text_pieces *out)
 {
-    conversation c = {.chat = chat, .r = r, .a = a, .out = out};
-    cJSON       *messages;
-    char         where[256];
+    cJSON *messages;
+    char   where[256];
 
     if (t->words.prompt) {
         char  *prompt, *target = NULL;
@@ -255,7 +188,7 @@ static status render_conversation(const text_template *t, const chat_renderer *c
     }
     if (!messages)
         return fail(STATUS_MEMORY, "template: no memory for messages");
-    const status s = render_messages(&c, messages);
+    const status s = render_messages(chat, r, messages, a, out);
     cJSON_Delete(messages);
     return s;
 }

@@ -6,6 +6,7 @@
 #ifndef DATA_TEMPLATE_H
 #define DATA_TEMPLATE_H
 
+#include "data/chat.h"
 #include "data/source.h"
 
 #include <cjson/cJSON.h>
@@ -14,10 +15,10 @@
 extern "C" {
 #endif
 
-/* Renders a list of messages with the tokenizer's template into the arena; `ask` adds what comes before
- * an assistant's answer. */
-typedef status (*render_chat)(void *context, arena *a, const cJSON *messages, bool ask, char **text,
-                              size_t *length);
+/* Renders a list of messages with the tokenizer's template into the arena, with what each turn of the assistant trains
+ * on (chat_render_spans). */
+typedef status (*render_chat)(void *context, arena *a, const cJSON *messages, char **text, size_t *length,
+                              chat_span **spans, int64_t *n_spans);
 
 typedef struct chat_renderer {
     render_chat render;

@@ -132,8 +132,8 @@ static status encode_with_ends(void *context, arena *a, const whole_text *x, int
                                     max == INT64_MAX ? NULL : &limit, out);
 }
 
-static status render_template(void *context, arena *a, const cJSON *messages, bool ask, char **text,
-                              size_t *length)
+static status render_template(void *context, arena *a, const cJSON *messages, char **text, size_t *length,
+                              chat_span **spans, int64_t *n_spans)
 {
     const session *s = context;
     const char    *t = s->words ? tokenizer_chat_template(s->words) : NULL;
@@ -147,7 +147,7 @@ static status render_template(void *context, arena *a, const cJSON *messages, bo
                     "template: {prompt: \"...\", target: \"...\"}", s->path);
     extras.bos_token = bos >= 0 ? tokenizer_token(s->words, bos, &n) : NULL;
     extras.eos_token = eos >= 0 ? tokenizer_token(s->words, eos, &n) : NULL;
-    return chat_render(a, t, strlen(t), messages, ask, &extras, text, length);
+    return chat_render_spans(a, t, strlen(t), messages, &extras, text, length, spans, n_spans);
 }
 
 static status encode_image_of(void *context, arena *a, arena *work, const record *r, example *e)
