@@ -94,6 +94,16 @@ typedef struct jsonl_options {
     key_texts   fields; /* taken from each line, all needed; none given: all that are there */
 } jsonl_options;
 
+/* csv: one row a record, columns become fields (data/csv.h). Columns `label` and `task` that hold whole numbers only
+ * become the record's own too. */
+typedef struct csv_options {
+    const char *path;
+    key_texts   fields;    /* columns to take, none given: all */
+    key_texts   columns;   /* names of the columns where the file does not begin with them */
+    const char *delimiter; /* one character, or "tab" */
+    bool        quotes;
+} csv_options;
+
 /* text: running text, a file is one record with the field "text". */
 typedef struct text_options {
     key_texts path;
