@@ -104,6 +104,14 @@ typedef struct csv_options {
     bool        quotes;
 } csv_options;
 
+/* conll: sentences by words, with a tag for each, numbered in the order of their names; also the fields `text` and
+ * `tags`, the same with blanks between. See source_conll.c. */
+typedef struct conll_options {
+    const char *path;
+    key_texts   columns; /* of the word, and of the tag */
+    bool        conllu;
+} conll_options;
+
 /* text: running text, a file is one record with the field "text". */
 typedef struct text_options {
     key_texts path;

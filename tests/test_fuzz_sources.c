@@ -4,7 +4,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/helpers.h"
 
-enum { READERS = 1 };
+enum { READERS = 3 };
 
 static double seconds(void)
 {
@@ -63,4 +63,43 @@ START_TEST(csv_files)
 }
 END_TEST
 
-TESTS(fuzz_sources, csv_files)
+static status read_conll(arena *a, const char *path)
+{
+    static const char *const columns[] = {"1", "-1"};
+    records                  r;
+
+    TRY(source_load(a, "conll", &(conll_options){.path = path, .columns = {2, columns}}, &r));
+    return touch(&r);
+}
+
+static status read_conllu(arena *a, const char *path)
+{
+    static const char *const columns[] = {"2", "4"};
+    records                  r;
+
+    TRY(source_load(a, "conll", &(conll_options){.path = path, .columns = {2, columns}, .conllu = true}, &r));
+    return touch(&r);
+}
+
+static const char *const conll_words[] = {"\n", "\n\n", "\r\n", "\t", " ", "-DOCSTART-", "# ", "1-2\t", "1.1\t", "\xc3\xa9",
+                                          "\xff", "B-PER", "O", NULL};
+
+START_TEST(conll_files)
+{
+    fuzz_pool *p = fuzz_open(&(fuzz_reader){"conll", "input.conll", read_conll, conll_words, (size_t)64 << 20});
+
+    add_seed(p, "sentences.conll");
+    fuzz_run(p, seconds());
+}
+END_TEST
+
+START_TEST(conllu_files)
+{
+    fuzz_pool *p = fuzz_open(&(fuzz_reader){"conllu", "input.conllu", read_conllu, conll_words, (size_t)64 << 20});
+
+    add_seed(p, "sentences.conllu");
+    fuzz_run(p, seconds());
+}
+END_TEST
+
+TESTS(fuzz_sources, csv_files, conll_files, conllu_files)

@@ -140,4 +140,107 @@ START_TEST(csv_refused)
 }
 END_TEST
 
-TESTS(sources, csv, csv_options_, csv_refused)
+/* ---- conll ------------------------------------------------------------------------------------------- */
+
+static status load_conll(const char *text, conll_options o, records *r)
+{
+    static const char *const ends[] = {"1", "-1"};
+
+    o.path = write_bytes("a.conll", text, strlen(text));
+    if (o.columns.n == 0)
+        o.columns = (key_texts){2, ends};
+    return source_load(&a, "conll", &o, r);
+}
+
+/* "EU/B-ORG rejects/O", as the numbers of the tags say. */
+static void must_be(const records *r, int64_t i, const char *sentence, int64_t line)
+{
+    const record *x = &r->v[i];
+    char          text[256] = "";
+    size_t        n = 0;
+
+    for (int32_t k = 0; k < x->n_words; k++) {
+        ck_assert_uint_eq(x->words[k].length, strlen(x->words[k].text));
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", k ? " " : "", x->words[k].text);
+        if (x->tags)
+            n += (size_t)snprintf(text + n, sizeof text - n, "/%s", r->labels[x->tags[k]]);
+    }
+    ck_assert_str_eq(text, sentence);
+    ck_assert_int_eq(x->line, line);
+}
+
+START_TEST(conll)
+{
+    records r;
+
+    begin();
+    MUST(load_conll("-DOCSTART- -X- -X- O\n\n"
+                    "EU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\n. . O O\n\n \t\n"
+                    "# NN B-NP O\n"
+                    "-DOCSTART- -X- O O\n"
+                    "Peter\tNNP  I-NP B-PER\n1-2 CD I-NP O",
+                    (conll_options){0}, &r));
+    ck_assert_int_eq(r.n, 3);
+    must_be(&r, 0, "EU/B-ORG rejects/O ./O", 3);
+    must_be(&r, 1, "#/O", 8);
+    must_be(&r, 2, "Peter/B-PER 1-2/O", 10);
+    ck_assert_int_eq(r.n_labels, 3);
+    ck_assert_str_eq(r.labels[2], "O"); /* sorted */
+    must_field(&r.v[0], "text", "EU rejects .");
+    must_field(&r.v[0], "tags", "B-ORG O O");
+
+    MUST(load_conll("a x y\nb z\n", (conll_options){.columns = LIST("-2", "2")}, &r));
+    must_be(&r, 0, "x/x b/z", 1);
+    MUST(load_conll("a x\nb\n", (conll_options){.columns = LIST("1")}, &r));
+    must_be(&r, 0, "a b", 1);
+    ck_assert_ptr_null(r.v[0].tags);
+    ck_assert_int_eq(r.n_labels, 0);
+    ck_assert_int_eq(r.v[0].n_fields, 1);
+    end();
+}
+END_TEST
+
+START_TEST(conllu)
+{
+    records r;
+
+    begin();
+    MUST(load_conll("# text = vamonos al\n"
+                    "1-2\tvamonos\t_\t_\n1\tvamos\t\tVERB\n2\tnos\t_\tPRON\n2.1\tno\t_\tNONE\n"
+                    "# in between\n3\tal mar\t_\tADP\n\n"
+                    "# text = no\n1\tno\t_\tADV\n",
+                    (conll_options){.columns = LIST("2", "4"), .conllu = true}, &r));
+    ck_assert_int_eq(r.n, 2);
+    must_be(&r, 0, "vamos/VERB nos/PRON al mar/ADP", 3);
+    must_be(&r, 1, "no/ADV", 10);
+    ck_assert_int_eq(r.n_labels, 4);
+    end();
+}
+END_TEST
+
+START_TEST(conll_refused)
+{
+    char    wide[2 * 257 + 1];
+    records r;
+
+    begin();
+    MUST_FAIL(load_conll("", (conll_options){0}, &r), "a.conll: holds no records");
+    MUST_FAIL(load_conll("-DOCSTART- O\n\n", (conll_options){0}, &r), "a.conll: holds no sentence");
+    MUST_FAIL(load_conll("a b\n\nc\n", (conll_options){.columns = LIST("1", "2")}, &r),
+              "a.conll:3: has 1 columns, column 2 is wanted");
+    MUST_FAIL(load_conll("a b\nc\n", (conll_options){.columns = LIST("1", "-2")}, &r), "a.conll:2: has 1 columns");
+    MUST_FAIL(load_conll("1\t\tX\n", (conll_options){.columns = LIST("2", "3"), .conllu = true}, &r),
+              "a.conll:1: column 2 is empty");
+    MUST_FAIL(load_conll("a b\n\xc3 b\n", (conll_options){0}, &r), "a.conll:2: not valid UTF-8 at byte 0");
+    MUST_FAIL(load_conll("a\n", (conll_options){.columns = LIST("1", "0")}, &r), "columns: \"0\" must be");
+    MUST_FAIL(load_conll("a\n", (conll_options){.columns = LIST("word")}, &r), "columns: \"word\" must be");
+    MUST_FAIL(load_conll("a\n", (conll_options){.columns = LIST("1", "2", "3")}, &r), "columns has 3 numbers");
+    for (size_t i = 0; i < sizeof wide - 1; i++)
+        wide[i] = i % 2 ? ' ' : 'x';
+    wide[sizeof wide - 1] = '\0';
+    MUST_FAIL(load_conll(wide, (conll_options){0}, &r), "a.conll:1: has more than 256 columns");
+    end();
+}
+END_TEST
+
+TESTS(sources, csv, csv_options_, csv_refused, conll, conllu, conll_refused)
