@@ -23,6 +23,11 @@ typedef struct field {
     size_t      length;
 } field;
 
+/* How a pixel becomes the value that a model reads, by channel: (pixel / 255 - mean) / std. */
+typedef struct image_scale {
+    float mean[3], std[3];
+} image_scale;
+
 typedef struct record {
     const char    *origin;   /* file, or package: for messages */
     int64_t        line;     /* in that file, from 1; 0: not a line of a file */
@@ -40,6 +45,7 @@ typedef struct record {
     const int32_t *tags;     /* [n_words] numbers in the records' labels; NULL: no tags */
     const uint8_t *pixels;   /* of an image: [height, width, 3], red, green, blue; NULL: none */
     int32_t        height, width;
+    const image_scale *scale; /* of an image */
 } record;
 
 /* A prompt and its target, with {field} places; target NULL: there is none. */
@@ -111,6 +117,15 @@ typedef struct conll_options {
     key_texts   columns; /* of the word, and of the tag */
     bool        conllu;
 } conll_options;
+
+/* images: a folder with a folder of PNG, PPM or PGM files for each class, or a CSV file with the columns file_name and
+ * label and paths from its own folder on. Fields: file_name and label. See source_images.c. */
+typedef struct images_options {
+    const char *path;
+    int64_t     size;      /* side that images are resized to, 0: none */
+    key_texts   classes;   /* in order; none given: all, sorted */
+    key_texts   mean, std; /* one number, or one a channel */
+} images_options;
 
 /* text: running text, a file is one record with the field "text". */
 typedef struct text_options {

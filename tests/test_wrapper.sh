@@ -70,7 +70,7 @@ cambium() {
 settings=(X=)
 
 # --- packages ----------------------------------------------------------------------------------------
-build_packages='gcc libc6-dev cmake ninja-build pkg-config libhdf5-dev libyaml-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev liblapacke-dev'
+build_packages='gcc libc6-dev cmake ninja-build pkg-config libhdf5-dev libyaml-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev liblapacke-dev libpng-dev'
 
 fresh_machine 1000
 cambium doctor
