@@ -127,6 +127,18 @@ typedef struct images_options {
     key_texts   mean, std; /* one number, or one a channel */
 } images_options;
 
+/* glyphs: characters of fonts (data/font.h), black on white. Fields: character and font. See source_glyphs.c. */
+typedef struct glyphs_options {
+    key_texts   fonts;      /* files and patterns, none given: all that are installed */
+    key_texts   characters; /* and ranges of them, "a-z" */
+    const char *classes;    /* character | font */
+    int64_t     per_class;  /* images, 0: one of each font (or character) */
+    int64_t     size;       /* side in pixels */
+    double      vary;       /* 0..1 */
+    int64_t     seed;
+    key_texts   mean, std;
+} glyphs_options;
+
 /* text: running text, a file is one record with the field "text". */
 typedef struct text_options {
     key_texts path;

@@ -6,9 +6,10 @@
 #include "tests/with_png.h"
 
 #include "core/file.h"
+#include "data/font.h"
 #include "data/image.h"
 
-enum { READERS = 5 };
+enum { READERS = 6 };
 
 static double seconds(void)
 {
@@ -167,4 +168,35 @@ START_TEST(png_files)
 }
 END_TEST
 
-TESTS(fuzz_sources, csv_files, conll_files, conllu_files, netpbm_files, png_files)
+/* ---- fonts ------------------------------------------------------------------------------------------- */
+
+static status read_font(arena *a, const char *path)
+{
+    uint8_t    *ink;
+    fonts       f;
+    status      s = fonts_open(a, &(key_texts){1, &path}, &f);
+    const pose poses[] = {{0}, {0.2, 0.3, -0.2, 0.5, -0.5}};
+
+    ink = arena_take(a, 24, 24);
+    for (uint32_t c = 32; s == STATUS_OK && c < 127; c++)
+        for (int k = 0; k < 2 && s == STATUS_OK && font_has(&f.v[0], c); k++)
+            s = font_draw(&f, &f.v[0], c, &poses[k], 24, ink);
+    fonts_close(&f);
+    return s;
+}
+
+START_TEST(font_files)
+{
+    static const char *const words[] = {"glyf", "loca", "head", "maxp", "cmap", "CFF ", "hmtx", "OTTO", "true", "\xff\xff",
+                                        "\x80\0", "\x7f\xff", NULL};
+
+    if (!fonts_available())
+        SKIP("this build has no FreeType and fontconfig");
+    fuzz_pool *p = fuzz_open(&(fuzz_reader){"font", "input.ttf", read_font, words, (size_t)16 << 20});
+    add_seed(p, "boxes.ttf");
+    add_seed(p, "boxes.otf");
+    fuzz_run(p, seconds());
+}
+END_TEST
+
+TESTS(fuzz_sources, csv_files, conll_files, conllu_files, netpbm_files, png_files, font_files)
