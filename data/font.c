@@ -35,7 +35,8 @@ static status ft_failed(const char *path, const char *what, FT_Error code)
 
     while (reasons[i].text && reasons[i].number != code)
         i++;
-    return fail(STATUS_FORMAT, "%s: FreeType cannot %s: %s", path, what, reasons[i].text ? reasons[i].text : "unknown error");
+    return fail(STATUS_FORMAT, "%s: FreeType cannot %s: %s", path, what,
+                reasons[i].text ? reasons[i].text : "unknown error");
 }
 
 /* "Family Style" in ASCII. */
@@ -89,7 +90,8 @@ static status add_installed(arena *a, fonts *out, FcConfig *config, const char *
     if (!set)
         s = fail(STATUS_USAGE, "glyphs: \"%.60s\" is no pattern that fontconfig understands", wanted);
     else if (set->nfont == 0)
-        s = fail(STATUS_USAGE, "glyphs: \"%.60s\" selects no font with outlines; fc-list shows what is installed", wanted);
+        s = fail(STATUS_USAGE, "glyphs: \"%.60s\" selects no font with outlines; fc-list shows what is installed",
+                 wanted);
     for (int i = 0; s == STATUS_OK && i < set->nfont; i++) {
         FcChar8 *file;
         int      index = 0;

@@ -11,11 +11,11 @@ status image_check(const char *path, uint64_t width, uint64_t height, uint64_t l
 {
     if (width < 1 || height < 1 || width > IMAGE_SIDE_MAX || height > IMAGE_SIDE_MAX ||
         width * height > IMAGE_PIXELS_MAX)
-        return fail(STATUS_FORMAT, "%s: is an image of %llu x %llu pixels, sides must be 1..%d and pixels at most %d", path,
-                    (unsigned long long)width, (unsigned long long)height, IMAGE_SIDE_MAX, IMAGE_PIXELS_MAX);
+        return fail(STATUS_FORMAT, "%s: is an image of %llu x %llu pixels, sides must be 1..%d and pixels at most %d",
+                    path, (unsigned long long)width, (unsigned long long)height, IMAGE_SIDE_MAX, IMAGE_PIXELS_MAX);
     if (bytes < least)
-        return fail(STATUS_FORMAT, "%s: an image of %llu x %llu pixels needs %llu bytes at least, the file has %llu", path,
-                    (unsigned long long)width, (unsigned long long)height, (unsigned long long)least,
+        return fail(STATUS_FORMAT, "%s: an image of %llu x %llu pixels needs %llu bytes at least, the file has %llu",
+                    path, (unsigned long long)width, (unsigned long long)height, (unsigned long long)least,
                     (unsigned long long)bytes);
     return STATUS_OK;
 }
@@ -142,7 +142,8 @@ static status read_numbers(const char *source, const char *name, const key_texts
     return STATUS_OK;
 }
 
-status image_scale_read(arena *a, const char *source, const key_texts *mean, const key_texts *std, const image_scale **out)
+status image_scale_read(arena *a, const char *source, const key_texts *mean, const key_texts *std,
+                        const image_scale **out)
 {
     image_scale *scale;
 

@@ -1,8 +1,9 @@
 /* image: pictures in files, as pixels [height, width, 3] of red, green and blue, a byte each.
  *
- * PNG of every kind (needs libpng; Debian: libpng-dev; a build without it refuses them and says so): grey becomes three
- * equal channels, transparency is left away, 16 bits are rounded to 8, and colour profiles and gamma do not count. And
- * PGM and PPM (P2, P3, P5, P6). A file that promises more than its bytes can hold is refused before memory is taken. */
+ * PNG of every kind (needs libpng; Debian: libpng-dev; a build without it refuses them and says so): grey becomes
+ * three equal channels, transparency is left away, 16 bits are rounded to 8, and colour profiles and gamma do not
+ * count. And PGM and PPM (P2, P3, P5, P6). A file that promises more than its bytes can hold is refused before memory
+ * is taken. */
 #ifndef DATA_IMAGE_H
 #define DATA_IMAGE_H
 
@@ -32,17 +33,18 @@ status image_read(arena *a, const char *path, int64_t side, image *out);
 status image_resize(arena *work, const image *from, image *to);
 
 /* Reads the keys `mean` and `std`: one number or three. */
-status image_scale_read(arena *a, const char *source, const key_texts *mean, const key_texts *std, const image_scale **out);
+status image_scale_read(arena *a, const char *source, const key_texts *mean, const key_texts *std,
+                        const image_scale **out);
 
-/* What a model reads of a record's pixels: [channels, height, width]. channels is 3, or 1 for their grey by ITU-R 601,
- * (19595 r + 38470 g + 7471 b) / 65536 rounded, with mean and std of the first. */
+/* What a model reads of a record's pixels: [channels, height, width]. channels is 3, or 1 for their grey by ITU-R
+ * 601, (19595 r + 38470 g + 7471 b) / 65536 rounded, with mean and std of the first. */
 void image_values(const record *r, int channels, float *out);
 
 /* The rows of `mean` and `std`. */
-#define IMAGE_KEYS(type)                                                                                               \
-    {"mean", KEY_TEXTS, offsetof(type, mean), "0.5", 0, 0, false, NULL, "",                                            \
-     "Taken from a pixel's value in 0..1: one number, or one each for red, green and blue."},                          \
-    {"std", KEY_TEXTS, offsetof(type, std), "0.5", 0, 0, false, NULL, "",                                              \
+#define IMAGE_KEYS(type)                                                                                             \
+    {"mean", KEY_TEXTS, offsetof(type, mean), "0.5", 0, 0, false, NULL, "",                                          \
+     "Taken from a pixel's value in 0..1: one number, or one each for red, green and blue."},                        \
+    {"std", KEY_TEXTS, offsetof(type, std), "0.5", 0, 0, false, NULL, "",                                            \
      "What the difference is divided by: one number, or three."}
 
 /* ---- for readers of formats (data/image_png.c, data/image_pnm.c) ---- */

@@ -119,8 +119,8 @@ bool image_reads_png(void)
 status image_png(arena *a, const char *path, const uint8_t *v, size_t n, image *out)
 {
     (void)a, (void)v, (void)n, (void)out;
-    return fail(STATUS_UNSUPPORTED, "%s: this build has no libpng, which reads PNG; install libpng-dev (Debian's name) "
-                                    "and build again", path);
+    return fail(STATUS_UNSUPPORTED, "%s: this build has no libpng, which reads PNG; install libpng-dev (Debian's "
+                                    "name) and build again", path);
 }
 
 #endif

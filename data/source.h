@@ -118,8 +118,17 @@ typedef struct conll_options {
     bool        conllu;
 } conll_options;
 
-/* images: a folder with a folder of PNG, PPM or PGM files for each class, or a CSV file with the columns file_name and
- * label and paths from its own folder on. Fields: file_name and label. See source_images.c. */
+/* hdf5: texts, images or token ids from arrays of a file; see source_hdf5.c. */
+typedef struct hdf5_options {
+    const char *path, *dataset;
+    const char *labels; /* NULL: none */
+    int64_t     length; /* of the pieces of a stream */
+    int64_t     size;   /* side that images are resized to, 0: none */
+    key_texts   mean, std;
+} hdf5_options;
+
+/* images: a folder with a folder of PNG, PPM or PGM files for each class, or a CSV file with the columns file_name
+ * and label, and paths from its own folder on. Fields: file_name and label. See source_images.c. */
 typedef struct images_options {
     const char *path;
     int64_t     size;      /* side that images are resized to, 0: none */

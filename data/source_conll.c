@@ -110,8 +110,8 @@ static status read_columns(reader *r)
 
         *to[i] = strtol(c->v[i], &end, 10);
         if (*end || end == c->v[i] || *to[i] == 0 || labs(*to[i]) > CELLS_MAX)
-            return fail(STATUS_USAGE, "conll: columns: \"%.20s\" must be a whole number 1..%d, or -1..-%d from the end",
-                        c->v[i], CELLS_MAX, CELLS_MAX);
+            return fail(STATUS_USAGE, "conll: columns: \"%.20s\" must be a whole number 1..%d, or -1..-%d from the "
+                        "end", c->v[i], CELLS_MAX, CELLS_MAX);
     }
     return STATUS_OK;
 }

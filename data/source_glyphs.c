@@ -52,7 +52,8 @@ static status read_letters(arena *a, maker *m, const char *text)
     const int    two = one > 0 && text[one] == '-' ? utf8_next(text, n, (size_t)one + 1, &last) : 0;
 
     if (one == 0 || ((size_t)one != n && (two == 0 || (size_t)(one + 1 + two) != n || last < first)))
-        return fail(STATUS_USAGE, "glyphs: characters: \"%.40s\" must be one character, or a range such as a-z", text);
+        return fail(STATUS_USAGE, "glyphs: characters: \"%.40s\" must be one character, or a range such as a-z",
+                    text);
     last = two ? last : first;
     for (uint32_t code = first; code <= last; code++)
         if (code < 0xD800 || code > 0xDFFF)
@@ -139,11 +140,12 @@ static status count_class(const maker *m, const char *name, int64_t *n)
 
     *n = m->o->per_class > 0 ? m->o->per_class : m->n_with;
     if (m->n_with == 0)
-        return by_font(m) ? fail(STATUS_USAGE, "glyphs: the font %s has none of the %d characters", name, m->n_letters)
-                          : fail(STATUS_USAGE, "glyphs: none of the %d fonts has the character %s", m->fonts.n, name);
+        return by_font(m)
+                   ? fail(STATUS_USAGE, "glyphs: the font %s has none of the %d characters", name, m->n_letters)
+                   : fail(STATUS_USAGE, "glyphs: none of the %d fonts has the character %s", m->fonts.n, name);
     if (*n > m->n_with && m->o->vary == 0)
-        return fail(STATUS_USAGE, "glyphs: per_class is %lld and %d %s make %s, so that images would be equal; set vary "
-                    "above 0", (long long)*n, m->n_with, what, name);
+        return fail(STATUS_USAGE, "glyphs: per_class is %lld and %d %s make %s, so that images would be equal; set "
+                    "vary above 0", (long long)*n, m->n_with, what, name);
     return STATUS_OK;
 }
 
@@ -189,8 +191,8 @@ static status glyphs_load(arena *a, const void *options, records *out)
 
 static const key glyphs_keys[] = {
     {"fonts", KEY_TEXTS, offsetof(glyphs_options, fonts), NULL, 0, 0, false, NULL, "",
-     "Files (with a slash), or patterns as fc-list takes them (\"DejaVu Sans:style=Bold\"); all that are installed when "
-     "none is named."},
+     "Files (with a slash), or patterns as fc-list takes them (\"DejaVu Sans:style=Bold\"); all that are installed "
+     "when none is named."},
     {"characters", KEY_TEXTS, offsetof(glyphs_options, characters), "[0-9, A-Z, a-z]", 0, 0, false, NULL, "",
      "Characters, and ranges of them."},
     {"classes", KEY_CHOICE, offsetof(glyphs_options, classes), "character", 0, 0, false, "character|font", "",

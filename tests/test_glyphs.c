@@ -36,7 +36,8 @@ static void must_be_box(const uint8_t *ink, int side, int top, int bottom, int l
     for (int y = 0; y < side; y++)
         for (int x = 0; x < side; x++) {
             const int want = y >= top && y < bottom && x >= left && x < right ? 255 : 0;
-            ck_assert_msg(ink[y * side + x] == want, "row %d, column %d is %d, must be %d", y, x, ink[y * side + x], want);
+            ck_assert_msg(ink[y * side + x] == want, "row %d, column %d is %d, must be %d", y, x, ink[y * side + x],
+                          want);
         }
 }
 
@@ -115,7 +116,8 @@ START_TEST(files)
     MUST(file_replace(path, "no font", 7));
     MUST_FAIL(fonts_open(&a, &one, &f), "a.font: FreeType cannot open it");
     fonts_close(&f);
-    MUST_FAIL(fonts_open(&a, &(key_texts)LIST("No Such Family Is There"), &f), "\"No Such Family Is There\" selects no font");
+    MUST_FAIL(fonts_open(&a, &(key_texts)LIST("No Such Family Is There"), &f),
+              "\"No Such Family Is There\" selects no font");
     fonts_close(&f);
     MUST(fonts_open(&a, &(key_texts)LIST(SEEDS "boxes.ttf", SEEDS "boxes.otf", SEEDS "boxes.ttf"), &f));
     ck_assert_int_eq(f.n, 2); /* a name counts once */

@@ -47,7 +47,8 @@ static void must_be(const image *x, int32_t width, int32_t height, const uint8_t
 
 START_TEST(netpbm)
 {
-    static const uint8_t two[] = {1, 2, 3, 255, 0, 128}, greys[] = {0, 0, 0, 85, 85, 85, 255, 255, 255, 170, 170, 170};
+    static const uint8_t two[] = {1, 2, 3, 255, 0, 128};
+    static const uint8_t greys[] = {0, 0, 0, 85, 85, 85, 255, 255, 255, 170, 170, 170};
     image                x;
 
     begin();
@@ -151,8 +152,8 @@ START_TEST(png_kinds)
     MUST(read_png(&(png_test){2, 1, 16, 4, .rows = "\0\0\x81\0\0\xff\xff\0\0", .n_rows = 9}, &x));
     must_be(&x, 2, 1, wide);
     /* the seven passes of an interlaced image of 3 x 3 (two are empty) */
-    MUST(read_png(&(png_test){3, 3, 8, 0, 1, .rows = "\0\x0b\0\x0d\0\x1f\x21\0\x0c\0\x20\0\x15\x16\x17", .n_rows = 15},
-                  &x));
+    MUST(read_png(&(png_test){3, 3, 8, 0, 1, .rows = "\0\x0b\0\x0d\0\x1f\x21\0\x0c\0\x20\0\x15\x16\x17",
+                              .n_rows = 15}, &x));
     must_be(&x, 3, 3, nine);
     end();
 }
@@ -256,7 +257,8 @@ START_TEST(values)
     for (int i = 0; i < 4; i++)
         ck_assert(fabs((double)v[i] - (greys[i] / 255.0 - 0.5) / 0.5) < 3 * 0x1p-24);
 
-    static const char *const one[] = {"0.5"}, *const three[] = {"1", "2e-1", "3"}, *const bad[] = {"0.5x"}, *const zero[] = {"0"};
+    static const char *const one[] = {"0.5"}, *const three[] = {"1", "2e-1", "3"}, *const bad[] = {"0.5x"},
+                      *const zero[] = {"0"};
     MUST(image_scale_read(&a, "images", &(key_texts){1, one}, &(key_texts){3, three}, &read));
     ck_assert(read->mean[2] == 0.5f && read->std[1] == 0.2f && read->std[2] == 3);
     MUST_FAIL(image_scale_read(&a, "images", &(key_texts){2, three}, &(key_texts){1, one}, &read),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# source_files: the same samples from files of another kind train to the same bits
+# source_files: the same samples from files of another kind train to the same bits; sentences train as texts
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
@@ -32,4 +32,9 @@ same_run csv
 tsv="{source: csv, path: $work/tiny.tsv, delimiter: tab, quotes: no, columns: [prompt, number, target], fields: [prompt, target]}"
 train tsv data.train="$tsv" data.test="$tsv"
 same_run tsv
+printf -- '-DOCSTART- O\n\nEU B-ORG\nrejects O\n\nPeter B-PER\n' >"$work/tiny.conll"
+conll="{source: conll, path: $work/tiny.conll}"
+train conll data.train="$conll" data.test="$conll" data.template=
+# the bytes of "B-ORG O" and "B-PER", and an end for each
+equal 'conll: targets' "$(sed -n '1s/.*"eval_targets": //p' "$work/conll/metrics.jsonl")" '14}'
 report source_files

@@ -84,7 +84,9 @@ START_TEST(csv_options_)
 
     begin();
     MUST(load_csv("in\t1\t\"it\" is\nout\t2\tx\r\n",
-                  (csv_options){.delimiter = "tab", .columns = LIST("split", "label", "text"), .fields = LIST("text")},
+                  (csv_options){.delimiter = "tab",
+                                .columns = LIST("split", "label", "text"),
+                                .fields = LIST("text")},
                   &r));
     ck_assert_int_eq(r.n, 2);
     ck_assert_int_eq(r.v[0].n_fields, 1);
