@@ -33,7 +33,7 @@ static void silence(void)
     H5Eclear2(H5E_DEFAULT);
 }
 
-static status h5_failed(h5_file *f, const char *name, const char *what)
+status h5_failed(const h5_file *f, const char *name, const char *what)
 {
     char reason[300] = "";
 

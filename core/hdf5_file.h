@@ -53,6 +53,9 @@ status h5_get_int(h5_file *f, const char *name, int64_t *value);
 status h5_get_real(h5_file *f, const char *name, double *value);
 status h5_get_text(h5_file *f, const char *name, char *text, size_t capacity);
 
+/* Fails with the library's innermost reason: "FILE: cannot WHAT NAME: reason". */
+status h5_failed(const h5_file *f, const char *name, const char *what);
+
 /* Ends reading; a file that is closed already may be closed again. */
 void h5_close(h5_file *f);
 

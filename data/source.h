@@ -23,6 +23,11 @@ typedef struct field {
     size_t      length;
 } field;
 
+/* How a pixel becomes the value that a model reads, by channel: (pixel / 255 - mean) / std. */
+typedef struct image_scale {
+    float mean[3], std[3];
+} image_scale;
+
 typedef struct record {
     const char    *origin;   /* file, or package: for messages */
     int64_t        line;     /* in that file, from 1; 0: not a line of a file */
@@ -40,6 +45,7 @@ typedef struct record {
     const int32_t *tags;     /* [n_words] numbers in the records' labels; NULL: no tags */
     const uint8_t *pixels;   /* of an image: [height, width, 3], red, green, blue; NULL: none */
     int32_t        height, width;
+    const image_scale *scale; /* of an image */
 } record;
 
 /* A prompt and its target, with {field} places; target NULL: there is none. pair: a second text to be read with the
@@ -94,6 +100,54 @@ typedef struct jsonl_options {
     const char *path;
     key_texts   fields; /* taken from each line, all needed; none given: all that are there */
 } jsonl_options;
+
+/* csv: one row a record, columns become fields (data/csv.h). Columns `label` and `task` that hold whole numbers only
+ * become the record's own too. */
+typedef struct csv_options {
+    const char *path;
+    key_texts   fields;    /* columns to take, none given: all */
+    key_texts   columns;   /* names of the columns where the file does not begin with them */
+    const char *delimiter; /* one character, or "tab" */
+    bool        quotes;
+} csv_options;
+
+/* conll: sentences by words, with a tag for each, numbered in the order of their names; also the fields `text` and
+ * `tags`, the same with blanks between. See source_conll.c. */
+typedef struct conll_options {
+    const char *path;
+    key_texts   columns; /* of the word, and of the tag */
+    bool        conllu;
+} conll_options;
+
+/* hdf5: texts, images or token ids from arrays of a file; see source_hdf5.c. */
+typedef struct hdf5_options {
+    const char *path, *dataset;
+    const char *labels; /* NULL: none */
+    int64_t     length; /* of the pieces of a stream */
+    int64_t     size;   /* side that images are resized to, 0: none */
+    key_texts   mean, std;
+} hdf5_options;
+
+/* images: a folder with a folder of PNG, PPM or PGM files for each class, or a CSV file with the columns file_name
+ * and label, and paths from its own folder on. Fields: file_name and label. See source_images.c. */
+typedef struct images_options {
+    const char *path;
+    int64_t     size;      /* side that images are resized to, 0: none */
+    key_texts   classes;   /* in order; none given: all, sorted */
+    key_texts   mean, std; /* one number, or one a channel */
+} images_options;
+
+/* glyphs: characters of fonts (data/font.h), black on white. Fields: character and font. See source_glyphs.c. */
+typedef struct glyphs_options {
+    key_texts   fonts;      /* files and patterns, none given: all that are installed */
+    key_texts   characters; /* and ranges of them, "a-z" */
+    const char *classes;    /* character | font */
+    int64_t     per_class;  /* images, 0: one of each font (or character) */
+    int64_t     size;       /* side in pixels */
+    double      vary;       /* 0..1 */
+    int64_t     seed;
+    key_texts   mean, std;
+} glyphs_options;
 
 /* text: running text, a file is one record with the field "text". */
 typedef struct text_options {

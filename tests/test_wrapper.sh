@@ -44,7 +44,8 @@ fresh_machine() { # UID
         for module; do
             case $module in
                 hdf5*) p=libhdf5-dev ;; yaml-0.1) p=libyaml-dev ;; libpcre2-8) p=libpcre2-dev ;; libcrypto) p=libssl-dev ;;
-                libcurl) p=libcurl4-openssl-dev ;; lapacke) p=liblapacke-dev ;; check) p=check ;; *) p=$module-dev ;;
+                libcurl) p=libcurl4-openssl-dev ;; lapacke) p=liblapacke-dev ;; freetype2) p=libfreetype-dev ;;
+                fontconfig) p=libfontconfig-dev ;; check) p=check ;; *) p=$module-dev ;;
             esac
             test -e "$PACKAGES/$p" || exit 1
         done'
@@ -70,7 +71,7 @@ cambium() {
 settings=(X=)
 
 # --- packages ----------------------------------------------------------------------------------------
-build_packages='gcc libc6-dev cmake ninja-build pkg-config libhdf5-dev libyaml-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev liblapacke-dev'
+build_packages='gcc libc6-dev cmake ninja-build pkg-config libhdf5-dev libyaml-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev liblapacke-dev libpng-dev libfreetype-dev libfontconfig-dev'
 
 fresh_machine 1000
 cambium doctor
