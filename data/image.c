@@ -125,6 +125,8 @@ status image_resize(arena *work, const image *from, image *to)
     return STATUS_OK;
 }
 
+const image_scale image_scale_preset = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};
+
 /* ---- values ------------------------------------------------------------------------------------------ */
 
 static status read_numbers(const char *source, const char *name, const key_texts *t, float out[3])
@@ -147,9 +149,15 @@ status image_scale_read(arena *a, const char *source, const key_texts *mean, con
 {
     image_scale *scale;
 
+    *out = NULL;
+    if (mean->n == 0 && std->n == 0)
+        return STATUS_OK;
     TRY_TAKE(scale, a, 1);
-    TRY(read_numbers(source, "mean", mean, scale->mean));
-    TRY(read_numbers(source, "std", std, scale->std));
+    *scale = image_scale_preset;
+    if (mean->n > 0)
+        TRY(read_numbers(source, "mean", mean, scale->mean));
+    if (std->n > 0)
+        TRY(read_numbers(source, "std", std, scale->std));
     for (int c = 0; c < 3; c++)
         if (!(scale->std[c] > 0))
             return fail(STATUS_USAGE, "%s: std is %g, must be more than 0", source, (double)scale->std[c]);

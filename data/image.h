@@ -32,7 +32,7 @@ status image_read(arena *a, const char *path, int64_t side, image *out);
  * Pillow's resize(BILINEAR) up to its version 12, which transformers' image processors use. */
 status image_resize(arena *work, const image *from, image *to);
 
-/* Reads the keys `mean` and `std`: one number or three. */
+/* Reads the keys `mean` and `std`: one number or three; *out NULL: neither is given. */
 status image_scale_read(arena *a, const char *source, const key_texts *mean, const key_texts *std,
                         const image_scale **out);
 
@@ -40,12 +40,16 @@ status image_scale_read(arena *a, const char *source, const key_texts *mean, con
  * 601, (19595 r + 38470 g + 7471 b) / 65536 rounded, with mean and std of the first. */
 void image_values(const record *r, int channels, float *out);
 
+/* 0.5 and 0.5, as ViT's. */
+extern const image_scale image_scale_preset;
+
 /* The rows of `mean` and `std`. */
 #define IMAGE_KEYS(type)                                                                                             \
-    {"mean", KEY_TEXTS, offsetof(type, mean), "0.5", 0, 0, false, NULL, "",                                          \
-     "Taken from a pixel's value in 0..1: one number, or one each for red, green and blue."},                        \
-    {"std", KEY_TEXTS, offsetof(type, std), "0.5", 0, 0, false, NULL, "",                                            \
-     "What the difference is divided by: one number, or three."}
+    {"mean", KEY_TEXTS, offsetof(type, mean), NULL, 0, 0, false, NULL, "",                                           \
+     "Taken from a pixel's value in 0..1: one number, or one each for red, green and blue; if absent that of the "   \
+     "base's preprocessor_config.json, else 0.5."},                                                                  \
+    {"std", KEY_TEXTS, offsetof(type, std), NULL, 0, 0, false, NULL, "",                                             \
+     "What the difference is divided by: one number, or three; likewise."}
 
 /* ---- for readers of formats (data/image_png.c, data/image_pnm.c) ---- */
 

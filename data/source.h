@@ -45,7 +45,7 @@ typedef struct record {
     const int32_t *tags;     /* [n_words] numbers in the records' labels; NULL: no tags */
     const uint8_t *pixels;   /* of an image: [height, width, 3], red, green, blue; NULL: none */
     int32_t        height, width;
-    const image_scale *scale; /* of an image */
+    const image_scale *scale; /* of an image; NULL: as the model wants it */
 } record;
 
 /* A prompt and its target, with {field} places; target NULL: there is none. pair: a second text to be read with the

@@ -107,6 +107,8 @@ status session_base_for(session *s, const char *base, uint64_t seed, bool shapes
         TRY_IN(weights_open(&s->trunk, s->path, &s->w), "in base %s", base);
     }
     TRY_IN(model_open_for(&s->trunk, &s->w, TYPE_F32, head, &s->m), "in base %s", base);
+    if (s->m.image.channels > 0)
+        TRY_IN(session_image_scale(s), "in base %s", base);
     TRY_IN(open_tokenizer(s), "in base %s", base);
     return peft_open(&s->setup, &s->m, seed, &s->p);
 }

@@ -19,6 +19,7 @@ typedef struct session {
     tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
     peft       *p;     /* NULL until session_peft */
     bool        head_trained; /* a module has been given the head for the objective's classes */
+    image_scale pixels;       /* what images are scaled by, unless their source says it */
     char        fingerprint[65];
     device_arena there; /* on a device: the trunk and the tuned values */
 } session;
@@ -55,7 +56,9 @@ status session_records(session *s, const recipe *r, const recipe_source *sources
  * what w says. */
 status session_examples(session *s, const recipe *r, const records *list, const whole_options *w, examples *out);
 
-/* An image as patches, scaled as the base's preprocessor_config.json says, into e; `work` is scratch. */
+/* Reads the base's preprocessor_config.json, if there is one, into s->pixels. */
+status session_image_scale(session *s);
+/* An image as patches into e; `work` is scratch. */
 status session_image(const session *s, arena *a, arena *work, const record *r, example *e);
 
 /* Prompts without their answers, and the true answers as text, of the first records: `limit` in

@@ -261,6 +261,8 @@ START_TEST(values)
                       *const zero[] = {"0"};
     MUST(image_scale_read(&a, "images", &(key_texts){1, one}, &(key_texts){3, three}, &read));
     ck_assert(read->mean[2] == 0.5f && read->std[1] == 0.2f && read->std[2] == 3);
+    MUST(image_scale_read(&a, "images", &(key_texts){0}, &(key_texts){3, three}, &read));
+    ck_assert(read->mean[1] == 0.5f && read->std[2] == 3); /* the other's preset */
     MUST_FAIL(image_scale_read(&a, "images", &(key_texts){2, three}, &(key_texts){1, one}, &read),
               "images: mean has 2 numbers, must have 1 or 3");
     MUST_FAIL(image_scale_read(&a, "images", &(key_texts){1, bad}, &(key_texts){1, one}, &read), "mean: \"0.5x\"");

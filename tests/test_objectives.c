@@ -183,7 +183,7 @@ static void count_sequence(const run *t, int seq, int *target, counts *c)
     c->chosen += here;
 }
 
-/* Of some thousand: within 4 standard deviations of 80, 10 and 10 % (a drawn word may be the same, one in 48). */
+/* Of some thousand: within 4 standard deviations of 80, 10 and 10 % (a drawn word may be the same, one in 49). */
 START_TEST(a_share_of_the_words_is_masked)
 {
     run    t;
@@ -199,8 +199,8 @@ START_TEST(a_share_of_the_words_is_masked)
     }
     const double n = c.chosen, spread = 4 * sqrt(n * 0.16);
     ck_assert_double_gt(n, 2000);
-    ck_assert_msg(fabs(c.masked - 0.8 * n) < spread && fabs(c.kept - (0.1 + 0.1 / 48) * n) < spread * 0.75 &&
-                      fabs(c.other - (0.1 - 0.1 / 48) * n) < spread * 0.75,
+    ck_assert_msg(fabs(c.masked - 0.8 * n) < spread && fabs(c.kept - (0.1 + 0.1 / 49) * n) < spread * 0.75 &&
+                      fabs(c.other - (0.1 - 0.1 / 49) * n) < spread * 0.75,
                   "of %d: %d masked, %d others, %d kept", c.chosen, c.masked, c.other, c.kept);
     close_run(&t);
 }
@@ -247,6 +247,58 @@ START_TEST(masks_belong_to_the_sample)
         close_run(&alone);
     }
     ck_assert_int_gt(changed, 3);
+}
+END_TEST
+
+/* ---- tags ---------------------------------------------------------------------------------------- */
+
+/* A word of several tokens has its tag at the first; words behind the length have none. */
+START_TEST(tags_stand_at_first_tokens)
+{
+    static const char sentence[] = "the O\nswans B-BIRD\nand O\nplums B-FRUIT\nswan B-BIRD\n";
+    /* [CLS] the swan ##s and plum ##s swan [SEP]; tags are numbered B-BIRD, B-FRUIT, O */
+    static const int32_t whole[] = {-100, 2, 0, -100, 2, 1, -100, 0, -100}, cut[] = {-100, 2, 0, -100, 2, -100};
+    char                 path[64], train[100], test[100];
+
+    test_folder(path);
+    snprintf(train, sizeof train, "data.train.path=%s/a", path);
+    snprintf(test, sizeof test, "data.test.path=%s/a", path);
+    MUST(file_replace(train + strlen("data.train.path="), sentence, sizeof sentence - 1));
+    const char *const overrides[] = {train, test, "data.length=6"};
+    for (int n = 2; n <= 3; n++) {
+        const int32_t *want = n == 2 ? whole : cut;
+        run            t;
+        open_run(&t, "tag", n, overrides);
+        const example *e = &t.in.train.v[0];
+        ck_assert_int_eq(e->n, n == 2 ? COUNT_OF(whole) : COUNT_OF(cut));
+        ck_assert_mem_eq(e->labels, want, (size_t)e->n * sizeof *want);
+        next_loss(&t);
+        ck_assert_int_eq(t.x.f.b.target_rows[1], 2); /* at the word itself, not before it */
+        close_run(&t);
+    }
+    MUST(folder_remove_tree(path));
+}
+END_TEST
+
+/* ---- images -------------------------------------------------------------------------------------- */
+
+/* A pixel of 0..255 is (v / 255 - mean) / std, of the source's keys, else of the base. */
+START_TEST(images_are_scaled)
+{
+    static const char *const own[] = {"data.train.mean=0.25", "data.train.std=2"};
+    run                      plain, scaled;
+
+    open_run(&plain, "image", 0, NULL);
+    open_run(&scaled, "image", 2, own);
+    ck_assert_int_eq(plain.in.train.n, 24);
+    for (int i = 0; i < 64; i++) {
+        const double v = (double)plain.in.train.v[5].patches[i] * 0.5 + 0.5;
+        ck_assert_double_eq_tol((double)scaled.in.train.v[5].patches[i], (v - 0.25) / 2, 1e-6);
+    }
+    close_run(&plain);
+    close_run(&scaled);
+    MUST_FAIL(refuse("image", "data.train.size=16"), "has 16 x 16 pixels, the model reads 8 x 8");
+    MUST_FAIL(refuse("image", "data.train={source: jsonl, path: tests/data/tiny_labels.jsonl}"), "");
 }
 END_TEST
 
@@ -312,5 +364,5 @@ START_TEST(the_best_is_smaller)
 END_TEST
 
 TESTS(objectives, one_class_is_cross_entropy, several_classes_are_binary_cross_entropies, numbers_are_squared_errors,
-      a_share_of_the_words_is_masked, masks_belong_to_the_sample, what_does_not_fit_is_said,
+      a_share_of_the_words_is_masked, masks_belong_to_the_sample, tags_stand_at_first_tokens, images_are_scaled, what_does_not_fit_is_said,
       classes_are_those_of_the_recipe, the_best_is_smaller)

@@ -162,7 +162,7 @@ static status open_config(const char *json)
 START_TEST(what_is_not_handled_is_said)
 {
     MUST_FAIL(open_config(ENCODER("bert", "BertForNextSentencePrediction", "")),
-              "'BertForQuestionAnswering', must be one with a head of these: none, masked_lm, classify, tag");
+              "'BertForNextSentencePrediction', must be one with a head of these: none, masked_lm, classify, tag");
     MUST_FAIL(open_config(ENCODER("bert", "BertModel", ", \"hidden_act\": \"mish\"")), "the activation is 'mish'");
     MUST_FAIL(open_config(ENCODER("bert", "BertModel", ", \"position_embedding_type\": \"relative_key\"")),
               "must be absolute");
