@@ -89,7 +89,7 @@ equal 'eval with too little memory: exit' "$code" 1
 contains 'eval with too little memory is foretold' "$err" 'this run needs'
 prompts=()
 for _ in {1..100}; do prompts+=(--prompt abc); done
-CAMBIUM_EMU_MEMORY=34000000 call generate "$base" "${prompts[@]}" --max-tokens 200 --device cuda
+CAMBIUM_EMU_MEMORY=34000000 call generate "$base" "${prompts[@]}" --batch 100 --max-tokens 200 --device cuda
 equal 'generate with too little memory: exit' "$code" 1
 contains 'generate with too little memory is foretold' "$err" 'to be answered'
 

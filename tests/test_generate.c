@@ -1,0 +1,326 @@
+/* generate: processed logits and greedy texts are those of transformers (tests/golden/generate), draws follow their
+ * probabilities and know nothing of the batch, texts end at stop strings and never in the middle of a character. */
+#include "tests/helpers.h"
+#include "tests/with_trunk.h"
+
+#include "core/json.h"
+#include "recipes/answer_text.h"
+#include "recipes/decoder.h"
+
+#include <math.h>
+
+#define GOLDEN SOURCE_FOLDER "/tests/golden/"
+
+static arena memory;
+
+static void open_memory(void)
+{
+    MUST(arena_open(&memory, "test", (size_t)1 << 30));
+}
+
+static void close_memory(void)
+{
+    arena_close(&memory);
+}
+
+static cJSON *golden_cases(const char *file, cJSON **all)
+{
+    MUST(json_read(file, all));
+    cJSON *cases = cJSON_GetObjectItem(*all, "cases");
+    ck_assert(cJSON_GetArraySize(cases) > 0);
+    return cases;
+}
+
+static int32_t *ids_of(const cJSON *list, int64_t *n)
+{
+    int32_t *v = arena_take(&memory, cJSON_GetArraySize(list) + 1, sizeof *v);
+
+    *n = 0;
+    for (const cJSON *x = list->child; x; x = x->next)
+        v[(*n)++] = x->valueint;
+    return v;
+}
+
+/* Also under transformers' names. */
+static sampler_options options_of(const cJSON *settings)
+{
+    sampler_options o = {0};
+
+    for (const cJSON *x = settings->child; x; x = x->next)
+        if (strcmp(x->string, "penalty") == 0 || strcmp(x->string, "repetition_penalty") == 0)
+            o.penalty = x->valuedouble;
+        else if (strcmp(x->string, "no_repeat") == 0 || strcmp(x->string, "no_repeat_ngram_size") == 0)
+            o.no_repeat = x->valueint;
+        else if (strcmp(x->string, "temperature") == 0)
+            o.temperature = x->valuedouble;
+        else if (strcmp(x->string, "top_k") == 0)
+            o.top_k = x->valueint;
+        else if (strcmp(x->string, "top_p") == 0)
+            o.top_p = x->valuedouble;
+        else if (strcmp(x->string, "min_p") == 0)
+            o.min_p = x->valuedouble;
+        else
+            ck_abort_msg("unknown setting %s", x->string);
+    return o;
+}
+
+/* ---- logits ---------------------------------------------------------------------------------------------------- */
+
+/* A row as transformers has it: what is no candidate is -infinity. */
+static void process(sampler *s, float *row, const int32_t *seen, int64_t n)
+{
+    sampler_process(s, row, seen, n);
+    if (s->o.temperature <= 0)
+        return;
+    const int64_t left = sampler_candidates(s, row);
+    for (int64_t i = 0; i < s->words; i++)
+        row[i] = -INFINITY;
+    for (int64_t i = 0; i < left; i++)
+        row[s->c[i].id] = s->c[i].logit;
+}
+
+START_TEST(logits_are_processed_as_in_transformers)
+{
+    cJSON *all;
+
+    open_memory();
+    for (const cJSON *x = golden_cases(GOLDEN "generate/sampling.json", &all)->child; x; x = x->next) {
+        const cJSON          *before = cJSON_GetObjectItem(x, "before"), *want = cJSON_GetObjectItem(x, "after");
+        const sampler_options o = options_of(cJSON_GetObjectItem(x, "settings"));
+        char                 *settings = cJSON_PrintUnformatted(cJSON_GetObjectItem(x, "settings"));
+        float                 row[64];
+        int64_t               n, words = 0;
+        const int32_t        *seen = ids_of(cJSON_GetObjectItem(x, "seen"), &n);
+        sampler               s;
+
+        for (const cJSON *v = before->child; v; v = v->next)
+            row[words++] = (float)v->valuedouble;
+        MUST(sampler_open(&s, &memory, words, &o));
+        process(&s, row, seen, n);
+        words = 0;
+        for (const cJSON *v = want->child; v; v = v->next, words++) /* both are f32, the file has 6 digits behind the point */
+            ck_assert_msg(cJSON_IsNull(v) ? row[words] == -INFINITY : fabs(row[words] - v->valuedouble) <= 2e-6,
+                          "%s: logit %d is %g, must be %g", settings, (int)words, row[words], v->valuedouble);
+        cJSON_free(settings);
+    }
+    cJSON_Delete(all);
+    close_memory();
+}
+END_TEST
+
+START_TEST(candidates_that_are_equal_stay_together)
+{
+    float           row[] = {1, 3, 2, 3, 2, 2, 0};
+    sampler_options o = {.temperature = 1, .top_k = 3};
+    sampler         s;
+
+    open_memory();
+    MUST(sampler_open(&s, &memory, 7, &o));
+    ck_assert_int_eq(sampler_candidates(&s, row), 5);
+    ck_assert_int_eq(s.c[0].id, 1);
+    ck_assert_int_eq(s.c[4].id, 5);
+    close_memory();
+}
+END_TEST
+
+/* Of 20000 draws a share differs from its probability by four deviations in one of 10000 tests; seeds are fixed. */
+START_TEST(draws_follow_their_probabilities)
+{
+    enum { DRAWS = 20000, WORDS = 5 };
+    const float     logits[WORDS] = {0, 1, 2, -1, 0.5F};
+    sampler_options o = {.temperature = 0.8, .min_p = 0.1, .seed = 3};
+    int             count[WORDS] = {0};
+    double          sum = 0;
+    sampler         s;
+
+    open_memory();
+    MUST(sampler_open(&s, &memory, WORDS, &o));
+    for (int i = 0; i < DRAWS; i++)
+        count[sampler_draw(&s, logits, i % 7, i / 7)]++;
+    for (int i = 0; i < WORDS; i++)
+        sum += logits[i] > 0 ? exp(logits[i] / 0.8) : 0; /* exp((0 - 2) / 0.8) is below a tenth */
+    for (int i = 0; i < WORDS; i++) {
+        const double p = logits[i] > 0 ? exp(logits[i] / 0.8) / sum : 0;
+        ck_assert_msg(fabs((double)count[i] / DRAWS - p) <= 4 * sqrt(p * (1 - p) / DRAWS), "token %d: %d draws, p %g",
+                      i, count[i], p);
+    }
+    close_memory();
+}
+END_TEST
+
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+static void check_text(const cJSON *x)
+{
+    enum { MOST = 8 };
+    const cJSON   *answers = cJSON_GetObjectItem(x, "answers");
+    const char    *trunk = cJSON_GetObjectItem(x, "trunk")->valuestring;
+    decode_options o = {.max_tokens = cJSON_GetObjectItem(x, "tokens")->valueint,
+                        .choose = options_of(cJSON_GetObjectItem(x, "settings"))};
+    weights        w;
+    model          m;
+    prompt         prompts[MOST];
+    decoded        got[MOST];
+    decode_times   times;
+    int            n = 0;
+
+    MUST(weights_open(&memory, arena_printf(&memory, GOLDEN "trunks/%s", trunk), &w));
+    MUST(model_open(&memory, &w, TYPE_F32, &m));
+    for (const cJSON *a = answers->child; a; a = a->next, n++)
+        prompts[n].ids = ids_of(cJSON_GetObjectItem(a, "prompt"), &prompts[n].n);
+    MUST(decode(&memory, &m, prompts, n, &o, got, &times));
+    n = 0;
+    for (const cJSON *a = answers->child; a; a = a->next, n++) {
+        int64_t        count;
+        const int32_t *want = ids_of(cJSON_GetObjectItem(a, "ids"), &count);
+        ck_assert_int_eq(got[n].n, count);
+        ck_assert_msg(got[n].margin > 1e-4, "%s, prompt %d: margin %g: rounding decides", trunk, n, got[n].margin);
+        for (int64_t i = 0; i < count; i++)
+            ck_assert_msg(got[n].ids[i] == want[i], "%s, prompt %d: token %d is %d, must be %d", trunk, n, (int)i,
+                          got[n].ids[i], want[i]);
+    }
+    weights_close(&w);
+}
+
+START_TEST(greedy_texts_are_those_of_transformers)
+{
+    cJSON *all;
+
+    open_memory();
+    for (const cJSON *x = golden_cases(GOLDEN "generate/texts.json", &all)->child; x; x = x->next)
+        check_text(x);
+    cJSON_Delete(all);
+    close_memory();
+}
+END_TEST
+
+static void decode_some(small *s, const prompt *p, int n, int64_t number, uint64_t seed, decoded *out)
+{
+    decode_times         times;
+    const decode_options o = {.max_tokens = 20, .number = number, .choose = {.temperature = 1, .seed = seed}};
+
+    MUST(decode(&s->memory, &s->m, p, n, &o, out, &times));
+}
+
+static bool same(const decoded *a, const decoded *b)
+{
+    return a->n == b->n && memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids) == 0;
+}
+
+START_TEST(a_draw_knows_seed_and_number_and_not_the_batch)
+{
+    static const int32_t first[] = {1, 5, 9, 100}, second[] = {31, 2, 5};
+    const prompt         prompts[] = {{first, 4, 0}, {second, 3, 0}, {second, 3, 0}};
+    small                s;
+    decoded              all[3], one, other[3];
+
+    small_open(&s, 4);
+    decode_some(&s, prompts, 3, 0, 7, all);
+    ck_assert(!same(&all[1], &all[2])); /* equal prompts have numbers of their own */
+    for (int i = 0; i < 3; i++) {
+        decode_some(&s, prompts + i, 1, i, 7, &one);
+        ck_assert(same(&all[i], &one));
+    }
+    decode_some(&s, prompts, 3, 0, 8, other);
+    ck_assert(!same(&all[0], &other[0]));
+    small_close(&s);
+}
+END_TEST
+
+static status stop_at_four(void *context, int64_t p, const decoded *so_far, bool *stop)
+{
+    *(int64_t *)context += 1;
+    *stop = p == 0 && so_far->n == 4;
+    return p == 1 && so_far->n == 9 ? fail(STATUS_IO, "the watch fails") : STATUS_OK;
+}
+
+START_TEST(a_watch_ends_an_answer)
+{
+    static const int32_t ids[] = {31, 2, 5};
+    const prompt         prompts[] = {{ids, 3, 0}, {ids, 3, 0}};
+    int64_t              calls = 0;
+    decode_options       o = {.max_tokens = 8, .watch = stop_at_four, .context = &calls};
+    small                s;
+    decoded              d[2];
+    decode_times         times;
+
+    small_open(&s, 4);
+    MUST(decode(&s.memory, &s.m, prompts, 2, &o, d, &times));
+    ck_assert(d[0].n == 4 && d[0].stopped && !d[0].ended && d[1].n == 8 && !d[1].stopped);
+    ck_assert_int_eq(calls, 12);
+    o.max_tokens = 9;
+    MUST_FAIL(decode(&s.memory, &s.m, prompts, 2, &o, d, &times), "the watch fails");
+    small_close(&s);
+}
+END_TEST
+
+/* ---- refusals ------------------------------------------------------------------------------------------------ */
+
+START_TEST(a_source_with_a_wrong_token_is_refused)
+{
+    const int32_t        ids[] = {7, 96};
+    const prompt         p = {ids, 2, 0};
+    const decode_options o = {.max_tokens = 2};
+    weights              w;
+    model                m;
+    decoded              d;
+    decode_times         times;
+
+    open_memory();
+    MUST(weights_open(&memory, GOLDEN "trunks/t5_relu", &w));
+    MUST(model_open(&memory, &w, TYPE_F32, &m));
+    MUST_FAIL(decode(&memory, &m, &p, 1, &o, &d, &times), "token 1 of prompt 0 is 96, must be 0..95");
+    weights_close(&w);
+    close_memory();
+}
+END_TEST
+
+/* ---- texts of bytes ---------------------------------------------------------------------------------------------- */
+
+/* Without a tokenizer bytes are tokens. */
+static answer_text text_of(const char *text, int n_stops, const char *const *stops)
+{
+    const session   s = {0};
+    const key_texts list = {n_stops, stops};
+    const int64_t   n = (int64_t)strlen(text);
+    int32_t        *ids = arena_take(&memory, n + 1, sizeof *ids);
+    answer_text     x;
+
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (unsigned char)text[i];
+    MUST(answer_text_of(&s, &memory, ids, n, &list, &x));
+    return x;
+}
+
+START_TEST(a_text_ends_at_the_first_stop_string)
+{
+    const char *const stops[] = {"\n\n", "END", "ENDING"};
+    const struct {
+        const char *text;
+        size_t      length, sure;
+        bool        stopped;
+    } cases[] = {
+        {"", 0, 0, false},           {"abc", 3, 3, false},        {"abcEN", 5, 3, false}, {"abcEND", 3, 3, true},
+        {"a\n\nbEND", 1, 1, true},   {"a\nb", 3, 3, false},       {"a\n", 2, 1, false},   {"END", 0, 0, true},
+        {"aEEN", 4, 2, false},       {"aENE", 4, 3, false},
+        {"a\xC3", 2, 1, false},      {"a\xC3\xA4", 3, 3, false},  /* a half and a whole character */
+        {"a\xE2\x82", 3, 1, false},  {"a\xE2\x82\xAC", 4, 4, false}, {"\xF0\x9F\x8C", 3, 0, false},
+        {"\xF0\x9F\x8C\xB3", 4, 4, false}, {"a\xEF\xBF\xBD\xEF\xBF\xBD", 7, 1, false},
+        {"E\xC3", 2, 0, false}, /* both at once */
+    };
+
+    open_memory();
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const answer_text x = text_of(cases[i].text, 3, stops);
+        ck_assert_msg(x.length == cases[i].length && x.sure == cases[i].sure && x.stopped == cases[i].stopped,
+                      "case %zu: %zu bytes, %zu sure, %d", i, x.length, x.sure, x.stopped);
+    }
+    ck_assert_uint_eq(text_of("abcEN", 0, NULL).sure, 5);
+    close_memory();
+}
+END_TEST
+
+TESTS(generate, logits_are_processed_as_in_transformers, candidates_that_are_equal_stay_together,
+      draws_follow_their_probabilities, greedy_texts_are_those_of_transformers,
+      a_draw_knows_seed_and_number_and_not_the_batch, a_watch_ends_an_answer, a_source_with_a_wrong_token_is_refused,
+      a_text_ends_at_the_first_stop_string)
