@@ -171,7 +171,8 @@ static status check_request(const generate_request *q)
         if (!*q->stops.v[i])
             return fail(STATUS_USAGE, "generate: --stop is empty, must be a text");
     if (q->plain && q->system)
-        return fail(STATUS_USAGE, "generate: --system is a turn of a conversation, --plain makes none; leave one out");
+        return fail(STATUS_USAGE, "generate: --system is a turn of a conversation, --plain makes none; leave one "
+                    "out");
     return STATUS_OK;
 }
 

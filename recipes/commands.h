@@ -15,7 +15,8 @@ typedef struct generate_request {
     key_texts       stops;  /* texts that end an answer */
     int64_t         max_tokens, batch; /* batch: prompts that run together */
     int64_t         task;   /* of all prompts */
-    bool            ignore_end, plain, json, stream, force; /* plain: no chat template; stream: print while it is made */
+    bool            ignore_end, plain, json, force; /* plain: no chat template */
+    bool            stream; /* print while it is made */
     sampler_options choose;
 } generate_request;
 status command_generate(const generate_request *q, FILE *out);

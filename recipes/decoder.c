@@ -109,7 +109,7 @@ status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode
               decoded *out, decode_times *times)
 {
     decoder x = {.o = o, .out = out};
-    status  s = decoding_open(&x.d, m, prompts, n, 1, o->max_tokens, 0);
+    status  s = decoding_open(&x.d, m, prompts, n, o->max_tokens);
 
     if (s == STATUS_OK)
         s = run_decoder(&x, a, times);

@@ -1,8 +1,6 @@
 /* decoding: pages, rows of a run, and the runs themselves */
 #include "recipes/decoding.h"
 
-#include <string.h>
-
 /* ---- lengths ------------------------------------------------------------------------------------------------ */
 
 static status check_ids(const model *m, const prompt *p, int64_t number)
@@ -132,7 +130,7 @@ static status record(decoding *d, decode_run *r, int64_t rows, int64_t source, i
     return tape_plan(t, NULL, RECOMPUTE_NONE);
 }
 
-/* ---- cache ------------------------------------------------------------------------------------------------------- */
+/* ---- cache ----------------------------------------------------------------------------------------------------- */
 
 static status open_table(decoding *d, int64_t rows, tensor **out)
 {
@@ -147,24 +145,20 @@ static status open_table(decoding *d, int64_t rows, tensor **out)
     return STATUS_OK;
 }
 
-static status open_cache(decoding *d, int64_t spare)
+static status open_cache(decoding *d)
 {
-    const int64_t seqs = d->n * d->per_prompt;
+    const int64_t rows = d->n * d->pages * DECODE_PAGE, source = d->n * d->source_pages * DECODE_PAGE;
 
-    d->all_pages = seqs * d->pages + spare;
-    if (d->all_pages > INT32_MAX / DECODE_PAGE || d->n * d->source_pages > INT32_MAX / DECODE_PAGE)
-        return fail(STATUS_USAGE, "%lld sequences of %lld tokens are too many at once", (long long)seqs,
-                    (long long)d->pages * DECODE_PAGE);
+    if (rows > INT32_MAX || source > INT32_MAX)
+        return fail(STATUS_USAGE, "%lld prompts of %lld tokens are too many at once", (long long)d->n,
+                    (long long)(d->pages + d->source_pages) * DECODE_PAGE);
     d->cache.layers = (int)d->m->layers;
-    TRY_TAKE(d->tables, &d->memory, seqs * d->pages);
-    for (int64_t i = 0; i < seqs * d->pages; i++)
-        d->tables[i] = (int32_t)i;
-    TRY(open_table(d, d->all_pages * DECODE_PAGE, &d->cache.k));
-    TRY(open_table(d, d->all_pages * DECODE_PAGE, &d->cache.v));
+    TRY(open_table(d, rows, &d->cache.k));
+    TRY(open_table(d, rows, &d->cache.v));
     if (!d->m->has_source)
         return STATUS_OK;
-    TRY(open_table(d, d->n * d->source_pages * DECODE_PAGE, &d->cache.source_k));
-    return open_table(d, d->n * d->source_pages * DECODE_PAGE, &d->cache.source_v);
+    TRY(open_table(d, source, &d->cache.source_k));
+    return open_table(d, source, &d->cache.source_v);
 }
 
 static size_t table_bytes(const decoding *d, const tensor *table)
@@ -211,42 +205,19 @@ static status hold_cache(decoding *d)
     return STATUS_OK;
 }
 
-static void copy_rows(const tensor *table, int64_t from, int64_t to)
+/* ---- opening --------------------------------------------------------------------------------------------------- */
+
+status decoding_open(decoding *d, model *m, const prompt *prompts, int64_t n, int64_t tokens)
 {
-    const int64_t W = shape_last(table->s);
-    device       *there = device_current();
-    float        *v = table->v;
-    tensor        x = {.s = shape_2(DECODE_PAGE, W), .type = TYPE_F32, .v = v + from * DECODE_PAGE * W};
-
-    if (there)
-        device_pull(there, &x);
-    x.v = memcpy(v + to * DECODE_PAGE * W, x.v, (size_t)(DECODE_PAGE * W) * sizeof *v);
-    if (there)
-        device_push(there, &x);
-}
-
-void decoding_copy_page(decoding *d, int32_t from, int32_t to)
-{
-    for (int l = 0; l < d->cache.layers; l++) {
-        copy_rows(&d->cache.k[l], from, to);
-        copy_rows(&d->cache.v[l], from, to);
-    }
-}
-
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
-
-status decoding_open(decoding *d, model *m, const prompt *prompts, int64_t n, int64_t per_prompt, int64_t tokens,
-                     int64_t spare)
-{
-    *d = (decoding){.m = m, .prompts = prompts, .n = n, .per_prompt = per_prompt, .front = model_in_front(m)};
+    *d = (decoding){.m = m, .prompts = prompts, .n = n, .front = model_in_front(m)};
     if (m->head.kind != HEAD_CAUSAL && m->head.kind != HEAD_SEQ2SEQ)
         return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm or seq2seq head says "
                     "the next token", m->family->name, head_name(m->head.kind));
     TRY(check_lengths(d, tokens));
     TRY(arena_open(&d->memory, "decoder", (size_t)64 << 30));
-    TRY(open_cache(d, spare));
+    TRY(open_cache(d));
     TRY(record(d, &d->first, m->has_source ? n : d->total, d->total, n));
-    TRY(record(d, &d->next, n * per_prompt, 0, n * per_prompt));
+    TRY(record(d, &d->next, n, 0, n));
     if (device_current()) {
         TRY(check_device_memory(d));
         TRY(hold_cache(d));
@@ -266,17 +237,15 @@ void decoding_close(decoding *d)
     arena_close(&d->memory);
 }
 
-/* ---- rows of a run ------------------------------------------------------------------------------------------------- */
+/* ---- rows of a run --------------------------------------------------------------------------------------------- */
 
-/* Rows of a sequence's tokens from position `from` on. ids NULL: virtual ones. */
-static void append(const decoding *d, decode_run *r, const int32_t *table, const int32_t *ids, int64_t from,
-                   int64_t count)
+/* Rows of a prompt's tokens from position `from` on. ids NULL: virtual ones. */
+static void append(const decoding *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from, int64_t count)
 {
     for (int64_t i = 0; i < count; i++, r->n_rows++) {
-        const int64_t at = from + i;
         r->v_ids[r->n_rows] = ids ? ids[i] : 0;
-        r->v_positions[r->n_rows] = d->front.positions + (int32_t)at;
-        r->v_slots[r->n_rows] = table[at / DECODE_PAGE] * DECODE_PAGE + (int32_t)(at % DECODE_PAGE);
+        r->v_positions[r->n_rows] = d->front.positions + (int32_t)(from + i);
+        r->v_slots[r->n_rows] = (int32_t)(p * d->pages * DECODE_PAGE + from + i);
     }
     r->from_to[1] = r->n_rows;
 }
@@ -301,28 +270,27 @@ static void add_source(const decoding *d, decode_run *r, int64_t p)
 }
 
 /* `count` tokens behind `from` others; the virtual tokens stand before a prompt's first. */
-static void add_rows(const decoding *d, decode_run *r, int64_t sequence, const int32_t *ids, int64_t from,
-                     int64_t count)
+static void add_rows(const decoding *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from, int64_t count)
 {
-    const int32_t  s = r->n_seqs;
-    const int32_t *table = d->tables + sequence * d->pages;
+    const int32_t s = r->n_seqs;
 
     if (d->m->has_source)
-        add_source(d, r, sequence / d->per_prompt);
+        add_source(d, r, p);
     if (from == 0) {
-        append(d, r, table, NULL, 0, d->front.tokens);
-        append(d, r, table, ids, d->front.tokens, count);
+        append(d, r, p, NULL, 0, d->front.tokens);
+        append(d, r, p, ids, d->front.tokens, count);
         count += d->front.tokens;
     } else {
         from += d->front.tokens;
-        append(d, r, table, ids, from, count);
+        append(d, r, p, ids, from, count);
     }
     r->v_q[s + 1] = r->n_rows;
     r->v_k[s + 1] = r->v_k[s] + (int32_t)(from + count);
     r->v_start[s] = (int32_t)from;
     r->v_last[s] = r->n_rows - 1;
-    r->v_tasks[s] = d->prompts[sequence / d->per_prompt].task;
-    memcpy(r->v_blocks + s * d->pages, table, (size_t)d->pages * sizeof *table);
+    r->v_tasks[s] = d->prompts[p].task;
+    for (int64_t b = 0; b < d->pages; b++)
+        r->v_blocks[s * d->pages + b] = (int32_t)(p * d->pages + b);
     r->n_seqs++;
     r->n_offsets = r->n_seqs + 1;
 }
@@ -338,7 +306,7 @@ static void empty(decode_run *r)
         r->v_source_q[0] = 0;
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------------------------- */
 
 /* Logits that are no numbers choose nothing: says where they come from. */
 static status check_logits(const decoding *d, const decode_run *r)
@@ -375,7 +343,7 @@ status decoding_read(decoding *d)
     for (int64_t p = 0; p < d->n; p++) {
         int64_t        n;
         const int32_t *ids = decoding_given(d, p, &n);
-        add_rows(d, &d->first, p * d->per_prompt, ids, 0, n);
+        add_rows(d, &d->first, p, ids, 0, n);
     }
     tape_forward(d->first.t);
     return check_logits(d, &d->first);
@@ -386,9 +354,9 @@ void decoding_begin(decoding *d)
     empty(&d->next);
 }
 
-void decoding_add(decoding *d, int64_t sequence, int32_t id, int64_t before)
+void decoding_add(decoding *d, int64_t p, int32_t id, int64_t before)
 {
-    add_rows(d, &d->next, sequence, &id, before, 1);
+    add_rows(d, &d->next, p, &id, before, 1);
 }
 
 status decoding_run(decoding *d)

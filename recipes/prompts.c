@@ -123,7 +123,9 @@ status prompts_read(arena *a, const prompt_source *from, asked **out, int *n)
         TRY(read_stdin(&r, false));
     *out = r.v;
     *n = r.n;
-    return r.n > 0 ? STATUS_OK : fail(STATUS_USAGE, "no prompt: give --prompt TEXT, --prompts FILE, or lines on stdin");
+    if (r.n > 0)
+        return STATUS_OK;
+    return fail(STATUS_USAGE, "no prompt: give --prompt TEXT, --prompts FILE, or lines on stdin");
 }
 
 /* ---- to ids ---------------------------------------------------------------------------------------------------- */

@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 typedef struct sampler_options {
-    double   penalty;     /* of tokens that were seen: divides a logit above 0, multiplies one below (Keskar et al. 2019);
-                             0, 1: none */
+    double   penalty;     /* of tokens that were seen: divides a logit above 0, multiplies one below (Keskar et al.
+                             2019); 0, 1: none */
     int64_t  no_repeat;   /* no n-gram of this many tokens comes twice; 0: it may */
     double   temperature; /* 0: greedy, and the others below are not used */
     int64_t  top_k;       /* the k most likely, and those as likely as the last of them; 0: all */
@@ -45,8 +45,8 @@ void sampler_process(sampler *s, float *logits, const int32_t *seen, int64_t n);
 /* The candidates of a processed row, the likeliest first, into s->c; how many they are. With a temperature only. */
 int64_t sampler_candidates(sampler *s, const float *logits);
 
-/* The best token of a processed row, the first of equals; *margin becomes the distance to the second best when that is
- * smaller. */
+/* The best token of a processed row, the first of equals; *margin becomes the distance to the second best when that
+ * is smaller. */
 int32_t sampler_greedy(const sampler *s, const float *logits, double *margin);
 
 /* One of a processed row's candidates. */

@@ -240,6 +240,47 @@ lines=$out
 call generate "$work/merged" --prompt 'Say cow' --prompt 'Say cat' --max-tokens 6
 equal 'generate: merged, and prompts from stdin' "$out" "$lines"
 
+# prompts: from a file, as JSON lines, all of standard input as one
+printf 'Say cow\n\nSay cat\n' >"$work/prompts.txt"
+call generate "$work/merged" --prompts "$work/prompts.txt" --max-tokens 6
+equal 'generate --prompts' "$out" "$lines"
+printf '{"prompt": "Say cow", "more": 1}\n{"prompt": "Say cat"}\n' >"$work/prompts.jsonl"
+call generate "$work/merged" --prompts "$work/prompts.jsonl" --max-tokens 6 --batch 1
+equal 'generate --prompts with JSON lines, one after another' "$out" "$lines"
+printf '{"prompt": "Say cow"}\n{"question": "Say cat"}\n' >"$work/wrong.jsonl"
+call generate "$work/merged" --prompts "$work/wrong.jsonl"
+equal 'generate: a wrong line: exit' "$code" 1
+contains 'generate: a wrong line is named' "$err" "$work/wrong.jsonl:2: prompt is missing"
+printf '{"messages": [{"role": "user", "content": "Say cow"}]}\n' >"$work/turns.jsonl"
+wrong 'has no chat template' generate "$work/merged" --prompts "$work/turns.jsonl"
+printf '{"messages": []}\n' >"$work/turns.jsonl"
+call generate "$work/merged" --prompts "$work/turns.jsonl"
+contains 'generate: no messages' "$err" 'at least one turn'
+input=$'Say\ncow' call generate "$work/merged" --prompt - --max-tokens 6 --json
+contains 'generate --prompt -' "$out" '"prompt": "Say\ncow"'
+wrong 'leave one out' generate "$work/merged" --plain --system Be --prompt hi
+
+# a text that stops, streams, is sampled
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos
+whole=$out
+stop=${whole:2:2}
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stop nowhere --stop "$stop"
+equal 'generate --stop' "$out" "${whole%%"$stop"*}"
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stop "$stop" --json
+contains 'generate --stop --json' "$out" '"finish": "stop"'
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stream
+equal 'generate --stream' "$out" "$whole"
+wrong '--stop is empty' generate "$work/merged" --prompt hi --stop ''
+call generate "$work/merged" --prompt 'Say cow' --prompt 'Say cat' --max-tokens 6 --stream --json
+while read -r out; do json 'generate --stream --json'; done <<<"$out"
+sampled=(--temperature 0.9 --min-p 0.05 --repetition-penalty 1.2 --no-repeat-ngram 3 --seed 5 --max-tokens 30)
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}"
+drawn=$out
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}" --batch 1
+equal 'generate: draws know nothing of the batch' "$out" "$drawn"
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}" --seed 6
+if [[ $out != "$drawn" ]]; then passes; else fails 'generate --seed' 'another seed, the same text'; fi
+
 printf '[{"ids": [1, 70, 80, 90], "labels": [1, 70, 80, 90]}]' >"$work/case.json"
 call trace --base "$base" --ids "$work/case.json" --out "$work/trace.safetensors" --hidden --json
 equal 'trace: exit' "$code" 0

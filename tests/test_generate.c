@@ -64,7 +64,7 @@ static sampler_options options_of(const cJSON *settings)
     return o;
 }
 
-/* ---- logits ---------------------------------------------------------------------------------------------------- */
+/* ---- logits -------------------------------------------------------------------------------------------------- */
 
 /* A row as transformers has it: what is no candidate is -infinity. */
 static void process(sampler *s, float *row, const int32_t *seen, int64_t n)
@@ -98,7 +98,7 @@ START_TEST(logits_are_processed_as_in_transformers)
         MUST(sampler_open(&s, &memory, words, &o));
         process(&s, row, seen, n);
         words = 0;
-        for (const cJSON *v = want->child; v; v = v->next, words++) /* both are f32, the file has 6 digits behind the point */
+        for (const cJSON *v = want->child; v; v = v->next, words++) /* the file has 6 digits */
             ck_assert_msg(cJSON_IsNull(v) ? row[words] == -INFINITY : fabs(row[words] - v->valuedouble) <= 2e-6,
                           "%s: logit %d is %g, must be %g", settings, (int)words, row[words], v->valuedouble);
         cJSON_free(settings);
@@ -148,7 +148,7 @@ START_TEST(draws_follow_their_probabilities)
 }
 END_TEST
 
-/* ---- texts ------------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------------------------- */
 
 static void check_text(const cJSON *x)
 {
@@ -254,7 +254,7 @@ START_TEST(a_watch_ends_an_answer)
 }
 END_TEST
 
-/* ---- refusals ------------------------------------------------------------------------------------------------ */
+/* ---- refusals ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_source_with_a_wrong_token_is_refused)
 {
@@ -275,7 +275,7 @@ START_TEST(a_source_with_a_wrong_token_is_refused)
 }
 END_TEST
 
-/* ---- texts of bytes ---------------------------------------------------------------------------------------------- */
+/* ---- texts of bytes -------------------------------------------------------------------------------------------- */
 
 /* Without a tokenizer bytes are tokens. */
 static answer_text text_of(const char *text, int n_stops, const char *const *stops)

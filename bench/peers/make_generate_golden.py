@@ -14,7 +14,8 @@ import torch
 import transformers
 from transformers.generation import logits_process as processors
 
-ABOUT = f"made by bench/peers/make_generate_golden.py with transformers {transformers.__version__}, torch {torch.__version__}"
+ABOUT = ("made by bench/peers/make_generate_golden.py with "
+         f"transformers {transformers.__version__}, torch {torch.__version__}")
 TRUNKS = pathlib.Path(__file__).parents[2] / "tests/golden/trunks"
 WORDS = 40
 SETTINGS = [
@@ -34,7 +35,8 @@ TOKENS = 28     # the second prompt grows beyond a page
 
 
 def process(settings, seen, logits):
-    chain = [("penalty", processors.RepetitionPenaltyLogitsProcessor), ("no_repeat", processors.NoRepeatNGramLogitsProcessor),
+    chain = [("penalty", processors.RepetitionPenaltyLogitsProcessor),
+             ("no_repeat", processors.NoRepeatNGramLogitsProcessor),
              ("temperature", processors.TemperatureLogitsWarper), ("top_k", processors.TopKLogitsWarper),
              ("top_p", processors.TopPLogitsWarper), ("min_p", processors.MinPLogitsWarper)]
     for name, kind in chain:
@@ -56,8 +58,9 @@ def sampling():
 
 
 def answer(model, ids, settings):
-    out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
-                         max_new_tokens=TOKENS, pad_token_id=0, eos_token_id=None, use_cache=False, **settings)
+    out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                         do_sample=False, max_new_tokens=TOKENS, pad_token_id=0, eos_token_id=None, use_cache=False,
+                         **settings)
     return [int(x) for x in out[0, 1 if model.config.is_encoder_decoder else len(ids):]]
 
 
@@ -65,7 +68,8 @@ def texts():
     cases = []
     for trunk, settings in CASES:
         config = transformers.AutoConfig.from_pretrained(TRUNKS / trunk)
-        model = getattr(transformers, config.architectures[0]).from_pretrained(TRUNKS / trunk, dtype=torch.float64).eval()
+        kind = getattr(transformers, config.architectures[0])
+        model = kind.from_pretrained(TRUNKS / trunk, dtype=torch.float64).eval()
         rows = [{"prompt": ids, "ids": answer(model, ids, settings)} for ids in PROMPTS]
         cases.append({"trunk": trunk, "settings": settings, "tokens": TOKENS, "answers": rows})
     return cases
