@@ -81,10 +81,13 @@ static status print_object(generation *g, int number, const decoded *d, const an
             prompt_text, answer, (long long)a->p.n);
     for (int64_t i = 0; i < d->n; i++)
         fprintf(g->out, i ? ", %d" : "%d", d->ids[i]);
-    fprintf(g->out, "], \"ended\": %s, \"finish\": \"%s\", \"smallest_margin\": %.6g, \"prompt_seconds\": %.6f, "
-            "\"token_seconds\": %.6f, \"tokens\": %lld}\n", d->ended ? "true" : "false", why_ended(d),
-            g->q->choose.temperature > 0 ? 0.0 : d->margin, t->prompt_seconds, t->token_seconds,
-            (long long)t->tokens);
+    fprintf(g->out, "], \"ended\": %s, \"finish\": \"%s\", ", d->ended ? "true" : "false", why_ended(d));
+    if (g->q->beams.n > 1)
+        fprintf(g->out, "\"score\": %.6g, ", d->score);
+    else
+        fprintf(g->out, "\"smallest_margin\": %.6g, ", g->q->choose.temperature > 0 ? 0.0 : d->margin);
+    fprintf(g->out, "\"prompt_seconds\": %.6f, \"token_seconds\": %.6f, \"tokens\": %lld}\n", t->prompt_seconds,
+            t->token_seconds, (long long)t->tokens);
     return STATUS_OK;
 }
 
@@ -114,7 +117,7 @@ static status answer_batch(generation *g, int n)
     const size_t            mark = arena_mark(a);
     int32_t                 ends[4];
     decode_options          o = {.max_tokens = q->max_tokens, .ignore_end = q->ignore_end, .ends = ends,
-                                 .choose = q->choose, .number = g->first, .context = g};
+                                 .choose = q->choose, .beams = q->beams, .number = g->first, .context = g};
     decode_times            times;
     decoded                *d;
     prompt                 *p;
@@ -170,6 +173,10 @@ static status check_request(const generate_request *q)
     for (int i = 0; i < q->stops.n; i++)
         if (!*q->stops.v[i])
             return fail(STATUS_USAGE, "generate: --stop is empty, must be a text");
+    if (q->beams.n > 1 && (q->choose.temperature > 0 || q->stream))
+        return fail(STATUS_USAGE, "generate: --beams searches for the likeliest answer, which %s; leave one out",
+                    q->stream ? "is known at its end: --stream has nothing to print"
+                              : "--temperature draws by chance");
     if (q->plain && q->system)
         return fail(STATUS_USAGE, "generate: --system is a turn of a conversation, --plain makes none; leave one "
                     "out");

@@ -18,6 +18,7 @@ typedef struct generate_request {
     bool            ignore_end, plain, json, force; /* plain: no chat template */
     bool            stream; /* print while it is made */
     sampler_options choose;
+    beam_options    beams;
 } generate_request;
 status command_generate(const generate_request *q, FILE *out);
 

@@ -1,46 +1,54 @@
-/* decoding: pages, rows of a run, and the runs themselves */
+/* decoding: rows of a run, and the runs themselves */
 #include "recipes/decoding.h"
+
+#include <string.h>
+
+enum { PIECE = 256 }; /* tokens of a conversation that are read at once */
 
 /* ---- lengths ------------------------------------------------------------------------------------------------ */
 
-static status check_ids(const model *m, const prompt *p, int64_t number)
+status decoding_check(const model *m, const prompt *p, int64_t number)
 {
     CHECK(p->n > 0);
     for (int64_t k = 0; k < p->n; k++)
         if (p->ids[k] < 0 || p->ids[k] >= m->words)
             return fail(STATUS_USAGE, "token %d of prompt %lld is %d, must be 0..%lld", (int)k, (long long)number,
                         p->ids[k], (long long)m->words - 1);
+    TRY_IN(model_check_task(m, p->task), "in prompt %lld", (long long)number);
     return STATUS_OK;
 }
 
-static status check_lengths(decoding *d, int64_t tokens)
+/* What the prompts need, and whether the model has it. */
+static status measure(decoding *d, int64_t beams, int64_t tokens, kv_need *need)
 {
     const model *m = d->m;
-    int64_t      longest = 0;
+    int64_t      longest = 0, shortest = INT64_MAX;
 
     d->total = d->n * d->front.tokens;
     for (int64_t i = 0; i < d->n; i++) {
-        TRY(check_ids(m, &d->prompts[i], i));
-        TRY_IN(model_check_task(m, d->prompts[i].task), "in prompt %lld", (long long)i);
-        d->total += d->prompts[i].n;
-        longest = d->prompts[i].n > longest ? d->prompts[i].n : longest;
+        const int64_t n = d->prompts[i].n;
+        TRY(decoding_check(m, &d->prompts[i], i));
+        d->total += n;
+        longest = n > longest ? n : longest;
+        shortest = n < shortest ? n : shortest;
     }
+    *need = (kv_need){.prompts = d->n, .beams = beams};
     if (m->has_source) {
         if (d->front.tokens + d->front.positions > 0)
             return fail(STATUS_UNSUPPORTED, "a %s model has no place in front of its sequences for modules",
                         m->family->name);
-        d->source_pages = (longest + DECODE_PAGE - 1) / DECODE_PAGE;
-        longest = 1;
+        need->source = longest;
+        longest = shortest = 1;
     }
     longest += d->front.tokens;
-    if (longest + d->front.positions + tokens > m->positions)
-        return fail(STATUS_USAGE,
-                    "a prompt of %lld tokens%s and %lld new ones are more than the model's %lld positions",
-                    (long long)longest + d->front.positions,
-                    d->front.tokens + d->front.positions ? " with what is in front" : "", (long long)tokens,
-                    (long long)m->positions);
-    d->pages = (longest + tokens + DECODE_PAGE - 1) / DECODE_PAGE;
-    return STATUS_OK;
+    need->common = shortest + d->front.tokens;
+    need->positions = longest + tokens;
+    if (need->positions + d->front.positions <= m->positions)
+        return STATUS_OK;
+    return fail(STATUS_USAGE, "a prompt of %lld tokens%s and %lld new ones are more than the model's %lld positions",
+                (long long)longest + d->front.positions,
+                d->front.tokens + d->front.positions ? " with what is in front" : "", (long long)tokens,
+                (long long)m->positions);
 }
 
 /* ---- inputs ---------------------------------------------------------------------------------------------------- */
@@ -62,7 +70,7 @@ static status open_inputs(decoding *d, decode_run *r, int64_t rows, int64_t seqs
     TRY_TAKE(r->v_start, a, seqs);
     TRY_TAKE(r->v_last, a, seqs);
     TRY_TAKE(r->v_tasks, a, seqs);
-    TRY_TAKE(r->v_blocks, a, seqs * d->pages);
+    TRY_TAKE(r->v_blocks, a, seqs * d->pages.each);
     r->ids = ints(r->v_ids, shape_1(rows), &r->n_rows);
     r->positions = ints(r->v_positions, shape_1(rows), &r->n_rows);
     r->slots = ints(r->v_slots, shape_1(rows), &r->n_rows);
@@ -72,7 +80,7 @@ static status open_inputs(decoding *d, decode_run *r, int64_t rows, int64_t seqs
     r->whole = ints(r->from_to, shape_1(2), NULL);
     r->tasks = ints(r->v_tasks, shape_1(seqs), &r->n_seqs);
     r->last = ints(r->v_last, shape_1(seqs), &r->n_seqs);
-    r->blocks = ints(r->v_blocks, shape_2(seqs, d->pages), &r->n_seqs);
+    r->blocks = ints(r->v_blocks, shape_2(seqs, d->pages.each), &r->n_seqs);
     return STATUS_OK;
 }
 
@@ -82,9 +90,9 @@ static status open_source(decoding *d, decode_run *r, int64_t rows, int64_t seqs
     arena *a = &d->memory;
 
     TRY_TAKE(r->v_source_k, a, seqs + 1);
-    TRY_TAKE(r->v_source_blocks, a, seqs * d->source_pages);
+    TRY_TAKE(r->v_source_blocks, a, seqs * d->pages.source_each);
     r->source_k = ints(r->v_source_k, shape_1(seqs + 1), &r->n_offsets);
-    r->source_blocks = ints(r->v_source_blocks, shape_2(seqs, d->source_pages), &r->n_seqs);
+    r->source_blocks = ints(r->v_source_blocks, shape_2(seqs, d->pages.source_each), &r->n_seqs);
     r->source = (stream){.k_offsets = tape_input(r->t, &r->source_k), .blocks = tape_input(r->t, &r->source_blocks)};
     if (rows == 0)
         return STATUS_OK;
@@ -109,7 +117,7 @@ static status record(decoding *d, decode_run *r, int64_t rows, int64_t source, i
     TRY(tape_open(&r->t, TYPE_F32));
 
     tape  *t = r->t;
-    stream s = {.cache = &d->cache};
+    stream s = {.cache = &d->pages.cache};
     s.ids = tape_input(t, &r->ids);
     s.positions = tape_input(t, &r->positions);
     s.slots = tape_input(t, &r->slots);
@@ -130,57 +138,14 @@ static status record(decoding *d, decode_run *r, int64_t rows, int64_t source, i
     return tape_plan(t, NULL, RECOMPUTE_NONE);
 }
 
-/* ---- cache ----------------------------------------------------------------------------------------------------- */
-
-static status open_table(decoding *d, int64_t rows, tensor **out)
-{
-    const int64_t W = d->m->kv_width;
-
-    TRY_TAKE(*out, &d->memory, d->m->layers);
-    for (int64_t l = 0; l < d->m->layers; l++) {
-        float *v;
-        TRY_TAKE(v, &d->memory, rows * W);
-        (*out)[l] = (tensor){.s = shape_2(rows, W), .type = TYPE_F32, .v = v};
-    }
-    return STATUS_OK;
-}
-
-static status open_cache(decoding *d)
-{
-    const int64_t rows = d->n * d->pages * DECODE_PAGE, source = d->n * d->source_pages * DECODE_PAGE;
-
-    if (rows > INT32_MAX || source > INT32_MAX)
-        return fail(STATUS_USAGE, "%lld prompts of %lld tokens are too many at once", (long long)d->n,
-                    (long long)(d->pages + d->source_pages) * DECODE_PAGE);
-    d->cache.layers = (int)d->m->layers;
-    TRY(open_table(d, rows, &d->cache.k));
-    TRY(open_table(d, rows, &d->cache.v));
-    if (!d->m->has_source)
-        return STATUS_OK;
-    TRY(open_table(d, source, &d->cache.source_k));
-    return open_table(d, source, &d->cache.source_v);
-}
-
-static size_t table_bytes(const decoding *d, const tensor *table)
-{
-    if (!table)
-        return 0;
-    const tensor one = {.s = table[0].s, .type = device_activations(device_current())};
-
-    return (size_t)d->cache.layers * device_arena_room(tensor_bytes(&one));
-}
-
-static size_t cache_bytes(const decoding *d)
-{
-    return 2 * (table_bytes(d, d->cache.k) + table_bytes(d, d->cache.source_k));
-}
+/* ---- opening --------------------------------------------------------------------------------------------------- */
 
 /* Before anything is taken there: cache, activations and scratch of both runs fit beside what is held. */
 static status check_device_memory(const decoding *d)
 {
     const device *there = device_current();
     const size_t  first = tape_device_scratch(d->first.t), then = tape_device_scratch(d->next.t);
-    const size_t  cache = cache_bytes(d), scratch = first > then ? first : then;
+    const size_t  cache = kv_pages_bytes(&d->pages), scratch = first > then ? first : then;
     const size_t  runs = tape_device_bytes(d->first.t) + tape_device_bytes(d->next.t);
     const size_t  have = device_functions(there)->memory_free();
 
@@ -193,34 +158,18 @@ static status check_device_memory(const decoding *d)
                 (double)cache / 1e6, (double)runs / 1e6, (double)scratch / 1e6, (double)have / 1e6);
 }
 
-static status hold_cache(decoding *d)
+/* rows: that the first run reads at once. */
+static status open_runs(decoding *d, const kv_need *need, int64_t rows)
 {
-    tensor *const tables[] = {d->cache.k, d->cache.v, d->cache.source_k, d->cache.source_v};
-    device       *there = device_current();
+    const int64_t n = need->prompts;
 
-    TRY(device_arena_open(there, &d->there, "the cache of keys and values", cache_bytes(d)));
-    for (size_t i = 0; i < COUNT_OF(tables); i++)
-        for (int l = 0; tables[i] && l < d->cache.layers; l++)
-            TRY(device_hold(&d->there, &tables[i][l], device_activations(there)));
-    return STATUS_OK;
-}
-
-/* ---- opening --------------------------------------------------------------------------------------------------- */
-
-status decoding_open(decoding *d, model *m, const prompt *prompts, int64_t n, int64_t tokens)
-{
-    *d = (decoding){.m = m, .prompts = prompts, .n = n, .front = model_in_front(m)};
-    if (m->head.kind != HEAD_CAUSAL && m->head.kind != HEAD_SEQ2SEQ)
-        return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm or seq2seq head says "
-                    "the next token", m->family->name, head_name(m->head.kind));
-    TRY(check_lengths(d, tokens));
     TRY(arena_open(&d->memory, "decoder", (size_t)64 << 30));
-    TRY(open_cache(d));
-    TRY(record(d, &d->first, m->has_source ? n : d->total, d->total, n));
-    TRY(record(d, &d->next, n, 0, n));
+    TRY(kv_pages_open(&d->pages, &d->memory, d->m, need));
+    TRY(record(d, &d->first, rows, d->total, n));
+    TRY(record(d, &d->next, n * need->beams, 0, n * need->beams));
     if (device_current()) {
         TRY(check_device_memory(d));
-        TRY(hold_cache(d));
+        TRY(kv_pages_hold(&d->pages));
     }
     TRY(tape_bind(d->first.t, &d->memory));
     TRY(tape_bind(d->next.t, &d->memory));
@@ -229,23 +178,63 @@ status decoding_open(decoding *d, model *m, const prompt *prompts, int64_t n, in
     return STATUS_OK;
 }
 
+static status check_head(const model *m)
+{
+    if (m->head.kind == HEAD_CAUSAL || m->head.kind == HEAD_SEQ2SEQ)
+        return STATUS_OK;
+    return fail(STATUS_USAGE, "a %s model with the head %s writes no text: only a causal_lm or seq2seq head says "
+                "the next token", m->family->name, head_name(m->head.kind));
+}
+
+status decoding_open(decoding *d, model *m, const prompt *prompts, int64_t n, int64_t beams, int64_t tokens)
+{
+    kv_need need;
+
+    *d = (decoding){.m = m, .prompts = prompts, .n = n, .front = model_in_front(m)};
+    TRY(check_head(m));
+    TRY(measure(d, beams, tokens, &need));
+    return open_runs(d, &need, m->has_source ? n : d->total);
+}
+
+status decoding_open_room(decoding *d, model *m, int64_t room)
+{
+    *d = (decoding){.m = m, .n = 1, .front = model_in_front(m)};
+    const int64_t in_front = d->front.tokens + d->front.positions;
+
+    TRY(check_head(m));
+    if (m->has_source)
+        return fail(STATUS_UNSUPPORTED, "a %s model answers single prompts, not conversations", m->family->name);
+    if (room + in_front > m->positions)
+        return fail(STATUS_USAGE, "a conversation of %lld tokens%s is more than the model's %lld positions",
+                    (long long)room, in_front ? " with what is in front" : "", (long long)m->positions);
+    d->total = room + d->front.tokens;
+    return open_runs(d, &(kv_need){.prompts = 1, .beams = 1, .positions = d->total},
+                     (room < PIECE ? room : PIECE) + d->front.tokens);
+}
+
 void decoding_close(decoding *d)
 {
     tape_close(d->first.t);
     tape_close(d->next.t);
-    device_arena_close(&d->there);
+    kv_pages_close(&d->pages);
     arena_close(&d->memory);
 }
 
 /* ---- rows of a run --------------------------------------------------------------------------------------------- */
 
-/* Rows of a prompt's tokens from position `from` on. ids NULL: virtual ones. */
-static void append(const decoding *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from, int64_t count)
+/* Some tokens of a sequence, behind `from` others. */
+typedef struct piece {
+    int64_t        p, beam;
+    const int32_t *ids; /* NULL: virtual ones */
+    int64_t        from, n;
+} piece;
+
+static void append(const decoding *d, decode_run *r, const piece *x)
 {
-    for (int64_t i = 0; i < count; i++, r->n_rows++) {
-        r->v_ids[r->n_rows] = ids ? ids[i] : 0;
-        r->v_positions[r->n_rows] = d->front.positions + (int32_t)(from + i);
-        r->v_slots[r->n_rows] = (int32_t)(p * d->pages * DECODE_PAGE + from + i);
+    for (int64_t i = 0; i < x->n; i++, r->n_rows++) {
+        r->v_ids[r->n_rows] = x->ids ? x->ids[i] : 0;
+        r->v_positions[r->n_rows] = d->front.positions + (int32_t)(x->from + i);
+        r->v_slots[r->n_rows] = kv_pages_slot(&d->pages, x->p, x->beam, x->from + i);
     }
     r->from_to[1] = r->n_rows;
 }
@@ -257,40 +246,37 @@ static void add_source(const decoding *d, decode_run *r, int64_t p)
     const prompt *x = &d->prompts[p];
 
     r->v_source_k[s + 1] = r->v_source_k[s] + (int32_t)x->n;
-    for (int64_t b = 0; b < d->source_pages; b++)
-        r->v_source_blocks[s * d->source_pages + b] = (int32_t)(p * d->source_pages + b);
+    for (int64_t b = 0; b < d->pages.source_each; b++)
+        r->v_source_blocks[s * d->pages.source_each + b] = (int32_t)(p * d->pages.source_each + b);
     if (!r->v_source_ids)
         return;
     for (int64_t i = 0; i < x->n; i++, r->n_source++) {
         r->v_source_ids[r->n_source] = x->ids[i];
         r->v_source_positions[r->n_source] = (int32_t)i;
-        r->v_source_slots[r->n_source] = (int32_t)(p * d->source_pages * DECODE_PAGE + i);
+        r->v_source_slots[r->n_source] = (int32_t)(p * d->pages.source_each * KV_PAGE + i);
     }
     r->v_source_q[s + 1] = r->n_source;
 }
 
-/* `count` tokens behind `from` others; the virtual tokens stand before a prompt's first. */
-static void add_rows(const decoding *d, decode_run *r, int64_t p, const int32_t *ids, int64_t from, int64_t count)
+/* A sequence of the run; the virtual tokens stand before its first. */
+static void add_rows(const decoding *d, decode_run *r, piece x)
 {
     const int32_t s = r->n_seqs;
+    const int64_t start = x.from > 0 ? x.from + d->front.tokens : 0;
 
     if (d->m->has_source)
-        add_source(d, r, p);
-    if (from == 0) {
-        append(d, r, p, NULL, 0, d->front.tokens);
-        append(d, r, p, ids, d->front.tokens, count);
-        count += d->front.tokens;
-    } else {
-        from += d->front.tokens;
-        append(d, r, p, ids, from, count);
-    }
+        add_source(d, r, x.p);
+    if (x.from == 0)
+        append(d, r, &(piece){.p = x.p, .beam = x.beam, .n = d->front.tokens});
+    x.from += d->front.tokens;
+    append(d, r, &x);
     r->v_q[s + 1] = r->n_rows;
-    r->v_k[s + 1] = r->v_k[s] + (int32_t)(from + count);
-    r->v_start[s] = (int32_t)from;
+    r->v_k[s + 1] = r->v_k[s] + (int32_t)(x.from + x.n);
+    r->v_start[s] = (int32_t)start;
     r->v_last[s] = r->n_rows - 1;
-    r->v_tasks[s] = d->prompts[p].task;
-    for (int64_t b = 0; b < d->pages; b++)
-        r->v_blocks[s * d->pages + b] = (int32_t)(p * d->pages + b);
+    r->v_tasks[s] = d->prompts[x.p].task;
+    memcpy(r->v_blocks + s * d->pages.each, kv_pages_of(&d->pages, x.p, x.beam),
+           (size_t)d->pages.each * sizeof *r->v_blocks);
     r->n_seqs++;
     r->n_offsets = r->n_seqs + 1;
 }
@@ -341,12 +327,31 @@ status decoding_read(decoding *d)
 {
     empty(&d->first);
     for (int64_t p = 0; p < d->n; p++) {
-        int64_t        n;
-        const int32_t *ids = decoding_given(d, p, &n);
-        add_rows(d, &d->first, p, ids, 0, n);
+        piece x = {.p = p};
+        x.ids = decoding_given(d, p, &x.n);
+        add_rows(d, &d->first, x);
     }
     tape_forward(d->first.t);
     return check_logits(d, &d->first);
+}
+
+status decoding_read_on(decoding *d, int64_t from)
+{
+    const prompt *p = d->prompts;
+
+    for (int64_t n; from < p->n; from += n) {
+        n = p->n - from < PIECE ? p->n - from : PIECE;
+        empty(&d->first);
+        add_rows(d, &d->first, (piece){.ids = p->ids + from, .from = from, .n = n});
+        tape_forward(d->first.t);
+        TRY(check_logits(d, &d->first));
+    }
+    return STATUS_OK;
+}
+
+void decoding_follow(decoding *d, int64_t p, const int32_t *parents, int64_t n, int64_t before)
+{
+    kv_pages_follow(&d->pages, p, parents, n, d->front.tokens + before);
 }
 
 void decoding_begin(decoding *d)
@@ -354,9 +359,9 @@ void decoding_begin(decoding *d)
     empty(&d->next);
 }
 
-void decoding_add(decoding *d, int64_t p, int32_t id, int64_t before)
+void decoding_add(decoding *d, int64_t p, int64_t beam, int32_t id, int64_t before)
 {
-    add_rows(d, &d->next, p, &id, before, 1);
+    add_rows(d, &d->next, (piece){.p = p, .beam = beam, .ids = &id, .from = before, .n = 1});
 }
 
 status decoding_run(decoding *d)

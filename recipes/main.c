@@ -25,7 +25,7 @@ typedef struct settings {
     int64_t          task; /* -1: not given */
     generate_request generate;
     key_texts        prompts;
-    const char      *prompts_file;
+    const char      *prompts_file, *early_stopping;
     int64_t          seed;
     trace_request    trace;
     convert_request  convert;
@@ -89,6 +89,9 @@ static const cli_option generate_rows[] = {
     NUMBER("top-k", CLI_INT, generate.choose.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
     NUMBER("top-p", CLI_REAL, generate.choose.top_p, 1e-6, 1, "sample from this share of probability (1)"),
     NUMBER("min-p", CLI_REAL, generate.choose.min_p, 0, 1, "at least this share of the likeliest's (0)"),
+    NUMBER("beams", CLI_INT, generate.beams.n, 1, 1024, "search among N answers that grow at once (1: none)"),
+    NUMBER("length-penalty", CLI_REAL, generate.beams.length_penalty, -100, 100, "of a search; above 0 for longer (1)"),
+    TEXT("early-stopping", early_stopping, "WHEN", "of a search: no (the preset), yes or never, as in transformers"),
     NUMBER("seed", CLI_INT, seed, 0, 4294967295.0, "of sampling (0)"),
     TASK("number of the prompts' task, for adapters of several (0)"),
     NUMBER("batch", CLI_INT, generate.batch, 1, 65536, "prompts that are answered together (16)"),
@@ -187,16 +190,29 @@ static status open_device(const call *c)
     return choose_device(c->o.device ? c->o.device : "auto", c->o.precision ? c->o.precision : "f32");
 }
 
+static status read_early_stopping(const char *word, beam_stop *out)
+{
+    static const char *const words[] = {[BEAM_STOP_LIKELY] = "no", [BEAM_STOP_FULL] = "yes", [BEAM_STOP_SURE] = "never"};
+
+    for (size_t i = 0; word && i < COUNT_OF(words); i++)
+        if (strcmp(word, words[i]) == 0) {
+            *out = (beam_stop)i;
+            return STATUS_OK;
+        }
+    return word ? fail(STATUS_USAGE, "--early-stopping is %s, must be no, yes or never", word) : STATUS_OK;
+}
+
 static status run_generate(call *c, FILE *out)
 {
     generate_request *q = &c->o.generate;
 
+    TRY(read_early_stopping(c->o.early_stopping, &q->beams.stop));
     q->base = c->rest.v[0];
     q->adapter = c->o.adapter;
     q->prompts = (prompt_source){c->o.prompts.v, c->o.prompts.n, c->o.prompts_file};
     q->choose.seed = (uint64_t)c->o.seed;
     q->json = c->o.json;
-    q->stream |= !q->json && isatty(STDOUT_FILENO);
+    q->stream |= !q->json && q->beams.n <= 1 && isatty(STDOUT_FILENO);
     q->force = c->o.force;
     q->task = c->o.task >= 0 ? c->o.task : 0;
     if (q->prompts.n_texts == 0 && !q->prompts.file)
@@ -520,7 +536,7 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    const settings presets = {.task = -1, .generate = {.max_tokens = 64, .batch = 16}, .convert = {.shard = 5000}};
+    const settings presets = {.task = -1, .generate = {.max_tokens = 64, .batch = 16, .beams = {.n = 1, .length_penalty = 1}}, .convert = {.shard = 5000}};
     call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();

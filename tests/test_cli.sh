@@ -281,6 +281,22 @@ equal 'generate: draws know nothing of the batch' "$out" "$drawn"
 call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}" --seed 6
 if [[ $out != "$drawn" ]]; then passes; else fails 'generate --seed' 'another seed, the same text'; fi
 
+# a search
+beams=(--beams 3 --length-penalty 0.8 --early-stopping never --max-tokens 12)
+call generate "$work/merged" --prompts "$work/prompts.txt" "${beams[@]}"
+equal 'generate --beams: exit' "$code" 0
+searched=$out
+call generate "$work/merged" --prompts "$work/prompts.txt" "${beams[@]}" --batch 1
+equal 'generate --beams knows nothing of the batch' "$out" "$searched"
+call generate "$work/merged" --prompt 'Say cow' "${beams[@]}" --json
+json 'generate --beams --json'
+contains 'generate --beams --json' "$out" '"score": -'
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --beams 1
+equal 'generate: one beam is no search' "$out" "$whole"
+wrong 'must be no, yes or never' generate "$work/merged" --prompt hi --beams 2 --early-stopping maybe
+wrong 'draws by chance; leave one out' generate "$work/merged" --prompt hi --beams 2 --temperature 1
+wrong 'has nothing to print; leave one out' generate "$work/merged" --prompt hi --beams 2 --stream
+
 printf '[{"ids": [1, 70, 80, 90], "labels": [1, 70, 80, 90]}]' >"$work/case.json"
 call trace --base "$base" --ids "$work/case.json" --out "$work/trace.safetensors" --hidden --json
 equal 'trace: exit' "$code" 0

@@ -82,6 +82,10 @@ here=$out
 call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --device cuda
 equal 'generate: exit' "$code" 0
 equal 'generate: the same text' "$out" "$here"
+call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --prompt b --beams 3 --max-tokens 12 --device cpu
+here=$out
+call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --prompt b --beams 3 --max-tokens 12 --device cuda
+equal 'generate --beams: the same text' "$out" "$here"
 call eval "$work/cuda" --json
 contains 'eval runs where the recipe says' "$err" 'emulated'
 CAMBIUM_EMU_MEMORY=34000000 call eval "$work/cuda" data.pack=2048 train.batch_tokens=2048

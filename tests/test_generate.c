@@ -1,10 +1,12 @@
-/* generate: processed logits and greedy texts are those of transformers (tests/golden/generate), draws follow their
- * probabilities and know nothing of the batch, texts end at stop strings and never in the middle of a character. */
+/* generate: processed logits, greedy texts and those of beam search are those of transformers (tests/golden/generate),
+ * draws follow their probabilities, no answer knows the batch, a conversation computes nothing twice, texts end at stop
+ * strings and never in the middle of a character. */
 #include "tests/helpers.h"
 #include "tests/with_trunk.h"
 
 #include "core/json.h"
 #include "recipes/answer_text.h"
+#include "recipes/beams.h"
 #include "recipes/decoder.h"
 
 #include <math.h>
@@ -59,7 +61,7 @@ static sampler_options options_of(const cJSON *settings)
             o.top_p = x->valuedouble;
         else if (strcmp(x->string, "min_p") == 0)
             o.min_p = x->valuedouble;
-        else
+        else if (!strstr("num_beams length_penalty early_stopping", x->string))
             ck_abort_msg("unknown setting %s", x->string);
     return o;
 }
@@ -150,47 +152,118 @@ END_TEST
 
 /* ---- texts ----------------------------------------------------------------------------------------------------- */
 
-static void check_text(const cJSON *x)
-{
-    enum { MOST = 8 };
-    const cJSON   *answers = cJSON_GetObjectItem(x, "answers");
-    const char    *trunk = cJSON_GetObjectItem(x, "trunk")->valuestring;
-    decode_options o = {.max_tokens = cJSON_GetObjectItem(x, "tokens")->valueint,
-                        .choose = options_of(cJSON_GetObjectItem(x, "settings"))};
-    weights        w;
-    model          m;
-    prompt         prompts[MOST];
-    decoded        got[MOST];
-    decode_times   times;
-    int            n = 0;
+typedef struct trunk {
+    weights w;
+    model   m;
+} trunk;
 
-    MUST(weights_open(&memory, arena_printf(&memory, GOLDEN "trunks/%s", trunk), &w));
-    MUST(model_open(&memory, &w, TYPE_F32, &m));
-    for (const cJSON *a = answers->child; a; a = a->next, n++)
-        prompts[n].ids = ids_of(cJSON_GetObjectItem(a, "prompt"), &prompts[n].n);
-    MUST(decode(&memory, &m, prompts, n, &o, got, &times));
-    n = 0;
-    for (const cJSON *a = answers->child; a; a = a->next, n++) {
-        int64_t        count;
-        const int32_t *want = ids_of(cJSON_GetObjectItem(a, "ids"), &count);
-        ck_assert_int_eq(got[n].n, count);
-        ck_assert_msg(got[n].margin > 1e-4, "%s, prompt %d: margin %g: rounding decides", trunk, n, got[n].margin);
-        for (int64_t i = 0; i < count; i++)
-            ck_assert_msg(got[n].ids[i] == want[i], "%s, prompt %d: token %d is %d, must be %d", trunk, n, (int)i,
-                          got[n].ids[i], want[i]);
-    }
-    weights_close(&w);
+static void open_trunk(trunk *t, const char *name)
+{
+    MUST(weights_open(&memory, arena_printf(&memory, GOLDEN "trunks/%s", name), &t->w));
+    MUST(model_open(&memory, &t->w, TYPE_F32, &t->m));
 }
 
-START_TEST(greedy_texts_are_those_of_transformers)
+static beam_options beams_of(const cJSON *settings)
+{
+    const cJSON *early = cJSON_GetObjectItem(settings, "early_stopping");
+    const cJSON *penalty = cJSON_GetObjectItem(settings, "length_penalty");
+
+    return (beam_options){.n = cJSON_GetObjectItem(settings, "num_beams")->valueint,
+                          .length_penalty = penalty ? penalty->valuedouble : 1,
+                          .stop = cJSON_IsString(early) ? BEAM_STOP_SURE
+                                  : cJSON_IsTrue(early) ? BEAM_STOP_FULL
+                                                        : BEAM_STOP_LIKELY};
+}
+
+enum { MOST = 8 };
+
+/* Answers all prompts of a case, together or one by one. */
+static int answer_case(const cJSON *x, model *m, bool together, decoded *got)
+{
+    const cJSON   *settings = cJSON_GetObjectItem(x, "settings"), *ends = cJSON_GetObjectItem(x, "ends");
+    decode_options o = {.max_tokens = cJSON_GetObjectItem(x, "tokens")->valueint};
+    prompt         prompts[MOST];
+    decode_times   times;
+    int64_t        n_ends = 0;
+    int            n = 0;
+
+    if (ends) {
+        o.ends = ids_of(ends, &n_ends);
+        o.beams = beams_of(settings);
+    }
+    o.n_ends = (int)n_ends;
+    o.choose = options_of(settings);
+    for (const cJSON *a = cJSON_GetObjectItem(x, "answers")->child; a; a = a->next, n++)
+        prompts[n].ids = ids_of(cJSON_GetObjectItem(a, "prompt"), &prompts[n].n);
+    for (int i = 0; i < n; i += together ? n : 1)
+        MUST(decode(&memory, m, prompts + i, together ? n : 1, &o, got + i, &times));
+    return n;
+}
+
+static bool same(const decoded *a, const decoded *b)
+{
+    return a->n == b->n && memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids) == 0;
+}
+
+static void check_answer(const cJSON *a, const decoded *got, const char *what)
+{
+    const cJSON   *score = cJSON_GetObjectItem(a, "score");
+    int64_t        n;
+    const int32_t *want = ids_of(cJSON_GetObjectItem(a, "ids"), &n);
+
+    ck_assert_msg(got->n == n, "%s: %lld tokens, must be %lld", what, (long long)got->n, (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(got->ids[i] == want[i], "%s: token %d is %d, must be %d", what, (int)i, got->ids[i], want[i]);
+    if (!score) {
+        ck_assert_msg(got->margin > 1e-4, "%s: margin %g: rounding decides", what, got->margin);
+        return;
+    }
+    ck_assert_msg(got->ended == cJSON_IsTrue(cJSON_GetObjectItem(a, "ended")), "%s: ended %d", what, got->ended);
+    /* float32 there, and logits from a float32 trunk here */
+    ck_assert_msg(fabs(got->score - score->valuedouble) <= 2e-5 * fmax(1, fabs(score->valuedouble)),
+                  "%s: score %.7f, must be %.7f", what, got->score, score->valuedouble);
+}
+
+static void check_text(const cJSON *x)
+{
+    const char *name = cJSON_GetObjectItem(x, "trunk")->valuestring;
+    char       *settings = cJSON_PrintUnformatted(cJSON_GetObjectItem(x, "settings")), what[300];
+    decoded     got[MOST], alone[MOST];
+    trunk       t;
+    int         n = 0;
+
+    open_trunk(&t, name);
+    answer_case(x, &t.m, true, got);
+    answer_case(x, &t.m, false, alone);
+    for (const cJSON *a = cJSON_GetObjectItem(x, "answers")->child; a; a = a->next, n++) {
+        snprintf(what, sizeof what, "%s, %s, prompt %d", name, settings, n);
+        check_answer(a, &got[n], what);
+        ck_assert_msg(same(&got[n], &alone[n]), "%s: another text without the others", what);
+    }
+    cJSON_free(settings);
+    weights_close(&t.w);
+}
+
+static void check_texts(const char *file)
 {
     cJSON *all;
 
     open_memory();
-    for (const cJSON *x = golden_cases(GOLDEN "generate/texts.json", &all)->child; x; x = x->next)
+    for (const cJSON *x = golden_cases(file, &all)->child; x; x = x->next)
         check_text(x);
     cJSON_Delete(all);
     close_memory();
+}
+
+START_TEST(greedy_texts_are_those_of_transformers)
+{
+    check_texts(GOLDEN "generate/texts.json");
+}
+END_TEST
+
+START_TEST(texts_of_beams_are_those_of_transformers)
+{
+    check_texts(GOLDEN "generate/beams.json");
 }
 END_TEST
 
@@ -200,11 +273,6 @@ static void decode_some(small *s, const prompt *p, int n, int64_t number, uint64
     const decode_options o = {.max_tokens = 20, .number = number, .choose = {.temperature = 1, .seed = seed}};
 
     MUST(decode(&s->memory, &s->m, p, n, &o, out, &times));
-}
-
-static bool same(const decoded *a, const decoded *b)
-{
-    return a->n == b->n && memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids) == 0;
 }
 
 START_TEST(a_draw_knows_seed_and_number_and_not_the_batch)
@@ -254,6 +322,95 @@ START_TEST(a_watch_ends_an_answer)
 }
 END_TEST
 
+/* ---- beams -------------------------------------------------------------------------------------------------------- */
+
+/* A step of a search over the logits of each beam. */
+static void step(beams *b, sampler *s, const float *rows)
+{
+    float logits[64];
+
+    memcpy(logits, rows, (size_t)(b->n_running * s->words) * sizeof *logits);
+    MUST(beams_step(b, s, logits));
+}
+
+static void open_search(beams *b, sampler *s, const decode_options *o, int64_t words)
+{
+    static const int32_t given[] = {0};
+
+    MUST(beams_open(b, &memory, o, given, 1, 0));
+    MUST(sampler_open(s, &memory, words, &o->choose));
+}
+
+/* More beams than words: all of them go on, and equal ones in the order of beams and tokens. */
+START_TEST(equal_beams_keep_their_order)
+{
+    static const float   flat[5 * 3] = {0};
+    const decode_options o = {.max_tokens = 2, .beams = {.n = 5, .length_penalty = 1}};
+    beams                b;
+    sampler              s;
+
+    open_memory();
+    open_search(&b, &s, &o, 3);
+    step(&b, &s, flat);
+    ck_assert_int_eq(b.n_running, 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(b.running[i].ids[0], i);
+    step(&b, &s, flat);
+    ck_assert(b.done && b.n_answers == 5);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(b.answers[i].ids[0], i / 3);
+        ck_assert_int_eq(b.answers[i].ids[1], i % 3);
+        ck_assert_msg(fabs(b.answers[i].score + log(3)) < 1e-6, "score %g", b.answers[i].score);
+    }
+    close_memory();
+}
+END_TEST
+
+/* When every token is one that may not come, the answer ends. */
+START_TEST(a_search_without_a_way_on_ends)
+{
+    static const float   flat[2 * 3] = {0};
+    const decode_options o = {.max_tokens = 9, .choose = {.no_repeat = 1}, .beams = {.n = 2, .length_penalty = 0}};
+    beams                b;
+    sampler              s;
+
+    open_memory();
+    open_search(&b, &s, &o, 3);
+    step(&b, &s, flat);
+    step(&b, &s, flat);
+    ck_assert(!b.done);
+    step(&b, &s, flat);
+    ck_assert(b.done && beams_best(&b)->n == 2 && beams_best(&b)->ended);
+    ck_assert_msg(fabs(beams_best(&b)->score + 2 * log(3)) < 1e-6, "score %g", beams_best(&b)->score);
+    close_memory();
+}
+END_TEST
+
+static status stop_at_two(void *context, int64_t p, const decoded *so_far, bool *stop)
+{
+    (void)context;
+    ck_assert_int_eq(p, 0);
+    *stop = so_far->ids[so_far->n - 1] == 2;
+    return STATUS_OK;
+}
+
+START_TEST(a_watch_ends_a_beam)
+{
+    static const float   rows[2 * 3] = {0, 1, 3, 0, 1, 3};
+    const decode_options o = {.max_tokens = 2, .watch = stop_at_two, .beams = {.n = 2, .length_penalty = 1}};
+    beams                b;
+    sampler              s;
+
+    open_memory();
+    open_search(&b, &s, &o, 3);
+    step(&b, &s, rows);
+    ck_assert(!b.done && b.n_running == 2 && b.running[0].ids[0] == 1 && b.running[1].ids[0] == 0);
+    step(&b, &s, rows);
+    ck_assert(b.done && beams_best(&b)->stopped && beams_best(&b)->n == 1 && beams_best(&b)->ids[0] == 2);
+    close_memory();
+}
+END_TEST
+
 /* ---- refusals ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_source_with_a_wrong_token_is_refused)
@@ -261,16 +418,14 @@ START_TEST(a_source_with_a_wrong_token_is_refused)
     const int32_t        ids[] = {7, 96};
     const prompt         p = {ids, 2, 0};
     const decode_options o = {.max_tokens = 2};
-    weights              w;
-    model                m;
+    trunk                t;
     decoded              d;
     decode_times         times;
 
     open_memory();
-    MUST(weights_open(&memory, GOLDEN "trunks/t5_relu", &w));
-    MUST(model_open(&memory, &w, TYPE_F32, &m));
-    MUST_FAIL(decode(&memory, &m, &p, 1, &o, &d, &times), "token 1 of prompt 0 is 96, must be 0..95");
-    weights_close(&w);
+    open_trunk(&t, "t5_relu");
+    MUST_FAIL(decode(&memory, &t.m, &p, 1, &o, &d, &times), "token 1 of prompt 0 is 96, must be 0..95");
+    weights_close(&t.w);
     close_memory();
 }
 END_TEST
@@ -322,5 +477,6 @@ END_TEST
 
 TESTS(generate, logits_are_processed_as_in_transformers, candidates_that_are_equal_stay_together,
       draws_follow_their_probabilities, greedy_texts_are_those_of_transformers,
-      a_draw_knows_seed_and_number_and_not_the_batch, a_watch_ends_an_answer, a_source_with_a_wrong_token_is_refused,
-      a_text_ends_at_the_first_stop_string)
+      texts_of_beams_are_those_of_transformers, a_draw_knows_seed_and_number_and_not_the_batch, a_watch_ends_an_answer,
+      equal_beams_keep_their_order, a_search_without_a_way_on_ends, a_watch_ends_a_beam,
+      a_source_with_a_wrong_token_is_refused, a_text_ends_at_the_first_stop_string)
