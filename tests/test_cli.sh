@@ -194,6 +194,55 @@ contains 'eval --json: intervals' "$out" '"chrf_plus_interval": ['
 wrong "did you mean 'bleu'?" eval "$work/chat/run" train.answer_metrics=blue
 wrong "did you mean 'rouge_l'?" train recipes/tiny.yaml 'train.answer_metrics=[bleu, rougel]' out="$work/none"
 
+# a chat: each turn is answered as if all turns before it were one prompt
+model=random:$work/chat/config.json
+drawn=(--temperature 1 --seed 3 --max-tokens 60 --ignore-eos)
+input=$'say cow\n\nand a cat' call generate "$model" --chat --system be "${drawn[@]}"
+equal 'chat: exit' "$code" 0
+said=$out
+turns='{"messages": [{"role": "system", "content": "be"}, {"role": "user", "content": "say cow"}'
+printf '%s]}\n' "$turns" >"$work/turns.jsonl"
+call generate "$model" --prompts "$work/turns.jsonl" "${drawn[@]}" --json
+turns+=", {\"role\": \"assistant\", \"content\": $(sed 's/.*"text": \(".*"\), "prompt_tokens.*/\1/' <<<"$out")}"
+printf '%s, {"role": "user", "content": "and a cat"}]}\n' "$turns" >>"$work/turns.jsonl"
+call generate "$model" --prompts "$work/turns.jsonl" "${drawn[@]}"
+equal 'chat: the answers' "$said" "$out"
+if ((${#said} > 5)); then passes; else fails 'chat' "answers '$said' show nothing"; fi
+input=$'say cow\n/new\nsay cow' call generate "$model" --chat --max-tokens 25 --verbose
+equal 'chat: /new forgets' "$(grep -o '; [0-9]* of [0-9]* are' <<<"$err" | sort -u | wc -l)" 1
+input=$'say cow\nand a cat\nhi' call generate "$model" --chat --context 52 --max-tokens 1 --verbose
+equal 'chat: a turn without room: exit' "$code" 0
+contains 'chat: a turn without room' "$err" 'it was left out'
+contains 'chat: a turn that has room again' "${err##*left out}" 'tokens read'
+wrong 'has no chat template' generate "$base" --chat
+wrong "more than the model's" generate "$model" --chat --context 100000
+wrong 'goes with --chat' generate "$model" --context 10 --prompt hi
+wrong '--prompts does not go with' generate "$model" --chat --prompts "$work/turns.jsonl"
+wrong '--beams does not go with' generate "$model" --chat --beams 2
+
+# Ctrl-C stops an answer and not the program
+mkfifo "$work/lines"
+"$program" generate "$model" --chat --ignore-eos --verbose --temperature 1 <"$work/lines" >"$work/said" 2>"$work/err" &
+pid=$!
+exec 7>"$work/lines"
+for turn in 1 2; do
+    printf 'say cow\n' >&7
+    for ((i = 0; i < 600; i++)); do
+        [[ $(stat -c %s "$work/said") -gt $((turn * 10)) ]] && break
+        sleep 0.05
+    done
+    kill -INT "$pid"
+    for ((i = 0; i < 600; i++)); do
+        [[ $(grep -c 'tokens read' "$work/err") == "$turn" ]] && break
+        sleep 0.05
+    done
+    equal "Ctrl-C in answer $turn" "$(grep -c 'tokens read' "$work/err")" "$turn"
+done
+exec 7>&-
+code=0
+wait "$pid" || code=$?
+equal 'Ctrl-C: the program goes on, to its end' "$code" 0
+
 # --- what comes out -----------------------------------------------------------------------------------
 call eval "$work/run"
 equal 'eval: exit' "$code" 0

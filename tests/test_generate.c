@@ -411,6 +411,94 @@ START_TEST(a_watch_ends_a_beam)
 }
 END_TEST
 
+/* ---- conversations ------------------------------------------------------------------------------------------------- */
+
+/* Answers ids[0..n) of a conversation as decode does from the beginning; only `fresh` tokens of it are read. */
+static void answer_alike(small *s, conversation *c, const int32_t *ids, int64_t n, int64_t fresh, decoded *out)
+{
+    const prompt         p = {ids, n, 0};
+    const decode_options o = {.max_tokens = 12};
+    decode_times         times;
+    decoded              whole;
+
+    MUST(conversation_answer(c, &s->memory, &p, &o, out, &times));
+    ck_assert_int_eq(times.prompt_tokens, fresh);
+    MUST(decode(&s->memory, &s->m, &p, 1, &o, &whole, &times));
+    ck_assert(whole.margin > 1e-3); /* what rounding does to pieces and wholes decides nothing */
+    ck_assert(same(&whole, out));
+}
+
+/* Turns of which the second goes on, the third changes what was said, the fourth takes a part of it back. */
+static void talk(small *s, conversation *c)
+{
+    int32_t ids[1100];
+    decoded d;
+
+    for (int i = 0; i < 600; i++) /* more than are read at once */
+        ids[i] = 3 + (i * 31 + i * i) % 97;
+    answer_alike(s, c, ids, 600, 600, &d);
+    memcpy(ids + 600, d.ids, 12 * sizeof *ids);
+    for (int i = 612; i < 640; i++)
+        ids[i] = 3 + (i * 17) % 97;
+    answer_alike(s, c, ids, 640, 29, &d); /* the last token of an answer was not computed yet */
+    ids[605] = ids[605] == 3 ? 4 : 3;
+    answer_alike(s, c, ids, 640, 35, &d);
+    answer_alike(s, c, ids, 20, 1, &d);
+    answer_alike(s, c, ids, 20, 1, &d);
+}
+
+#define LONG_LLAMA                                                                                 \
+    "{\"model_type\": \"llama\", \"hidden_size\": 48, \"intermediate_size\": 80, \"num_hidden_layers\": 2, "   \
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 128, "               \
+    "\"max_position_embeddings\": 1000, \"rms_norm_eps\": 1e-5, \"initializer_range\": 0.3}"
+
+static void check_conversation(const char *method, const char *at)
+{
+    const char *const none[] = {NULL};
+    small             s;
+    conversation     *c = NULL;
+
+    small_open_as(&s, LONG_LLAMA, 5);
+    if (method) {
+        small_add(&s, method, at, none, NULL);
+        small_stir(&s, 3);
+    }
+    MUST(conversation_open(&s.memory, &s.m, 800, &c));
+    talk(&s, c);
+    conversation_close(c);
+    small_close(&s);
+}
+
+START_TEST(a_conversation_computes_only_what_is_new)
+{
+    check_conversation(NULL, NULL);
+    check_conversation("prompt", "embed_tokens");
+    check_conversation("prefix", "self_attn");
+}
+END_TEST
+
+START_TEST(a_conversation_has_its_room)
+{
+    static const int32_t ids[20] = {1, 2, 3};
+    decode_options       o = {.max_tokens = 4};
+    prompt               p = {ids, 16, 0};
+    small                s;
+    conversation        *c = NULL;
+    decoded              d;
+    decode_times         times;
+
+    small_open_as(&s, LONG_LLAMA, 5);
+    MUST_FAIL(conversation_open(&s.memory, &s.m, 1001, &c), "a conversation of 1001 tokens is more than the model's 1000");
+    conversation_close(c);
+    MUST(conversation_open(&s.memory, &s.m, 20, &c));
+    MUST(conversation_answer(c, &s.memory, &p, &o, &d, &times));
+    p.n = 17;
+    MUST_FAIL(conversation_answer(c, &s.memory, &p, &o, &d, &times), "17 tokens and an answer of 4 have no room in 20");
+    conversation_close(c);
+    small_close(&s);
+}
+END_TEST
+
 /* ---- refusals ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_source_with_a_wrong_token_is_refused)
@@ -479,4 +567,5 @@ TESTS(generate, logits_are_processed_as_in_transformers, candidates_that_are_equ
       draws_follow_their_probabilities, greedy_texts_are_those_of_transformers,
       texts_of_beams_are_those_of_transformers, a_draw_knows_seed_and_number_and_not_the_batch, a_watch_ends_an_answer,
       equal_beams_keep_their_order, a_search_without_a_way_on_ends, a_watch_ends_a_beam,
+      a_conversation_computes_only_what_is_new, a_conversation_has_its_room,
       a_source_with_a_wrong_token_is_refused, a_text_ends_at_the_first_stop_string)
