@@ -44,7 +44,7 @@ static void copy(const beams *b, beam *to, const beam *from)
     to->ids = ids;
 }
 
-/* ---- candidates ------------------------------------------------------------------------------------------------- */
+/* ---- candidates ---------------------------------------------------------------------------------------------- */
 
 static void to_log_probabilities(float *x, int64_t n)
 {
@@ -87,15 +87,7 @@ static void find_candidates(beams *b, sampler *s, float *logits)
     }
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------- */
-
-static bool is_end(const decode_options *o, int32_t id)
-{
-    for (int i = 0; !o->ignore_end && i < o->n_ends; i++)
-        if (o->ends[i] == id)
-            return true;
-    return false;
-}
+/* ---- answers ------------------------------------------------------------------------------------------------- */
 
 /* The candidate as b->trial. */
 static status make_trial(beams *b, const beam_candidate *c)
@@ -105,7 +97,7 @@ static status make_trial(beams *b, const beam_candidate *c)
     copy(b, x, &b->running[c->parent]);
     x->parent = c->parent;
     x->score = c->score;
-    x->ended = is_end(b->o, c->id);
+    x->ended = decode_ends_with(b->o, c->id);
     x->stopped = false;
     if (x->ended)
         return STATUS_OK;
@@ -143,7 +135,7 @@ static void keep_answer(beams *b)
     b->n_answers += b->n_answers < b->o->beams.n;
 }
 
-/* ---- a step ------------------------------------------------------------------------------------------------------- */
+/* ---- a step -------------------------------------------------------------------------------------------------- */
 
 /* The best candidates become answers, the best that do not end the next beams. */
 static status share_candidates(beams *b)

@@ -28,7 +28,7 @@ typedef struct chat {
     size_t                  line_room;
 } chat;
 
-/* ---- an answer ------------------------------------------------------------------------------------------------- */
+/* ---- an answer ----------------------------------------------------------------------------------------------- */
 
 static void print_to(chat *x, const char *text, size_t to)
 {
@@ -86,7 +86,7 @@ static status answer(chat *x, const prompt *p)
     return STATUS_OK;
 }
 
-/* ---- turns ------------------------------------------------------------------------------------------------------- */
+/* ---- turns --------------------------------------------------------------------------------------------------- */
 
 static status begin(chat *x)
 {
@@ -141,8 +141,8 @@ static status talk(chat *x)
 {
     TRY(begin(x));
     if (x->asks)
-        log_info("a conversation with %s, up to %lld tokens: Ctrl-C stops an answer, /new begins another conversation, "
-                 "Ctrl-D ends", x->s->base, (long long)x->room);
+        log_info("a conversation with %s, up to %lld tokens: Ctrl-C stops an answer, /new begins another "
+                 "conversation, Ctrl-D ends", x->s->base, (long long)x->room);
     while (read_line(x))
         if (strcmp(x->line, "/new") == 0)
             TRY(begin(x));
@@ -151,7 +151,7 @@ static status talk(chat *x)
     return ferror(x->in) ? fail(STATUS_IO, "the user's lines cannot be read") : STATUS_OK;
 }
 
-/* ---- from beginning to end ------------------------------------------------------------------------------------- */
+/* ---- from beginning to end ----------------------------------------------------------------------------------- */
 
 static status open(chat *x)
 {
@@ -159,8 +159,8 @@ static status open(chat *x)
     const int64_t     most = x->s->m.positions - front.tokens - front.positions;
 
     if (!x->s->words || !tokenizer_chat_template(x->s->words))
-        return fail(STATUS_USAGE, "%s has no chat template, which --chat needs; --plain --prompt TEXT continues a text",
-                    x->s->base);
+        return fail(STATUS_USAGE, "%s has no chat template, which --chat needs; --plain --prompt TEXT continues a "
+                    "text", x->s->base);
     x->room = x->q->context > 0 ? x->q->context : most < ROOM ? most : ROOM;
     TRY(arena_open(&x->turn, "turn", (size_t)16 << 30));
     return conversation_open(&x->s->setup, &x->s->m, x->room, &x->c);

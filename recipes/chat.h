@@ -5,9 +5,9 @@
 #include "recipes/commands.h"
 #include "recipes/session.h"
 
-/* Reads lines of `in` until it ends and answers each, printed while it is made. What the user says and the model answers
- * goes through the trunk's chat template; the line "/new" begins another conversation. SIGINT stops an answer, of
- * which what was printed stays a part of the conversation. The session holds trunk and adapter. */
+/* Reads lines of `in` until it ends and answers each, printed while it is made. What the user says and the model
+ * answers goes through the trunk's chat template; the line "/new" begins another conversation. SIGINT stops an answer,
+ * which stays a part of the conversation as far as it came. The session holds trunk and adapter. */
 status chat_run(session *s, const generate_request *q, FILE *in, FILE *out);
 
 #endif

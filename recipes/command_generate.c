@@ -182,8 +182,8 @@ static status check_chat(const generate_request *q)
                                                      : NULL;
 
     if (q->chat && other)
-        return fail(STATUS_USAGE, "generate: --chat answers lines of standard input as they come, which %s does not go "
-                    "with; leave one out", other);
+        return fail(STATUS_USAGE, "generate: --chat answers lines of standard input as they come, which %s does not "
+                    "go with; leave one out", other);
     if (!q->chat && q->context > 0)
         return fail(STATUS_USAGE, "generate: --context is the room of a conversation; it goes with --chat");
     return STATUS_OK;

@@ -16,9 +16,9 @@ typedef struct decoder {
     int64_t              *rows, going; /* prompts that go on */
 } decoder;
 
-static bool is_end(const decode_options *o, int32_t id)
+bool decode_ends_with(const decode_options *o, int32_t id)
 {
-    for (int i = 0; i < o->n_ends; i++)
+    for (int i = 0; !o->ignore_end && i < o->n_ends; i++)
         if (o->ends[i] == id)
             return true;
     return false;
@@ -42,7 +42,7 @@ static status open_answers(decoder *x, arena *a)
     return STATUS_OK;
 }
 
-/* ---- a token after the other ------------------------------------------------------------------------------------ */
+/* ---- a token after the other --------------------------------------------------------------------------------- */
 
 /* The next token of prompt p. */
 static int32_t choose_one(decoder *x, int64_t p, float *logits)
@@ -67,7 +67,7 @@ static status choose(decoder *x, const decode_run *r)
         const int64_t p = x->rows[i];
         decoded      *out = &x->out[p];
         const int32_t id = choose_one(x, p, logits + i * x->d.m->words);
-        if (!x->o->ignore_end && is_end(x->o, id)) {
+        if (decode_ends_with(x->o, id)) {
             out->ended = true;
             continue;
         }
@@ -101,7 +101,7 @@ static status go_on(decoder *x, decode_times *times)
     return STATUS_OK;
 }
 
-/* ---- a search ----------------------------------------------------------------------------------------------------- */
+/* ---- a search ------------------------------------------------------------------------------------------------ */
 
 static status open_searches(decoder *x, beams **out)
 {
@@ -182,7 +182,7 @@ static status search(decoder *x, decode_times *times)
     return STATUS_OK;
 }
 
-/* ---- prompts ------------------------------------------------------------------------------------------------------- */
+/* ---- prompts ------------------------------------------------------------------------------------------------- */
 
 static status run_decoder(decoder *x, arena *a, decode_times *times)
 {
@@ -209,13 +209,14 @@ status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode
     return s;
 }
 
-/* ---- a conversation ----------------------------------------------------------------------------------------------- */
+/* ---- a conversation ------------------------------------------------------------------------------------------ */
 
 struct conversation {
-    decoder x;
-    int32_t *ids; /* tokens that the cache has */
+    decoder  x;
+    int32_t *ids;    /* tokens that the cache has */
     int64_t  held, room;
-    size_t   mark; /* of the decoder's memory, between answers */
+    int32_t  task;   /* with which it computed them */
+    size_t   mark;   /* of the decoder's memory, between answers */
 };
 
 status conversation_open(arena *a, model *m, int64_t room, conversation **out)
@@ -242,7 +243,7 @@ static int64_t common(const conversation *c, const prompt *p)
 {
     int64_t n = 0;
 
-    while (n < c->held && n < p->n - 1 && c->ids[n] == p->ids[n])
+    while (p->task == c->task && n < c->held && n < p->n - 1 && c->ids[n] == p->ids[n])
         n++;
     return n;
 }
@@ -259,6 +260,7 @@ static status answer(conversation *c, arena *a, const prompt *p, decode_times *t
     TRY(go_on(&c->x, times));
     times->token_seconds = clock_seconds() - from - times->prompt_seconds;
     c->held = p->n + times->tokens;
+    c->task = p->task;
     memcpy(c->ids, c->x.out->ids - p->n, (size_t)c->held * sizeof *c->ids);
     return STATUS_OK;
 }

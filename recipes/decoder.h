@@ -57,6 +57,9 @@ typedef struct decode_times {
     int64_t prompt_tokens, tokens;
 } decode_times;
 
+/* Does this token end an answer? */
+bool decode_ends_with(const decode_options *o, int32_t id);
+
 /* out[n] in the arena. Fails when a prompt and its answer are longer than the model's positions. Memory of
  * the run (cache, activations) is taken and given back inside. */
 status decode(arena *a, model *m, const prompt *prompts, int64_t n, const decode_options *o,

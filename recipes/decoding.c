@@ -5,7 +5,7 @@
 
 enum { PIECE = 256 }; /* tokens of a conversation that are read at once */
 
-/* ---- lengths ------------------------------------------------------------------------------------------------ */
+/* ---- lengths ------------------------------------------------------------------------------------------------- */
 
 status decoding_check(const model *m, const prompt *p, int64_t number)
 {
@@ -51,7 +51,7 @@ static status measure(decoding *d, int64_t beams, int64_t tokens, kv_need *need)
                 (long long)m->positions);
 }
 
-/* ---- inputs ---------------------------------------------------------------------------------------------------- */
+/* ---- inputs -------------------------------------------------------------------------------------------------- */
 
 static tensor ints(int32_t *v, shape s, const int32_t *rows)
 {
@@ -138,7 +138,7 @@ static status record(decoding *d, decode_run *r, int64_t rows, int64_t source, i
     return tape_plan(t, NULL, RECOMPUTE_NONE);
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------- */
 
 /* Before anything is taken there: cache, activations and scratch of both runs fit beside what is held. */
 static status check_device_memory(const decoding *d)
@@ -220,7 +220,7 @@ void decoding_close(decoding *d)
     arena_close(&d->memory);
 }
 
-/* ---- rows of a run --------------------------------------------------------------------------------------------- */
+/* ---- rows of a run ------------------------------------------------------------------------------------------- */
 
 /* Some tokens of a sequence, behind `from` others. */
 typedef struct piece {
@@ -292,7 +292,7 @@ static void empty(decode_run *r)
         r->v_source_q[0] = 0;
 }
 
-/* ---- running --------------------------------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------------------------------- */
 
 /* Logits that are no numbers choose nothing: says where they come from. */
 static status check_logits(const decoding *d, const decode_run *r)

@@ -1,8 +1,8 @@
 /* decoding: what all ways of making text share: a cache of keys and values in pages, and two recorded computations,
  * one that reads prompts, one over a row a sequence.
  *
- * Each prompt has one sequence, or as many as a search goes on with (beams). In a model with a source the prompt is the
- * encoder's, read once; the decoder then goes on from its first token. */
+ * Each prompt has one sequence, or as many as a search goes on with (beams). In a model with a source the prompt is
+ * the encoder's, read once; the decoder then goes on from its first token. */
 #ifndef RECIPES_DECODING_H
 #define RECIPES_DECODING_H
 

@@ -22,7 +22,8 @@ typedef struct kv_pages {
     int64_t      each, source_each; /* pages of a sequence, of a source */
     int64_t      pool;              /* pages of a prompt */
     kv_cache     cache;
-    int32_t     *table, *before; /* [prompts * beams, each] page numbers; [beams, each] of a prompt, while it changes */
+    int32_t     *table;          /* [prompts * beams, each] numbers of pages */
+    int32_t     *before;         /* [beams, each] of a prompt, while it changes */
     bool        *used;           /* [pool] of a prompt, while it changes */
     device_arena there;          /* the cache, on a device */
 } kv_pages;
@@ -39,8 +40,8 @@ status kv_pages_hold(kv_pages *p);
 const int32_t *kv_pages_of(const kv_pages *p, int64_t prompt, int64_t beam);
 int32_t        kv_pages_slot(const kv_pages *p, int64_t prompt, int64_t beam, int64_t position);
 
-/* From now on sequence i of a prompt is what its sequence parents[i] was, as far as `positions` tell, and room for the
- * next position; n of them. */
+/* From now on sequence i of a prompt, i < n, has what its sequence parents[i] had up to `positions`, and room for the
+ * next one. */
 void kv_pages_follow(kv_pages *p, int64_t prompt, const int32_t *parents, int64_t n, int64_t positions);
 
 #endif

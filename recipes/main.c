@@ -90,7 +90,7 @@ static const cli_option generate_rows[] = {
     NUMBER("top-p", CLI_REAL, generate.choose.top_p, 1e-6, 1, "sample from this share of probability (1)"),
     NUMBER("min-p", CLI_REAL, generate.choose.min_p, 0, 1, "at least this share of the likeliest's (0)"),
     NUMBER("beams", CLI_INT, generate.beams.n, 1, 1024, "search among N answers that grow at once (1: none)"),
-    NUMBER("length-penalty", CLI_REAL, generate.beams.length_penalty, -100, 100, "of a search; above 0 for longer (1)"),
+    NUMBER("length-penalty", CLI_REAL, generate.beams.length_penalty, -100, 100, "more of it, longer answers (1)"),
     TEXT("early-stopping", early_stopping, "WHEN", "of a search: no (the preset), yes or never, as in transformers"),
     NUMBER("seed", CLI_INT, seed, 0, 4294967295.0, "of sampling (0)"),
     TASK("number of the prompts' task, for adapters of several (0)"),
@@ -194,7 +194,8 @@ static status open_device(const call *c)
 
 static status read_early_stopping(const char *word, beam_stop *out)
 {
-    static const char *const words[] = {[BEAM_STOP_LIKELY] = "no", [BEAM_STOP_FULL] = "yes", [BEAM_STOP_SURE] = "never"};
+    static const char *const words[] = {
+        [BEAM_STOP_LIKELY] = "no", [BEAM_STOP_FULL] = "yes", [BEAM_STOP_SURE] = "never"};
 
     for (size_t i = 0; word && i < COUNT_OF(words); i++)
         if (strcmp(word, words[i]) == 0) {
@@ -541,7 +542,8 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    const settings presets = {.task = -1, .generate = {.batch = 16, .beams = {.n = 1, .length_penalty = 1}}, .convert = {.shard = 5000}};
+    const settings presets = {.task = -1, .generate = {.batch = 16, .beams = {.n = 1, .length_penalty = 1}},
+                              .convert = {.shard = 5000}};
     call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();

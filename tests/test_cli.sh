@@ -196,16 +196,17 @@ wrong "did you mean 'rouge_l'?" train recipes/tiny.yaml 'train.answer_metrics=[b
 
 # a chat: each turn is answered as if all turns before it were one prompt
 model=random:$work/chat/config.json
-drawn=(--temperature 1 --seed 3 --max-tokens 60 --ignore-eos)
-input=$'say cow\n\nand a cat' call generate "$model" --chat --system be "${drawn[@]}"
+luck=(--temperature 1 --seed 3 --max-tokens 60 --ignore-eos)
+input=$'say cow\n\nand a cat' call generate "$model" --chat --system be "${luck[@]}"
 equal 'chat: exit' "$code" 0
 said=$out
 turns='{"messages": [{"role": "system", "content": "be"}, {"role": "user", "content": "say cow"}'
 printf '%s]}\n' "$turns" >"$work/turns.jsonl"
-call generate "$model" --prompts "$work/turns.jsonl" "${drawn[@]}" --json
-turns+=", {\"role\": \"assistant\", \"content\": $(sed 's/.*"text": \(".*"\), "prompt_tokens.*/\1/' <<<"$out")}"
+call generate "$model" --prompts "$work/turns.jsonl" "${luck[@]}" --json
+said_first=${out#*\"text\": }
+turns+=", {\"role\": \"assistant\", \"content\": ${said_first%, \"prompt_tokens*}}"
 printf '%s, {"role": "user", "content": "and a cat"}]}\n' "$turns" >>"$work/turns.jsonl"
-call generate "$model" --prompts "$work/turns.jsonl" "${drawn[@]}"
+call generate "$model" --prompts "$work/turns.jsonl" "${luck[@]}"
 equal 'chat: the answers' "$said" "$out"
 if ((${#said} > 5)); then passes; else fails 'chat' "answers '$said' show nothing"; fi
 input=$'say cow\n/new\nsay cow' call generate "$model" --chat --max-tokens 25 --verbose
@@ -222,7 +223,8 @@ wrong '--beams does not go with' generate "$model" --chat --beams 2
 
 # Ctrl-C stops an answer and not the program
 mkfifo "$work/lines"
-"$program" generate "$model" --chat --ignore-eos --verbose --temperature 1 <"$work/lines" >"$work/said" 2>"$work/err" &
+"$program" generate "$model" --chat --ignore-eos --verbose --temperature 1 \
+    <"$work/lines" >"$work/said" 2>"$work/err" &
 pid=$!
 exec 7>"$work/lines"
 for turn in 1 2; do

@@ -1,6 +1,6 @@
-/* generate: processed logits, greedy texts and those of beam search are those of transformers (tests/golden/generate),
- * draws follow their probabilities, no answer knows the batch, a conversation computes nothing twice, texts end at stop
- * strings and never in the middle of a character. */
+/* generate: processed logits, greedy texts and those of beam search are those of transformers (tests/golden/
+ * generate), draws follow their probabilities, no answer knows the batch, a conversation computes nothing twice, texts
+ * end at stop strings and never in the middle of a character. */
 #include "tests/helpers.h"
 #include "tests/with_trunk.h"
 
@@ -150,7 +150,7 @@ START_TEST(draws_follow_their_probabilities)
 }
 END_TEST
 
-/* ---- texts ----------------------------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------------------------- */
 
 typedef struct trunk {
     weights w;
@@ -322,7 +322,7 @@ START_TEST(a_watch_ends_an_answer)
 }
 END_TEST
 
-/* ---- beams -------------------------------------------------------------------------------------------------------- */
+/* ---- beams --------------------------------------------------------------------------------------------------- */
 
 /* A step of a search over the logits of each beam. */
 static void step(beams *b, sampler *s, const float *rows)
@@ -411,7 +411,7 @@ START_TEST(a_watch_ends_a_beam)
 }
 END_TEST
 
-/* ---- conversations ------------------------------------------------------------------------------------------------- */
+/* ---- conversations ------------------------------------------------------------------------------------------- */
 
 /* Answers ids[0..n) of a conversation as decode does from the beginning; only `fresh` tokens of it are read. */
 static void answer_alike(small *s, conversation *c, const int32_t *ids, int64_t n, int64_t fresh, decoded *out)
@@ -488,18 +488,20 @@ START_TEST(a_conversation_has_its_room)
     decode_times         times;
 
     small_open_as(&s, LONG_LLAMA, 5);
-    MUST_FAIL(conversation_open(&s.memory, &s.m, 1001, &c), "a conversation of 1001 tokens is more than the model's 1000");
+    MUST_FAIL(conversation_open(&s.memory, &s.m, 1001, &c),
+              "a conversation of 1001 tokens is more than the model's 1000");
     conversation_close(c);
     MUST(conversation_open(&s.memory, &s.m, 20, &c));
     MUST(conversation_answer(c, &s.memory, &p, &o, &d, &times));
     p.n = 17;
-    MUST_FAIL(conversation_answer(c, &s.memory, &p, &o, &d, &times), "17 tokens and an answer of 4 have no room in 20");
+    MUST_FAIL(conversation_answer(c, &s.memory, &p, &o, &d, &times),
+              "17 tokens and an answer of 4 have no room in 20");
     conversation_close(c);
     small_close(&s);
 }
 END_TEST
 
-/* ---- refusals ---------------------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------------------------ */
 
 START_TEST(a_source_with_a_wrong_token_is_refused)
 {
@@ -518,7 +520,7 @@ START_TEST(a_source_with_a_wrong_token_is_refused)
 }
 END_TEST
 
-/* ---- texts of bytes -------------------------------------------------------------------------------------------- */
+/* ---- texts of bytes ------------------------------------------------------------------------------------------ */
 
 /* Without a tokenizer bytes are tokens. */
 static answer_text text_of(const char *text, int n_stops, const char *const *stops)
@@ -565,7 +567,7 @@ END_TEST
 
 TESTS(generate, logits_are_processed_as_in_transformers, candidates_that_are_equal_stay_together,
       draws_follow_their_probabilities, greedy_texts_are_those_of_transformers,
-      texts_of_beams_are_those_of_transformers, a_draw_knows_seed_and_number_and_not_the_batch, a_watch_ends_an_answer,
-      equal_beams_keep_their_order, a_search_without_a_way_on_ends, a_watch_ends_a_beam,
-      a_conversation_computes_only_what_is_new, a_conversation_has_its_room,
-      a_source_with_a_wrong_token_is_refused, a_text_ends_at_the_first_stop_string)
+      texts_of_beams_are_those_of_transformers, a_draw_knows_seed_and_number_and_not_the_batch,
+      a_watch_ends_an_answer, equal_beams_keep_their_order, a_search_without_a_way_on_ends, a_watch_ends_a_beam,
+      a_conversation_computes_only_what_is_new, a_conversation_has_its_room, a_source_with_a_wrong_token_is_refused,
+      a_text_ends_at_the_first_stop_string)
