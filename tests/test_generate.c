@@ -431,18 +431,17 @@ static void answer_alike(small *s, conversation *c, const int32_t *ids, int64_t 
 /* Turns of which the second goes on, the third changes what was said, the fourth takes a part of it back. */
 static void talk(small *s, conversation *c)
 {
-    int32_t ids[1100];
+    enum { FIRST = 270, NEW = 12, SECOND = FIRST + NEW + 18 }; /* the first is more than is read at once */
+    int32_t ids[SECOND];
     decoded d;
 
-    for (int i = 0; i < 600; i++) /* more than are read at once */
+    for (int i = 0; i < SECOND; i++)
         ids[i] = 3 + (i * 31 + i * i) % 97;
-    answer_alike(s, c, ids, 600, 600, &d);
-    memcpy(ids + 600, d.ids, 12 * sizeof *ids);
-    for (int i = 612; i < 640; i++)
-        ids[i] = 3 + (i * 17) % 97;
-    answer_alike(s, c, ids, 640, 29, &d); /* the last token of an answer was not computed yet */
-    ids[605] = ids[605] == 3 ? 4 : 3;
-    answer_alike(s, c, ids, 640, 35, &d);
+    answer_alike(s, c, ids, FIRST, FIRST, &d);
+    memcpy(ids + FIRST, d.ids, NEW * sizeof *ids);
+    answer_alike(s, c, ids, SECOND, SECOND - FIRST - NEW + 1, &d); /* an answer's last token was not computed yet */
+    ids[FIRST + 5] = ids[FIRST + 5] == 3 ? 4 : 3;
+    answer_alike(s, c, ids, SECOND, SECOND - FIRST - 5, &d);
     answer_alike(s, c, ids, 20, 1, &d);
     answer_alike(s, c, ids, 20, 1, &d);
 }
