@@ -39,7 +39,7 @@ static status run(void *context, reading *r)
     arena               *a = &d->s->setup;
     const size_t         mark = arena_mark(a);
     const decode_options o = {
-        .max_tokens = d->reading_prompts ? 1 : d->tokens, .ignore_end = true, .top_p = 1};
+        .max_tokens = d->reading_prompts ? 1 : d->tokens, .ignore_end = true};
     prompt              *prompts;
     decoded             *out;
     decode_times         t;

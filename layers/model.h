@@ -25,16 +25,19 @@ typedef struct stream {
     /* with a cache; else NULL and keys are the stream's own */
     var *k_offsets, *q_start, *blocks, *slots;
     const struct kv_cache *cache;
-    struct stream *source; /* the encoder's stream, of the same sequences; NULL unless the model `has_source` */
+    struct stream *source; /* the encoder's stream, of the same sequences; NULL unless the model `has_source`. With a
+                              cache its slots, k_offsets and blocks say where the cache has what the decoder reads of
+                              it; ids NULL: it has that already */
     /* out: what enters block 0, what leaves every block, after the final norm (a family without one leaves
      * NULL there); NULL: not wanted */
     var **hidden; /* [layers + 2]; of a source [source_layers + 2] */
 } stream;
 
-/* Keys and values of every layer in pages of 32 rows: k[l], v[l] are [pages * 32, kv_heads * D]. */
+/* Keys and values of every layer in pages of 32 rows: k[l], v[l] are [pages * 32, kv_heads * D]. source_k, source_v:
+ * those that a decoder makes of its source. */
 typedef struct kv_cache {
     int     layers;
-    tensor *k, *v;
+    tensor *k, *v, *source_k, *source_v;
 } kv_cache;
 
 typedef struct model_family {

@@ -30,7 +30,7 @@ static status decode_batch(session *s, const question *q, int64_t n, const decod
 status answers_make(session *s, const question *q, int64_t n, int64_t max_tokens, answer **out)
 {
     int32_t        ends[4];
-    decode_options o = {.max_tokens = max_tokens, .ends = ends, .top_p = 1};
+    decode_options o = {.max_tokens = max_tokens, .ends = ends};
 
     o.n_ends = session_ends(s, ends);
     TRY_TAKE(*out, &s->setup, n);

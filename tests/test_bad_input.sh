@@ -86,7 +86,7 @@ refused 2 train "$tiny" "$new" modules.main.rank=33 -- 'lora: rank is 33, must b
 refused 2 plan "$tiny" modules.main.rank=33 -- 'must be 1..32' 'in block.0.attn.q' 'at recipes/tiny.yaml:14'
 refused 2 train "$tiny" "$new" modules.main.at=q_prjo -- "'q_prjo' selects no site" "did you mean 'q_proj'?"
 refused 2 train "$tiny" "$new" modules.main.at=block.7.attn.q -- "'block.7.attn.q' selects no site" 'block.0.attn.q'
-refused 2 train "$tiny" "$new" train.metric=accuracy -- "train.metric is 'accuracy', must be loss"
+refused 2 train "$tiny" "$new" train.metric=accuracy -- "train.metric: 'accuracy' must be loss"
 refused 2 train "$tiny" "$new" train.select=first -- "train.select is 'first', must be last or best"
 refused 2 train "$tiny" "$new" train.patience=2 train.eval_every=0 -- 'train.patience' 'train.eval_every is 0'
 refused 2 train "$tiny" "$new" train.select=best data.test= -- 'no data.test'

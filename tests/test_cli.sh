@@ -194,6 +194,57 @@ contains 'eval --json: intervals' "$out" '"chrf_plus_interval": ['
 wrong "did you mean 'bleu'?" eval "$work/chat/run" train.answer_metrics=blue
 wrong "did you mean 'rouge_l'?" train recipes/tiny.yaml 'train.answer_metrics=[bleu, rougel]' out="$work/none"
 
+# a chat: each turn is answered as if all turns before it were one prompt
+model=random:$work/chat/config.json
+luck=(--temperature 1 --seed 3 --max-tokens 60 --ignore-eos)
+input=$'say cow\n\nand a cat' call generate "$model" --chat --system be "${luck[@]}"
+equal 'chat: exit' "$code" 0
+said=$out
+turns='{"messages": [{"role": "system", "content": "be"}, {"role": "user", "content": "say cow"}'
+printf '%s]}\n' "$turns" >"$work/turns.jsonl"
+call generate "$model" --prompts "$work/turns.jsonl" "${luck[@]}" --json
+said_first=${out#*\"text\": }
+turns+=", {\"role\": \"assistant\", \"content\": ${said_first%, \"prompt_tokens*}}"
+printf '%s, {"role": "user", "content": "and a cat"}]}\n' "$turns" >>"$work/turns.jsonl"
+call generate "$model" --prompts "$work/turns.jsonl" "${luck[@]}"
+equal 'chat: the answers' "$said" "$out"
+if ((${#said} > 5)); then passes; else fails 'chat' "answers '$said' show nothing"; fi
+input=$'say cow\n/new\nsay cow' call generate "$model" --chat --max-tokens 25 --verbose
+equal 'chat: /new forgets' "$(grep -o '; [0-9]* of [0-9]* are' <<<"$err" | sort -u | wc -l)" 1
+input=$'say cow\nand a cat\nhi' call generate "$model" --chat --context 52 --max-tokens 1 --verbose
+equal 'chat: a turn without room: exit' "$code" 0
+contains 'chat: a turn without room' "$err" 'it was left out'
+contains 'chat: a turn that has room again' "${err##*left out}" 'tokens read'
+wrong 'has no chat template' generate "$base" --chat
+wrong "more than the model's" generate "$model" --chat --context 100000
+wrong 'goes with --chat' generate "$model" --context 10 --prompt hi
+wrong '--prompts does not go with' generate "$model" --chat --prompts "$work/turns.jsonl"
+wrong '--beams does not go with' generate "$model" --chat --beams 2
+
+# Ctrl-C stops an answer and not the program
+mkfifo "$work/lines"
+"$program" generate "$model" --chat --ignore-eos --verbose --temperature 1 \
+    <"$work/lines" >"$work/said" 2>"$work/err" &
+pid=$!
+exec 7>"$work/lines"
+for turn in 1 2; do
+    printf 'say cow\n' >&7
+    for ((i = 0; i < 600; i++)); do
+        [[ $(stat -c %s "$work/said") -gt $((turn * 10)) ]] && break
+        sleep 0.05
+    done
+    kill -INT "$pid"
+    for ((i = 0; i < 600; i++)); do
+        [[ $(grep -c 'tokens read' "$work/err") == "$turn" ]] && break
+        sleep 0.05
+    done
+    equal "Ctrl-C in answer $turn" "$(grep -c 'tokens read' "$work/err")" "$turn"
+done
+exec 7>&-
+code=0
+wait "$pid" || code=$?
+equal 'Ctrl-C: the program goes on, to its end' "$code" 0
+
 # --- what comes out -----------------------------------------------------------------------------------
 call eval "$work/run"
 equal 'eval: exit' "$code" 0
@@ -239,6 +290,63 @@ input=$'Say cow\nSay cat' call generate "$base" --adapter "$work/run/adapter" --
 lines=$out
 call generate "$work/merged" --prompt 'Say cow' --prompt 'Say cat' --max-tokens 6
 equal 'generate: merged, and prompts from stdin' "$out" "$lines"
+
+# prompts: from a file, as JSON lines, all of standard input as one
+printf 'Say cow\n\nSay cat\n' >"$work/prompts.txt"
+call generate "$work/merged" --prompts "$work/prompts.txt" --max-tokens 6
+equal 'generate --prompts' "$out" "$lines"
+printf '{"prompt": "Say cow", "more": 1}\n{"prompt": "Say cat"}\n' >"$work/prompts.jsonl"
+call generate "$work/merged" --prompts "$work/prompts.jsonl" --max-tokens 6 --batch 1
+equal 'generate --prompts with JSON lines, one after another' "$out" "$lines"
+printf '{"prompt": "Say cow"}\n{"question": "Say cat"}\n' >"$work/wrong.jsonl"
+call generate "$work/merged" --prompts "$work/wrong.jsonl"
+equal 'generate: a wrong line: exit' "$code" 1
+contains 'generate: a wrong line is named' "$err" "$work/wrong.jsonl:2: prompt is missing"
+printf '{"messages": [{"role": "user", "content": "Say cow"}]}\n' >"$work/turns.jsonl"
+wrong 'has no chat template' generate "$work/merged" --prompts "$work/turns.jsonl"
+printf '{"messages": []}\n' >"$work/turns.jsonl"
+call generate "$work/merged" --prompts "$work/turns.jsonl"
+contains 'generate: no messages' "$err" 'at least one turn'
+input=$'Say\ncow' call generate "$work/merged" --prompt - --max-tokens 6 --json
+contains 'generate --prompt -' "$out" '"prompt": "Say\ncow"'
+wrong 'leave one out' generate "$work/merged" --plain --system Be --prompt hi
+
+# a text that stops, streams, is sampled
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos
+whole=$out
+stop=${whole:2:2}
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stop nowhere --stop "$stop"
+equal 'generate --stop' "$out" "${whole%%"$stop"*}"
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stop "$stop" --json
+contains 'generate --stop --json' "$out" '"finish": "stop"'
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --stream
+equal 'generate --stream' "$out" "$whole"
+wrong '--stop is empty' generate "$work/merged" --prompt hi --stop ''
+call generate "$work/merged" --prompt 'Say cow' --prompt 'Say cat' --max-tokens 6 --stream --json
+while read -r out; do json 'generate --stream --json'; done <<<"$out"
+sampled=(--temperature 0.9 --min-p 0.05 --repetition-penalty 1.2 --no-repeat-ngram 3 --seed 5 --max-tokens 30)
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}"
+drawn=$out
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}" --batch 1
+equal 'generate: draws know nothing of the batch' "$out" "$drawn"
+call generate "$work/merged" --prompts "$work/prompts.txt" "${sampled[@]}" --seed 6
+if [[ $out != "$drawn" ]]; then passes; else fails 'generate --seed' 'another seed, the same text'; fi
+
+# a search
+beams=(--beams 3 --length-penalty 0.8 --early-stopping never --max-tokens 12)
+call generate "$work/merged" --prompts "$work/prompts.txt" "${beams[@]}"
+equal 'generate --beams: exit' "$code" 0
+searched=$out
+call generate "$work/merged" --prompts "$work/prompts.txt" "${beams[@]}" --batch 1
+equal 'generate --beams knows nothing of the batch' "$out" "$searched"
+call generate "$work/merged" --prompt 'Say cow' "${beams[@]}" --json
+json 'generate --beams --json'
+contains 'generate --beams --json' "$out" '"score": -'
+call generate "$work/merged" --prompt 'Say cow' --max-tokens 40 --ignore-eos --beams 1
+equal 'generate: one beam is no search' "$out" "$whole"
+wrong 'must be no, yes or never' generate "$work/merged" --prompt hi --beams 2 --early-stopping maybe
+wrong 'draws by chance; leave one out' generate "$work/merged" --prompt hi --beams 2 --temperature 1
+wrong 'has nothing to print; leave one out' generate "$work/merged" --prompt hi --beams 2 --stream
 
 printf '[{"ids": [1, 70, 80, 90], "labels": [1, 70, 80, 90]}]' >"$work/case.json"
 call trace --base "$base" --ids "$work/case.json" --out "$work/trace.safetensors" --hidden --json

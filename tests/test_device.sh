@@ -82,6 +82,10 @@ here=$out
 call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --device cuda
 equal 'generate: exit' "$code" 0
 equal 'generate: the same text' "$out" "$here"
+call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --prompt b --beams 3 --max-tokens 12 --device cpu
+here=$out
+call generate "$base" --adapter "$work/cpu/adapter" --prompt abc --prompt b --beams 3 --max-tokens 12 --device cuda
+equal 'generate --beams: the same text' "$out" "$here"
 call eval "$work/cuda" --json
 contains 'eval runs where the recipe says' "$err" 'emulated'
 CAMBIUM_EMU_MEMORY=34000000 call eval "$work/cuda" data.pack=2048 train.batch_tokens=2048
@@ -89,7 +93,7 @@ equal 'eval with too little memory: exit' "$code" 1
 contains 'eval with too little memory is foretold' "$err" 'this run needs'
 prompts=()
 for _ in {1..100}; do prompts+=(--prompt abc); done
-CAMBIUM_EMU_MEMORY=34000000 call generate "$base" "${prompts[@]}" --max-tokens 200 --device cuda
+CAMBIUM_EMU_MEMORY=34000000 call generate "$base" "${prompts[@]}" --batch 100 --max-tokens 200 --device cuda
 equal 'generate with too little memory: exit' "$code" 1
 contains 'generate with too little memory is foretold' "$err" 'to be answered'
 

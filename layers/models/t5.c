@@ -235,24 +235,65 @@ static row_names rows_of(const stream *s)
     return (row_names){s->samples, s->positions, 0, s->tasks, s->q_offsets};
 }
 
-/* Of queries of stream s over keys of stream `of`, whose rows are `seen`; bias: NULL in cross attention. */
-static var *attention(model *m, tape *t, const t5_attention *b, const stream *s, var *h, const stream *of,
-                      var *seen, var *bias, bool decodes)
+typedef struct t5_keys {
+    var *k, *v;
+} t5_keys;
+
+/* Keys and values that rows `seen` of stream `of` give; with a cache's tables also those that lie there already, and
+ * seen NULL: only those. */
+static t5_keys keys_of(model *m, tape *t, const t5_attention *b, const char *part, const stream *of, var *seen,
+                       tensor *k, tensor *v)
+{
+    t5_keys x = {0};
+
+    if (seen) {
+        m->rows = rows_of(of);
+        x.k = product(t, part, "k", b->k, seen);
+        x.v = product(t, part, "v", b->v, seen);
+    }
+    if (k) {
+        x.k = seen ? ag_scatter_rows(t, tape_tensor(t, k), x.k, of->slots) : tape_tensor(t, k);
+        x.v = seen ? ag_scatter_rows(t, tape_tensor(t, v), x.v, of->slots) : tape_tensor(t, v);
+    }
+    return x;
+}
+
+/* Of layer l's queries of stream s over themselves. */
+static var *self_attention(model *m, tape *t, const t5_stack *k, int l, const stream *s, var *h, var *bias)
 {
     const t5               *x = m->state;
-    const char             *part = bias ? "attn" : "cross";
+    const t5_attention     *b = &k->blocks[l].self;
+    const kv_cache         *cache = k->decodes ? s->cache : NULL;
     const attention_options o = {.heads = (int32_t)x->heads, .kv_heads = (int32_t)x->heads, .scale = 1,
-                                 .causal = bias && decodes, .bias = bias, .reach = (int32_t)x->reach,
-                                 .both = !decodes};
-    var *q = product(t, part, "q", b->q, h);
+                                 .causal = k->decodes, .bias = bias, .reach = (int32_t)x->reach,
+                                 .both = !k->decodes};
+    var          *q = product(t, "attn", "q", b->q, h);
+    const t5_keys y = keys_of(m, t, b, "attn", s, h, cache ? &cache->k[l] : NULL, cache ? &cache->v[l] : NULL);
 
-    m->rows = rows_of(of);
-    var *k = product(t, part, "k", b->k, seen), *v = product(t, part, "v", b->v, seen);
-    m->rows = rows_of(s);
-    tape_enter(t, "%s", part);
-    var *y = ag_attention(t, q, k, v, s->q_offsets, of->q_offsets, NULL, NULL, &o, NULL);
+    tape_enter(t, "attn");
+    h = ag_attention(t, q, y.k, y.v, s->q_offsets, cache ? s->k_offsets : s->q_offsets, cache ? s->q_start : NULL,
+                     cache ? s->blocks : NULL, &o, NULL);
     tape_leave(t);
-    return product(t, part, "o", b->o, y);
+    return product(t, "attn", "o", b->o, h);
+}
+
+/* Of layer l's queries of stream s over what the encoder gave; memory NULL: over what the cache has of that. */
+static var *cross_attention(model *m, tape *t, const t5_attention *b, int l, const stream *s, var *h, var *memory)
+{
+    const t5               *x = m->state;
+    const stream           *of = s->source;
+    const kv_cache         *cache = s->cache;
+    const attention_options o = {.heads = (int32_t)x->heads, .kv_heads = (int32_t)x->heads, .scale = 1};
+    var          *q = product(t, "cross", "q", b->q, h);
+    const t5_keys y = keys_of(m, t, b, "cross", of, memory, cache ? &cache->source_k[l] : NULL,
+                              cache ? &cache->source_v[l] : NULL);
+
+    m->rows = rows_of(s);
+    tape_enter(t, "cross");
+    h = ag_attention(t, q, y.k, y.v, s->q_offsets, cache ? of->k_offsets : of->q_offsets, NULL,
+                     cache ? of->blocks : NULL, &o, NULL);
+    tape_leave(t);
+    return product(t, "cross", "o", b->o, h);
 }
 
 static var *mlp(tape *t, const t5 *x, const t5_block *b, var *h)
@@ -266,8 +307,8 @@ static var *mlp(tape *t, const t5 *x, const t5_block *b, var *h)
     return product(t, "mlp", "down", b->down, y);
 }
 
-/* memory: what the encoder gives, for the decoder */
-static var *stack(model *m, tape *t, const t5_stack *k, stream *s, const stream *source, var *memory)
+/* memory: what the encoder gives, for the decoder; NULL when its cache has that */
+static var *stack(model *m, tape *t, const t5_stack *k, stream *s, var *memory)
 {
     const t5 *x = m->state;
 
@@ -283,10 +324,9 @@ static var *stack(model *m, tape *t, const t5_stack *k, stream *s, const stream 
         tape_enter(t, "%s.block.%d", k->name, l);
         tape_block_begin(t);
         var *y = norm(t, x, b->self.norm, h);
-        h = ag_add(t, h, attention(m, t, &b->self, s, y, s, y, bias, k->decodes));
-        if (memory)
-            h = ag_add(t, h, attention(m, t, &b->cross, s, norm(t, x, b->cross.norm, h), source, memory, NULL,
-                                       true));
+        h = ag_add(t, h, self_attention(m, t, k, l, s, y, bias));
+        if (k->decodes)
+            h = ag_add(t, h, cross_attention(m, t, &b->cross, l, s, norm(t, x, b->cross.norm, h), memory));
         h = ag_add(t, h, mlp(t, x, b, norm(t, x, b->norm, h)));
         tape_block_end(t);
         tape_leave(t);
@@ -304,9 +344,9 @@ static var *stack(model *m, tape *t, const t5_stack *k, stream *s, const stream 
 static var *t5_hidden(model *m, tape *t, stream *s)
 {
     const t5 *x = m->state;
-    var      *memory = stack(m, t, &x->encoder, s->source, NULL, NULL);
+    var      *memory = s->source->ids ? stack(m, t, &x->encoder, s->source, NULL) : NULL;
 
-    return stack(m, t, &x->decoder, s, s->source, memory);
+    return stack(m, t, &x->decoder, s, memory);
 }
 
 const model_family model_t5 = {.name = "t5", .open = t5_open, .hidden = t5_hidden};
