@@ -1,15 +1,35 @@
-/* gemma2 (Gemma Team 2024): norms of 1 + w before and behind attention and mlp, scaled embeddings, capped scores and
- * logits, a window in every other layer. gemma3 (Gemma Team 2025): no caps, norms of the heads of q and k, and a
+/* gemma (Gemma Team 2024): norms of 1 + w, scaled embeddings, wide heads. gemma2: norms behind attention and mlp too,
+ * capped scores and logits, a window in every other layer. gemma3 (Gemma Team 2025): no caps, norms of the heads of q and k, and a
  * window in five of six layers, which have rotary frequencies of their own. */
 #include "core/json.h"
 #include "layers/decoder.h"
 
 #include <math.h>
+#include <string.h>
 
+static const decoder_presets gemma = {.act_key = "hidden_act", .act = "gelu_pytorch_tanh", .tied = true,
+                                      .head_size = 256, .positions = 8192, .theta = 1e4};
 static const decoder_presets gemma2 = {.act_key = "hidden_activation", .act = "gelu_pytorch_tanh", .tied = true,
                                        .head_size = 256, .positions = 8192, .theta = 1e4};
 static const decoder_presets gemma3 = {.act_key = "hidden_activation", .act = "gelu_pytorch_tanh", .tied = true,
                                        .head_size = 256, .positions = 131072, .theta = 1e6};
+
+/* The first files say "gelu" and mean its approximation. */
+static status gemma_open(arena *a, model *m)
+{
+    const char    *act = gemma.act;
+    decoder_config c;
+
+    TRY(decoder_read_config(a, m, &gemma, &c));
+    TRY(json_bool(m->source->config, "attention_bias", false, &c.qkv_bias, "config.json"));
+    TRY(json_string(m->source->config, gemma.act_key, false, &act, "config.json"));
+    if (strcmp(act, "gelu") == 0)
+        TRY(activation_find(gemma.act, "config.json", &c.act));
+    c.o_bias = c.qkv_bias;
+    c.plus_one = true;
+    c.embed_scale = sqrt((double)c.hidden);
+    return decoder_open(a, m, &c);
+}
 
 static status read_shared(arena *a, model *m, const decoder_presets *p, decoder_config *c)
 {
@@ -75,5 +95,6 @@ static status gemma3_open(arena *a, model *m)
     return decoder_open(a, m, &c);
 }
 
+const model_family model_gemma = {.name = "gemma", .open = gemma_open, .hidden = decoder_hidden};
 const model_family model_gemma2 = {.name = "gemma2", .open = gemma2_open, .hidden = decoder_hidden};
 const model_family model_gemma3 = {.name = "gemma3_text", .open = gemma3_open, .hidden = decoder_hidden};
