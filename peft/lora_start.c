@@ -36,6 +36,11 @@ bool lora_start_takes(const lora_start *o)
     return is(o, "pissa") || is(o, "olora");
 }
 
+bool lora_start_changes(const lora_start *o)
+{
+    return lora_start_takes(o) || is(o, "loftq");
+}
+
 /* ---- the factors ---------------------------------------------------------------------------------------- */
 
 /* A matrix and its k singular vectors, or Q and R. */
@@ -110,7 +115,16 @@ static status take_orthogonal(arena *work, const recipe_of_factors *r)
     return STATUS_OK;
 }
 
-/* The start of the last of the four factors makes all. */
+static status make_instead(arena *work, const recipe_of_factors *r)
+{
+    const lora_factors *f = &r->f;
+    const bool          known = r->o->known;
+
+    return loftq_make(work, &r->o->loftq, r->s, r->rank, r->scale, &f->instead->value, known ? NULL : f->a->value.v,
+                      known ? NULL : f->b->value.v);
+}
+
+/* The start of the last tensor of a site makes all. */
 static status make_factors(arena *structure, const void *context, const tensor *value)
 {
     const recipe_of_factors *r = context;
@@ -119,16 +133,19 @@ static status make_factors(arena *structure, const void *context, const tensor *
 
     (void)structure, (void)value;
     if (r->s == m->at[0])
-        log_info("module %s: %s decomposes %d weights", m->name, r->o->init, m->n_sites);
+        log_info("module %s: %s %s %d weights", m->name, r->o->init, r->f.instead ? "quantises" : "decomposes",
+                 m->n_sites);
     TRY(arena_open(&work, "start", (size_t)1 << 40));
-    const status done = is(r->o, "pissa") ? take_singular(&work, r) : take_orthogonal(&work, r);
+    const status done = r->f.instead          ? make_instead(&work, r)
+                        : is(r->o, "pissa") ? take_singular(&work, r)
+                                              : take_orthogonal(&work, r);
     arena_close(&work);
     return fail_in(done, "%s in %s", r->o->init, r->s->name);
 }
 
 /* ---- their tensors ---------------------------------------------------------------------------------------- */
 
-static status check_takes(const peft_attach *at, const lora_start *o, int64_t rank)
+static status check_changes(const peft_attach *at, const lora_start *o, int64_t rank)
 {
     const site   *s = at->s;
     const int64_t most = s->in < s->out ? s->in : s->out;
@@ -139,7 +156,8 @@ static status check_takes(const peft_attach *at, const lora_start *o, int64_t ra
     if (rank > most)
         return fail(STATUS_SHAPE, "lora: %s takes 1..%lld directions out of this weight, rank is %lld", o->init,
                     (long long)most, (long long)rank);
-    if (!o->known && !linalg_available())
+    const bool decomposes = !o->known || (is(o, "loftq") && o->loftq.turns > 1);
+    if (decomposes && !linalg_available())
         return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs LAPACK, which this build does not have; "
                     "install liblapacke-dev (Debian's name) and build again", o->init);
     return STATUS_OK;
@@ -150,7 +168,7 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
     const site        *s = at->s;
     recipe_of_factors *r;
 
-    TRY(check_takes(at, o, rank));
+    TRY(check_changes(at, o, rank));
     TRY_TAKE(r, at->p->a, 1);
     tuned_start start = {.how = INIT_VALUE, .unsaved = true};
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, s->in), START_ZERO, &f->a));
@@ -170,6 +188,26 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
     return STATUS_OK;
 }
 
+/* Of two uses of one weight, a tied head's, only one would be meant. */
+static status add_instead(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f)
+{
+    recipe_of_factors *r;
+    tensor             q;
+
+    TRY(check_changes(at, o, rank));
+    if (at->s->kind != SITE_LINEAR)
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq needs a linear layer, %s is the head", at->s->name);
+    TRY(loftq_shape(&o->loftq, at->s, &q));
+    TRY_TAKE(r, at->p->a, 1);
+    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), START_ZERO, &f->a));
+    TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b));
+    TRY(peft_instead(at, at->s->weight, q.type, (tuned_start){.how = INIT_MADE, .context = r, .make = make_factors},
+                     &f->instead));
+    *r = (recipe_of_factors){.p = at->p, .module = at->module, .s = at->s, .o = o, .rank = rank, .scale = scale,
+                             .f = *f};
+    return STATUS_OK;
+}
+
 status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f)
 {
     const tuned_start normal = {.how = INIT_NORMAL, .size = 1};
@@ -178,6 +216,8 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
     *f = (lora_factors){0};
     if (lora_start_takes(o))
         return add_taken(at, o, rank, scale, f);
+    if (is(o, "loftq"))
+        return add_instead(at, o, rank, scale, f);
     if (at->s->kind == SITE_EMBEDDING) {
         TRY(peft_tuned(at, "lora_embedding_A", shape_2(rank, at->s->in), START_ZERO, &f->a));
         return peft_tuned(at, "lora_embedding_B", shape_2(at->s->out, rank), normal, &f->b);
@@ -210,9 +250,19 @@ void lora_start_double(cJSON *config, bool rslora)
     multiply_all(cJSON_GetObjectItemCaseSensitive(config, "alpha_pattern"), alpha);
 }
 
-status lora_start_read(const cJSON *config, lora_start *o, const char *what)
+void lora_start_write(cJSON *config, const lora_start *o)
 {
-    static const char *const changing[] = {"pissa", "corda", "mica", "loftq", "lora_ga"};
+    if (!is(o, "loftq")) {
+        cJSON_AddBoolToObject(config, "init_lora_weights", true);
+        return;
+    }
+    cJSON_AddStringToObject(config, "init_lora_weights", o->init);
+    loftq_write(&o->loftq, config);
+}
+
+status lora_start_read(const cJSON *config, arena *a, lora_start *o, const char *what)
+{
+    static const char *const changing[] = {"pissa", "corda", "mica", "lora_ga"};
     const cJSON             *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");
 
     *o = (lora_start){.init = "default"};
@@ -222,6 +272,10 @@ status lora_start_read(const cJSON *config, lora_start *o, const char *what)
         o->init = "pissa";
     else if (strcasecmp(init->valuestring, "olora") == 0)
         o->init = "olora";
+    else if (strcmp(init->valuestring, "loftq") == 0) {
+        *o = (lora_start){.init = "loftq", .known = true};
+        return loftq_read(config, a, &o->loftq, what);
+    }
     for (size_t i = 0; i < COUNT_OF(changing) && !lora_start_takes(o); i++)
         if (strncasecmp(init->valuestring, changing[i], strlen(changing[i])) == 0)
             return fail(STATUS_UNSUPPORTED,

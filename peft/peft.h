@@ -46,7 +46,8 @@ typedef struct tuned {
     bool          aside; /* in encoder.safetensors beside the adapter's file: it makes what that holds */
     tuned_start   start;
     int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
-    int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
+    int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16; -1:
+                            in none */
     tensor        value, grad;
     struct tuned *rest;   /* a fixed one that lies behind it in the same tensor of the file, or NULL: in further rows; */
     bool          beside; /* with this in further columns. Its start is unsaved, and holds where the file has none */
@@ -92,6 +93,10 @@ status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t
 /* Tunes a copy of a trunk's tensor, as f32, in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);
+
+/* Another tensor of this type in the place of a trunk's while modules are attached: `start` makes it. It is never
+ * trained, in no file, and not in the flat buffers. */
+status peft_instead(const peft_attach *at, model_weight *w, dtype type, tuned_start start, tuned **out);
 
 /* The module trains the tensor already. */
 bool peft_placed(const peft *p, int module, const model_weight *w);
