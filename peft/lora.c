@@ -57,12 +57,17 @@ static const key lora_keys[] = {
     {.name = "lora_bias", .kind = KEY_BOOL, .offset = AT(lora_bias), .preset = "no",
      .help = "Train a bias beside B, scaled as the product is."},
     {.name = "init_lora_weights", .kind = KEY_CHOICE, .offset = AT(start.init), .preset = "default",
-     .choices = "default|gaussian|pissa|olora|loftq",
+     .choices = "default|gaussian|pissa|olora|corda|loftq",
      .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular "
-             "vectors, olora with its first orthogonal ones, which the weight goes on without; loftq with what "
-             "quantising the weight loses."},
+             "vectors, olora with its first orthogonal ones, corda with those that matter for samples of the data, "
+             "which the weight goes on without; loftq with what quantising the weight loses."},
     {.name = "pissa_niter", .kind = KEY_INT, .offset = AT(start.pissa_niter), .preset = "0", .lo = 0, .hi = 1000,
      .help = "With pissa: find the vectors nearly, in this many turns, which is much quicker; 0 finds them exactly."},
+    {.name = "corda_method", .kind = KEY_CHOICE, .offset = AT(start.corda_method), .preset = "ipm", .choices = "ipm|kpm",
+     .help = "With corda: train the directions that matter most (ipm: samples of what is to be learnt), or those that "
+             "matter least (kpm: samples of what is to be kept)."},
+    {.name = "corda_samples", .kind = KEY_INT, .offset = AT(start.corda_samples), .preset = "256", .lo = 1, .hi = 1e9,
+     .unit = "samples", .help = "With corda: samples of data.prepare, or else data.train, that are run before."},
     {.name = "loftq_type", .kind = KEY_CHOICE, .offset = AT(start.loftq.type), .preset = "nf4",
      .choices = LOFTQ_TYPES,
      .help = "With loftq: what the weights are quantised to; nf4 and int8 as PEFT does, others as a GGUF file has them."},
@@ -400,8 +405,20 @@ static uint32_t lora_traits(const void *options)
 {
     const lora_options *o = options;
 
-    return PEFT_MERGES | PEFT_FILE | (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
+    return PEFT_MERGES | PEFT_FILE | (lora_start_sees(&o->start) ? PEFT_SEES : 0) | (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
            (o->dora || lora_start_changes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
+}
+
+static int64_t lora_samples(const void *options)
+{
+    return ((const lora_options *)options)->start.corda_samples;
+}
+
+static status lora_see(const site *s, void *state, const peft_inputs *in)
+{
+    const lora_state *l = state, *same = in->same;
+
+    return lora_start_see(s, &l->f, in, same ? &same->f : NULL);
 }
 
 const peft_method peft_lora = {
@@ -412,6 +429,8 @@ const peft_method peft_lora = {
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,
+    .samples = lora_samples,
+    .see = lora_see,
     .beside = lora_beside,
     .forward = lora_forward,
     .merge = lora_merge,

@@ -2,6 +2,7 @@
  *
  * pissa: the r largest singular values S and vectors of W (Meng et al. 2024): A0 = sqrt(S / s) V^T,
  * B0 = U sqrt(S / s).
+ * corda: of a decomposition that the inputs of some samples turn (peft/corda.h) the r first or last such.
  * olora: W = Q R (Büyükakyüz 2024): A0 the first r rows of R, B0 the first r columns of Q, not divided by s. */
 #include "peft/lora_start.h"
 
@@ -33,7 +34,12 @@ static bool is(const lora_start *o, const char *init)
 
 bool lora_start_takes(const lora_start *o)
 {
-    return is(o, "pissa") || is(o, "olora");
+    return is(o, "pissa") || is(o, "olora") || is(o, "corda");
+}
+
+bool lora_start_sees(const lora_start *o)
+{
+    return is(o, "corda") && !o->known;
 }
 
 bool lora_start_changes(const lora_start *o)
@@ -69,19 +75,19 @@ static status open_parts(arena *work, const site *s, int64_t k, parts *x)
     return STATUS_OK;
 }
 
-/* b [out, r] column i and a [r, in] row i: column and row i of the parts, each times a root of its value. */
-static void write_factors(const recipe_of_factors *r, const parts *x, bool roots)
+/* b [out, r] column i and a [r, in] row i: column and row from + i of the parts, each times a root of its value. */
+static void write_factors(const recipe_of_factors *r, const parts *x, int64_t from, bool roots)
 {
     const lora_factors *f = &r->f;
     float *const        a = f->a->value.v, *const b = f->b->value.v, *const out_a = f->out_a->value.v;
     float *const        out_b = f->out_b->value.v;
 
     for (int64_t i = 0; i < r->rank; i++) {
-        const double root = roots ? sqrt(x->values[i] / r->scale) : 1;
+        const double root = roots ? sqrt(x->values[from + i] / r->scale) : 1;
         for (int64_t c = 0; c < x->n; c++)
-            out_a[i * x->n + c] = a[i * x->n + c] = (float)(x->right[i * x->n + c] * root);
+            out_a[i * x->n + c] = a[i * x->n + c] = (float)(x->right[(from + i) * x->n + c] * root);
         for (int64_t o = 0; o < x->m; o++) {
-            const float v = (float)(x->left[o * x->k + i] * root);
+            const float v = (float)(x->left[o * x->k + from + i] * root);
             b[o * r->rank + i] = v;
             out_b[o * r->rank + i] = -v;
         }
@@ -100,7 +106,7 @@ static status take_singular(arena *work, const recipe_of_factors *r)
     TRY(passes > 0 ? linalg_svd_some(work, x.w, x.m, x.n, x.k, passes, rng_key_for(r->p->seed, purpose), x.left,
                                      x.values, x.right)
                    : linalg_svd(x.w, x.m, x.n, x.left, x.values, x.right));
-    write_factors(r, &x, true);
+    write_factors(r, &x, 0, true);
     return STATUS_OK;
 }
 
@@ -111,7 +117,23 @@ static status take_orthogonal(arena *work, const recipe_of_factors *r)
 
     TRY(open_parts(work, s, s->in < s->out ? s->in : s->out, &x));
     TRY(linalg_qr(work, x.w, x.m, x.n, x.left, x.right));
-    write_factors(r, &x, false);
+    write_factors(r, &x, 0, false);
+    return STATUS_OK;
+}
+
+static status take_turned(arena *work, const recipe_of_factors *r)
+{
+    const site       *s = r->s;
+    const covariance *seen = *r->f.seen;
+    parts             x;
+
+    if (!seen)
+        return fail(STATUS_UNSUPPORTED, "init_lora_weights is 'corda', which changes the trunk by what samples showed; "
+                    "a folder that does not hold that must be converted to an ordinary LoRA where it was made "
+                    "(path_initial_model_for_weight_conversion)");
+    TRY(open_parts(work, s, s->in < s->out ? s->in : s->out, &x));
+    TRY(corda_decompose(work, x.w, x.m, x.n, seen, x.left, x.values, x.right));
+    write_factors(r, &x, strcmp(r->o->corda_method, "kpm") == 0 ? x.k - r->rank : 0, true);
     return STATUS_OK;
 }
 
@@ -137,7 +159,8 @@ static status make_factors(arena *structure, const void *context, const tensor *
                  m->n_sites);
     TRY(arena_open(&work, "start", (size_t)1 << 40));
     const status done = r->f.instead          ? make_instead(&work, r)
-                        : is(r->o, "pissa") ? take_singular(&work, r)
+                        : is(r->o, "pissa")   ? take_singular(&work, r)
+                        : is(r->o, "corda")   ? take_turned(&work, r)
                                               : take_orthogonal(&work, r);
     arena_close(&work);
     return fail_in(done, "%s in %s", r->o->init, r->s->name);
@@ -180,6 +203,10 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
         start.make = make_factors;
     }
     TRY(peft_fixed(at, "lora_B.taken", shape_2(s->out, rank), start, &f->out_b));
+    if (lora_start_sees(o)) {
+        TRY_TAKE(f->seen, at->p->a, 1);
+        *f->seen = NULL;
+    }
     f->a->rest = f->out_a;
     f->b->rest = f->out_b;
     f->b->beside = true;
@@ -227,6 +254,19 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
     return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b);
 }
 
+/* ---- what corda sees --------------------------------------------------------------------------------------- */
+
+status lora_start_see(const site *s, const lora_factors *f, const peft_inputs *in, const lora_factors *same)
+{
+    if (same) {
+        *f->seen = *same->seen;
+        return STATUS_OK;
+    }
+    if (!*f->seen)
+        TRY(covariance_open(in->a, s->in, in->most_rows, f->seen));
+    return covariance_add(*f->seen, in->x, in->rows);
+}
+
 /* ---- files --------------------------------------------------------------------------------------------------- */
 
 static void multiply(cJSON *number, double factor)
@@ -262,7 +302,7 @@ void lora_start_write(cJSON *config, const lora_start *o)
 
 status lora_start_read(const cJSON *config, arena *a, lora_start *o, const char *what)
 {
-    static const char *const changing[] = {"pissa", "corda", "mica", "lora_ga"};
+    static const char *const changing[] = {"pissa", "mica", "lora_ga"};
     const cJSON             *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");
 
     *o = (lora_start){.init = "default"};
@@ -275,6 +315,13 @@ status lora_start_read(const cJSON *config, arena *a, lora_start *o, const char 
     else if (strcmp(init->valuestring, "loftq") == 0) {
         *o = (lora_start){.init = "loftq", .known = true};
         return loftq_read(config, a, &o->loftq, what);
+    }
+    else if (strcasecmp(init->valuestring, "corda") == 0) {
+        const cJSON *own = cJSON_GetObjectItemCaseSensitive(config, "corda_config");
+        const char  *method = "ipm";
+        TRY(json_string(own, "corda_method", false, &method, what));
+        *o = (lora_start){.init = "corda", .corda_method = strcmp(method, "kpm") == 0 ? "kpm" : "ipm",
+                          .corda_samples = 256};
     }
     for (size_t i = 0; i < COUNT_OF(changing) && !lora_start_takes(o); i++)
         if (strncasecmp(init->valuestring, changing[i], strlen(changing[i])) == 0)

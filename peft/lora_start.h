@@ -7,25 +7,33 @@
 #ifndef PEFT_LORA_START_H
 #define PEFT_LORA_START_H
 
+#include "peft/corda.h"
 #include "peft/loftq.h"
 #include "peft/peft.h"
 
 /* The options, as in lora's table. */
 typedef struct lora_start {
-    const char *init;       /* default, gaussian, pissa, olora, loftq */
+    const char *init;       /* default, gaussian, pissa, olora, corda, loftq */
     int64_t     pissa_niter;
     loftq       loftq;
+    const char *corda_method; /* ipm, kpm */
+    int64_t     corda_samples;
     bool        known;      /* of an adapter file: all values lie in it, nothing has to be computed */
 } lora_start;
 
 typedef struct lora_factors {
     tuned *a, *b, *out_a, *out_b; /* the latter: what is taken out; NULL where the start takes nothing */
+    covariance **seen;            /* what corda saw of the site's inputs, NULL until it does; or NULL */
     tuned *instead;               /* the weight that loftq puts in the trunk's place, or NULL */
 } lora_factors;
 
 /* The start changes the weight; takes a part out of it. */
 bool lora_start_changes(const lora_start *o);
 bool lora_start_takes(const lora_start *o);
+
+/* The start sees samples, and at a site whose factors it made. */
+bool   lora_start_sees(const lora_start *o);
+status lora_start_see(const site *s, const lora_factors *f, const peft_inputs *in, const lora_factors *same);
 
 /* Adds the factors at a site. */
 status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f);

@@ -295,7 +295,8 @@ static void stand_in(peft *p, bool in)
         tuned *x = &p->tensors[i];
         if (!x->place)
             continue;
-        x->place->value = in ? x->value : x->kept;
+        if (x->value.v)
+            x->place->value = in ? x->value : x->kept;
         x->place->grad = in && !x->fixed && p->modules[x->module].trains ? &x->grad : NULL;
     }
 }

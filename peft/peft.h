@@ -60,7 +60,8 @@ enum peft_trait {
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
     PEFT_HOLDS_GRADIENT = 8, /* takes some of what it computes as constant: its gradient is no derivative */
-    PEFT_STEPS = 16          /* changes values after an optimizer step */
+    PEFT_STEPS = 16,         /* changes values after an optimizer step */
+    PEFT_SEES = 32           /* its start sees what samples of the data give to its sites */
 };
 
 /* What open and attach work with. */
@@ -108,6 +109,15 @@ typedef struct peft_step {
     double       factor;
 } peft_step;
 
+/* What a start sees: one sample's inputs at a site. */
+typedef struct peft_inputs {
+    arena       *a;    /* lives until all values are made */
+    const float *x;    /* [rows, s->in] */
+    int64_t      rows, most_rows; /* of this sample, of any */
+    int64_t      sample;          /* its number: 0, 1, .. */
+    void        *same; /* the state at a site that has the same inputs and sees them before this one, or NULL */
+} peft_inputs;
+
 /* What modules add to the mean loss of a step: weight * value, value [1], of each. */
 typedef struct peft_losses {
     int n, most;
@@ -136,6 +146,9 @@ typedef struct peft_method {
     status (*attach)(const peft_attach *at, const void *options, void **state);
     /* After the last site: what it trains beside its sites. May be NULL. */
     status (*beside)(peft *p, int module, const void *options);
+    /* With PEFT_SEES, before values are made: as many samples as `samples` says, one after another. */
+    int64_t (*samples)(const void *options);
+    status (*see)(const site *s, void *state, const peft_inputs *in);
     /* Hooks of layers/site.h; NULL where the method does nothing. */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);

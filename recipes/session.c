@@ -6,6 +6,7 @@
 #include "data/fetch.h"
 #include "layers/weights.h"
 #include "peft/whole.h"
+#include "recipes/prepare.h"
 
 #include <string.h>
 
@@ -150,6 +151,19 @@ static status add_module(session *s, const recipe_module *x)
     return add_beside(s, x);
 }
 
+/* Values, started: some by what the data shows. */
+static status start_values(session *s, const recipe *r)
+{
+    arena seen;
+
+    TRY(arena_open(&seen, "seen", (size_t)256 << 30));
+    status done = prepare_modules(s, r, &seen);
+    if (done == STATUS_OK)
+        done = peft_allocate(s->p, &s->tuned);
+    arena_close(&seen);
+    return done;
+}
+
 status session_modules(session *s, const recipe *r, bool shapes_only)
 {
     char text[512];
@@ -169,7 +183,7 @@ status session_modules(session *s, const recipe *r, bool shapes_only)
     }
     if (shapes_only)
         return STATUS_OK;
-    TRY(peft_allocate(s->p, &s->tuned));
+    TRY(start_values(s, r));
     for (int i = 0; i < r->n_modules; i++)
         if (r->modules[i].load)
             TRY(load_folder(s, i, r->modules[i].load, false));

@@ -15,7 +15,7 @@
             SKIP("this build has no LAPACK");                                                     \
     } while (0)
 
-enum { PISSA = 2, OLORA = 3, LOFTQ = 4 };
+enum { PISSA = 2, OLORA = 3, CORDA = 4, LOFTQ = 5 };
 
 static const trace_options plain = {0};
 static const char *const   names[] = {"init_lora_weights", "rank", "alpha", "pissa_niter", "rslora", NULL};
@@ -422,7 +422,7 @@ static void write_config(small *s, const char *folder, const char *more)
 /* Folders of other programs whose start cannot be made again, and files that say what they cannot be. */
 START_TEST(files_that_do_not_fit_are_refused)
 {
-    static const char *const inits[] = {"pissa_niter_16", "corda", "mica", "lora_ga"};
+    static const char *const inits[] = {"pissa_niter_16", "mica", "lora_ga"};
     static const char *const wrong[][3] = {{"pissa", "\"r\": 5", "r is 5, must be even"},
                                            {"pissa", "\"r\": 4, \"rank_pattern\": {\"q_proj\": 3}", "must be even"},
                                            {"lora_new", "\"r\": 4", "was trained as 'lora_new'"}};

@@ -343,7 +343,7 @@ START_TEST(targets_are_read_as_peft_does)
     ck_assert_int_eq(n, 4);
     MUST_FAIL(read_fields_of(&s, "VERA", "\"target_modules\": \".*(q_proj|embed_tokens)\"", &sites, &n),
               "selects model.embed_tokens, where the method cannot sit");
-    MUST_FAIL(read_fields(&s, "\"init_lora_weights\": \"CorDA\"", &sites, &n), "changes the trunk");
+    MUST_FAIL(read_fields(&s, "\"init_lora_weights\": \"MiCA\"", &sites, &n), "changes the trunk");
     small_close(&s);
 }
 END_TEST

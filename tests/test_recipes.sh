@@ -45,4 +45,13 @@ for recipe in recipes/methods/*.yaml; do
     fi
     rm -rf -- "$work/whole" "$work/parts" "$work/narrow"
 done
+# Samples that a start sees: of data.train, as many as are wanted, or all of data.prepare where there is one.
+seen() { # RECIPE
+    "$program" train "recipes/methods/$1.yaml" out="$work/$1" --dry-run 2>&1 |
+        sed -n 's/.*sees what \([0-9]*\) samples.*/\1/p;s/.*\(needs LAPACK\).*/\1/p'
+}
+if [[ $(seen corda) != 'needs LAPACK' ]]; then
+    equal 'corda: samples' "$(seen corda)" 16
+    equal 'corda_kpm: samples of data.prepare' "$(seen corda_kpm)" "$(cat tests/data/tiny{,_tasks}.jsonl | wc -l)"
+fi
 report recipes
