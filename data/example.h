@@ -47,6 +47,7 @@ typedef struct examples {
     bool               batched;
     target_place       place;
     int32_t            front; /* virtual tokens that the model puts in front of every one, beside `n` */
+    const int32_t     *front_labels; /* [front] what is to be predicted of them (TARGET_NEXT); NULL: nothing */
     int                n_labels;
     const char *const *labels;
 } examples;

@@ -45,6 +45,7 @@ static status load_data(opening *o)
                                 .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
     TRY_IN(session_examples(&o->s, r, r->data.train, r->data.n_train, &o->train), "in data.train");
     say_overlong("data.train", &o->train, r->data.length);
+    TRY(model_front_labels(&o->s.setup, &o->s.m, &o->train.front_labels));
     TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
     if (r->data.n_test > 0)
         TRY_IN(session_examples(&o->s, r, r->data.test, r->data.n_test, &o->test), "in data.test");
