@@ -144,8 +144,9 @@ static var *cpt_result(tape *t, void *state)
 
     if (x->rows)
         return NULL;
-    var *changes = ag_cut(t, peft_value(t, x->p, x->changes), peft_var(t, x->p, x->trained), x->n, x->words->value.s.d[1]);
-    return ag_add(t, peft_var(t, x->p, x->words), changes);
+    var *changes = ag_cut(t, peft_var(t, x->p, x->changes), peft_var(t, x->p, x->trained), x->n,
+                          x->words->value.s.d[1]);
+    return ag_add(t, peft_value(t, x->p, x->words), ag_expand(t, changes));
 }
 
 static var *cpt_forward(tape *t, const site *s, void *state, var *ids, var *y)
