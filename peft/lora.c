@@ -409,6 +409,16 @@ static uint32_t lora_traits(const void *options)
            (o->dora || lora_start_changes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
 }
 
+static void lora_start_costs(const site *s, const void *options, peft_start_cost *c)
+{
+    const lora_options *o = options;
+    int64_t             rank;
+    double              scale;
+
+    if (lora_rank_and_scale(o, s, &rank, &scale) == STATUS_OK)
+        lora_start_cost(&o->start, s, rank, c);
+}
+
 static int64_t lora_samples(const void *options)
 {
     return ((const lora_options *)options)->start.corda_samples;
@@ -429,6 +439,7 @@ const peft_method peft_lora = {
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,
+    .start_cost = lora_start_costs,
     .samples = lora_samples,
     .see = lora_see,
     .beside = lora_beside,

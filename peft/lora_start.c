@@ -254,6 +254,69 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
     return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b);
 }
 
+/* ---- what it costs ----------------------------------------------------------------------------------------- */
+
+/* FLOPs of the thin decompositions of a matrix with sides more and k (Golub and Van Loan 2013, sections 5.2 and 8.6). */
+static double svd_flops(double more, double k)
+{
+    return 6 * more * k * k + 20 * k * k * k;
+}
+
+static double qr_flops(double more, double k)
+{
+    return 4 * k * k * (more - k / 3);
+}
+
+/* Values in f64: w and its parts (struct parts), and LAPACK's own. */
+static double svd_values(double m, double n, double k)
+{
+    return m * n + m * k + k + k * n + 5 * k * k;
+}
+
+static void cost_of_loftq(const lora_start *o, double m, double n, double k, double rank, double *values, double *flops)
+{
+    const double times = (double)o->loftq.turns - (o->known ? 1 : 0);
+
+    *values = m * n + (m + n) * rank / 2 + svd_values(m, n, k); /* f32: two of the first, one of the second */
+    *flops = times * svd_flops(m > n ? m : n, k);
+}
+
+static void cost_of_part(const lora_start *o, double m, double n, double k, double rank, double *values, double *flops)
+{
+    const double more = m > n ? m : n, turns = (double)o->pissa_niter;
+
+    *values = svd_values(m, n, k);
+    *flops = svd_flops(more, k);
+    if (is(o, "olora")) {
+        *values = 2 * m * n + m * k + k * n;
+        *flops = qr_flops(more, k);
+    } else if (is(o, "corda")) {
+        *values += n * n + m * n + k * n;
+        *flops += 2 * n * n * (m + n + k);
+    } else if (turns > 0) {
+        *values = m * n + m * rank + 2.5 * rank * n + 3 * more * rank;
+        *flops = (2 * turns + 2) * 2 * m * n * rank + (2 * turns + 1) * qr_flops(more, rank);
+    }
+}
+
+void lora_start_cost(const lora_start *o, const site *s, int64_t rank, peft_start_cost *c)
+{
+    const double m = (double)s->out, n = (double)s->in, k = m < n ? m : n;
+    double       values, flops;
+
+    if (!lora_start_changes(o) || (o->known && lora_start_takes(o)))
+        return;
+    if (is(o, "loftq"))
+        cost_of_loftq(o, m, n, k, (double)rank, &values, &flops);
+    else
+        cost_of_part(o, m, n, k, (double)rank, &values, &flops);
+    const size_t bytes = (size_t)(values * sizeof(double));
+    c->sites++;
+    c->each = bytes > c->each ? bytes : c->each;
+    c->all += is(o, "corda") ? (size_t)(n * n) * sizeof(float) : 0;
+    c->flops += flops;
+}
+
 /* ---- what corda sees --------------------------------------------------------------------------------------- */
 
 status lora_start_see(const site *s, const lora_factors *f, const peft_inputs *in, const lora_factors *same)

@@ -35,6 +35,9 @@ bool lora_start_takes(const lora_start *o);
 bool   lora_start_sees(const lora_start *o);
 status lora_start_see(const site *s, const lora_factors *f, const peft_inputs *in, const lora_factors *same);
 
+/* Adds what the start costs at a site. */
+void lora_start_cost(const lora_start *o, const site *s, int64_t rank, peft_start_cost *c);
+
 /* Adds the factors at a site. */
 status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f);
 

@@ -325,6 +325,26 @@ status peft_allocate(peft *p, arena *memory)
     return STATUS_OK;
 }
 
+peft_start_cost peft_cost_of_start(const peft *p)
+{
+    peft_start_cost c = {0};
+
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites && p->modules[i].method->start_cost; k++)
+            p->modules[i].method->start_cost(p->modules[i].at[k], p->modules[i].options, &c);
+    return c;
+}
+
+size_t peft_instead_bytes(const peft *p)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].first < 0)
+            bytes += tensor_bytes(&p->tensors[i].value);
+    return bytes;
+}
+
 void peft_use_gradients(peft *p, float *flat)
 {
     for (int i = 0; i < p->n_tuned; i++)

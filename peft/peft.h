@@ -118,6 +118,14 @@ typedef struct peft_inputs {
     void        *same; /* the state at a site that has the same inputs and sees them before this one, or NULL */
 } peft_inputs;
 
+/* What starts need before the first step and give back. */
+typedef struct peft_start_cost {
+    int    sites;  /* with weights that are decomposed or quantised */
+    size_t each;   /* bytes at the costliest site, one after another; */
+    size_t all;    /* bytes that are kept until all have started */
+    double flops;  /* of the decompositions, in f64 */
+} peft_start_cost;
+
 /* What modules add to the mean loss of a step: weight * value, value [1], of each. */
 typedef struct peft_losses {
     int n, most;
@@ -146,6 +154,8 @@ typedef struct peft_method {
     status (*attach)(const peft_attach *at, const void *options, void **state);
     /* After the last site: what it trains beside its sites. May be NULL. */
     status (*beside)(peft *p, int module, const void *options);
+    /* Adds what the start costs at a site. NULL: nothing worth a word. */
+    void (*start_cost)(const site *s, const void *options, peft_start_cost *c);
     /* With PEFT_SEES, before values are made: as many samples as `samples` says, one after another. */
     int64_t (*samples)(const void *options);
     status (*see)(const site *s, void *state, const peft_inputs *in);
@@ -261,6 +271,10 @@ bool peft_parts_tied(const peft *p);
 
 /* Hangs one more hook with this state; taken off and put back with the module's others. */
 status peft_hang(peft *p, int module, const site *s, const peft_extra *like, void *state);
+
+/* What peft_allocate will need beside what it takes, and bytes of weights that it puts in the trunk's place. */
+peft_start_cost peft_cost_of_start(const peft *p);
+size_t          peft_instead_bytes(const peft *p);
 
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);

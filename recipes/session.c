@@ -154,8 +154,13 @@ static status add_module(session *s, const recipe_module *x)
 /* Values, started: some by what the data shows. */
 static status start_values(session *s, const recipe *r)
 {
-    arena seen;
+    const peft_start_cost cost = peft_cost_of_start(s->p);
+    const size_t          need = cost.each + cost.all, have = memory_free();
+    arena                 seen;
 
+    if (have > 0 && need > have)
+        return fail(STATUS_MEMORY, "starting the modules needs %.0f MB, %.0f MB are free; take fewer or smaller sites, "
+                    "or with pissa a pissa_niter", (double)need / 1e6, (double)have / 1e6);
     TRY(arena_open(&seen, "seen", (size_t)256 << 30));
     status done = prepare_modules(s, r, &seen);
     if (done == STATUS_OK)
