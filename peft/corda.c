@@ -47,7 +47,8 @@ status covariance_add(covariance *c, const float *x, int64_t rows)
 /* c [m, n] = a [m, k] b [k, n] */
 static void product(const double *a, const double *b, int64_t m, int64_t k, int64_t n, double *c)
 {
-    matmul_run_f64(&(matmul){.m = m, .n = n, .k = k, .a = a, .lda = k, .b = b, .ldb = n, .c = c, .ldc = n, .alpha = 1});
+    matmul_run_f64(&(matmul){.m = m, .n = n, .k = k, .a = a, .lda = k, .b = b, .ldb = n, .c = c, .ldc = n,
+                             .alpha = 1});
 }
 
 /* C with a hundredth of its diagonal's mean on the diagonal. Its condition is then at most 100 n, which an inverse in
@@ -65,8 +66,8 @@ static void damped(const covariance *c, double *out)
         out[i * n + i] += 0.01 * trace / (double)n;
 }
 
-status corda_decompose(arena *work, double *w, int64_t m, int64_t n, const covariance *c, double *left, double *values,
-                       double *right)
+status corda_decompose(arena *work, double *w, int64_t m, int64_t n, const covariance *c, double *left,
+                       double *values, double *right)
 {
     const size_t  mark = arena_mark(work);
     const int64_t k = m < n ? m : n;

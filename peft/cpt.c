@@ -1,6 +1,6 @@
-/* cpt: context-aware prompt tuning (Blau et al. 2024): the tokens of a context, examples of the task, stand in front of
- * every sequence, and their embeddings change a little: row i is E[token i] + d[i], |d[i]| at most epsilon * sqrt(width
- * / 2048) after every step, with an epsilon of its own for the words around inputs and outputs.
+/* cpt: context-aware prompt tuning (Blau et al. 2024): the tokens of a context, examples of the task, stand in front
+ * of every sequence, and their embeddings change a little: row i is E[token i] + d[i], |d[i]| at most
+ * epsilon * sqrt(width / 2048) after every step, with an epsilon of its own for the words around inputs and outputs.
  *
  * Kinds of tokens count as in PEFT, by their remainder by 4: 1 words before an input, 2 inputs, 3 words before an
  * output, 0 (but not 0 itself) outputs. Outputs stay as they are, and the loss counts them as targets.
@@ -28,8 +28,8 @@ static const key cpt_keys[] = {
     {.name = "token_ids", .kind = KEY_TEXTS, .offset = AT(ids), .preset = "!",
      .help = "Numbers of the context's tokens (`cambium tokenize` tells them)."},
     {.name = "token_types", .kind = KEY_TEXTS, .offset = AT(types),
-     .help = "Their kinds, as many: by the remainder by 4, 1 words before an input, 2 input, 3 words before an output, "
-             "0 output, which is no more trained but predicted; 0 itself: not trained. Missing: all 1."},
+     .help = "Their kinds, as many: by the remainder by 4, 1 words before an input, 2 input, 3 words before an "
+             "output, 0 output, which is no more trained but predicted; 0 itself: not trained. Missing: all 1."},
     {.name = "epsilon", .kind = KEY_REAL, .offset = AT(epsilon), .preset = "0.1", .lo = 0, .hi = 1e6,
      .help = "Length that the change of an input's embedding may have, times sqrt(width / 2048)."},
     {.name = "format_epsilon", .kind = KEY_REAL, .offset = AT(format_epsilon), .preset = "0.1", .lo = 0, .hi = 1e6,
@@ -94,7 +94,8 @@ static status start_words(arena *work, const void *context, const tensor *value)
 
     (void)work;
     for (int64_t i = 0; i < x->n; i++)
-        quant_expand(table->type, (const uint8_t *)table->v + x->ids[i] * bytes, width, (float *)value->v + i * width);
+        quant_expand(table->type, (const uint8_t *)table->v + x->ids[i] * bytes, width,
+                     (float *)value->v + i * width);
     return STATUS_OK;
 }
 

@@ -57,32 +57,32 @@ static void round_int8(const float *v, int64_t rows, int64_t columns, float *out
     }
 }
 
-static bool is(const loftq *o, const char *type)
+static bool is(const loftq_options *o, const char *type)
 {
     return strcmp(o->type, type) == 0;
 }
 
 /* PEFT's, which lie expanded. */
-static bool lies_expanded(const loftq *o)
+static bool lies_expanded(const loftq_options *o)
 {
     return is(o, "nf4") || is(o, "int8");
 }
 
-status loftq_shape(const loftq *o, const site *s, tensor *q)
+status loftq_shape(const loftq_options *o, const site *s, tensor *q)
 {
     const dtype type = s->weight->value.type;
 
     *q = (tensor){.s = shape_2(s->out, s->in), .type = TYPE_F32};
     if (type != TYPE_F32 && type != TYPE_F16 && type != TYPE_BF16)
-        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq quantises the weight itself, which is %s already; "
-                    "use the trunk that this one was made of, in f32, f16 or bf16", dtype_name(type));
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq quantises the weight itself, which is %s "
+                    "already; use the trunk that this one was made of, in f32, f16 or bf16", dtype_name(type));
     if (lies_expanded(o))
         return STATUS_OK;
     if (!dtype_find(o->type, &q->type) || !quant_can_write(q->type))
         return fail(STATUS_UNSUPPORTED, "lora: loftq_type is '%.40s', must be one of " LOFTQ_TYPES, o->type);
     if (dtype_row_bytes(q->type, s->in) < 0)
-        return fail(STATUS_SHAPE, "lora: loftq_type %s needs rows of whole blocks of %lld values, this weight's have %lld",
-                    o->type, (long long)dtype_block(q->type), (long long)s->in);
+        return fail(STATUS_SHAPE, "lora: loftq_type %s needs rows of whole blocks of %lld values, this weight's "
+                    "have %lld", o->type, (long long)dtype_block(q->type), (long long)s->in);
     return STATUS_OK;
 }
 
@@ -109,7 +109,7 @@ static status open_turn(arena *work, const site *s, int64_t rank, turn *x)
 }
 
 /* q = the rest, quantised */
-static void quantise(const loftq *o, const turn *x, const tensor *q)
+static void quantise(const loftq_options *o, const turn *x, const tensor *q)
 {
     if (is(o, "nf4"))
         round_nf4(x->rest, x->m * x->n, q->v);
@@ -151,8 +151,8 @@ static void take_out(turn *x, const tensor *w, int64_t rank, double scale)
                          .alpha = -scale, .accumulate = true});
 }
 
-status loftq_make(arena *work, const loftq *o, const site *s, int64_t rank, double scale, const tensor *q, float *a,
-                  float *b)
+status loftq_make(arena *work, const loftq_options *o, const site *s, int64_t rank, double scale,
+                  const tensor *q, float *a, float *b)
 {
     const tensor *w = &s->weight->value;
     turn          x;
@@ -176,7 +176,7 @@ status loftq_make(arena *work, const loftq *o, const site *s, int64_t rank, doub
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
-void loftq_write(const loftq *o, cJSON *config)
+void loftq_write(const loftq_options *o, cJSON *config)
 {
     cJSON *own = cJSON_AddObjectToObject(config, "loftq_config");
 
@@ -186,13 +186,13 @@ void loftq_write(const loftq *o, cJSON *config)
         cJSON_AddStringToObject(own, "cambium_type", o->type);
 }
 
-status loftq_read(const cJSON *config, arena *a, loftq *o, const char *what)
+status loftq_read(const cJSON *config, arena *a, loftq_options *o, const char *what)
 {
     const cJSON *own = cJSON_GetObjectItemCaseSensitive(config, "loftq_config");
     const char  *type = NULL;
     int64_t      bits = 4;
 
-    *o = (loftq){.turns = 1};
+    *o = (loftq_options){.turns = 1};
     TRY(json_int(own, "loftq_bits", false, 0, 64, &bits, what));
     TRY(json_int(own, "loftq_iter", false, 1, 1000, &o->turns, what));
     TRY(json_string(own, "cambium_type", false, &type, what));

@@ -10,23 +10,23 @@
 #include "core/json.h"
 #include "layers/site.h"
 
-typedef struct loftq {
+typedef struct loftq_options {
     const char *type;  /* LOFTQ_TYPES */
     int64_t     turns; /* PEFT's loftq_iter */
-} loftq;
+} loftq_options;
 
 #define LOFTQ_TYPES "nf4|int8|q8_0|q6_k|q4_k|q4_1|q4_0"
 
 /* What the site's weight becomes; refuses weights that the type cannot hold. */
-status loftq_shape(const loftq *o, const site *s, tensor *q);
+status loftq_shape(const loftq_options *o, const site *s, tensor *q);
 
 /* Fills q, and the factors a [rank, in] and b [out, rank]; without them (NULL) the last decomposition is left out.
  * scale: s. */
-status loftq_make(arena *work, const loftq *o, const site *s, int64_t rank, double scale, const tensor *q, float *a,
-                  float *b);
+status loftq_make(arena *work, const loftq_options *o, const site *s, int64_t rank, double scale,
+                  const tensor *q, float *a, float *b);
 
 /* PEFT's loftq_config; a type that PEFT has not has a field of its own beside a number of bits that PEFT refuses. */
-void   loftq_write(const loftq *o, cJSON *config);
-status loftq_read(const cJSON *config, arena *a, loftq *o, const char *what);
+void   loftq_write(const loftq_options *o, cJSON *config);
+status loftq_read(const cJSON *config, arena *a, loftq_options *o, const char *what);
 
 #endif

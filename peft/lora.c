@@ -5,8 +5,8 @@
  * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
  * that divide have no gradient (section 4.3).
  *
- * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T; with
- * loftq y is that of the quantised weight.
+ * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T;
+ * with loftq y is that of the quantised weight.
  *
  * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
  * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
@@ -63,14 +63,16 @@ static const key lora_keys[] = {
              "which the weight goes on without; loftq with what quantising the weight loses."},
     {.name = "pissa_niter", .kind = KEY_INT, .offset = AT(start.pissa_niter), .preset = "0", .lo = 0, .hi = 1000,
      .help = "With pissa: find the vectors nearly, in this many turns, which is much quicker; 0 finds them exactly."},
-    {.name = "corda_method", .kind = KEY_CHOICE, .offset = AT(start.corda_method), .preset = "ipm", .choices = "ipm|kpm",
-     .help = "With corda: train the directions that matter most (ipm: samples of what is to be learnt), or those that "
-             "matter least (kpm: samples of what is to be kept)."},
+    {.name = "corda_method", .kind = KEY_CHOICE, .offset = AT(start.corda_method), .preset = "ipm",
+     .choices = "ipm|kpm",
+     .help = "With corda: train the directions that matter most (ipm: samples of what is to be learnt), or those "
+             "that matter least (kpm: samples of what is to be kept)."},
     {.name = "corda_samples", .kind = KEY_INT, .offset = AT(start.corda_samples), .preset = "256", .lo = 1, .hi = 1e9,
      .unit = "samples", .help = "With corda: samples of data.prepare, or else data.train, that are run before."},
     {.name = "loftq_type", .kind = KEY_CHOICE, .offset = AT(start.loftq.type), .preset = "nf4",
      .choices = LOFTQ_TYPES,
-     .help = "With loftq: what the weights are quantised to; nf4 and int8 as PEFT does, others as a GGUF file has them."},
+     .help = "With loftq: what the weights are quantised to; nf4 and int8 as PEFT does, others as a GGUF file has "
+             "them."},
     {.name = "loftq_iter", .kind = KEY_INT, .offset = AT(start.loftq.turns), .preset = "1", .lo = 1, .hi = 1000,
      .help = "With loftq: turns of quantising what the factors leave and decomposing what that loses."},
 };
@@ -405,7 +407,8 @@ static uint32_t lora_traits(const void *options)
 {
     const lora_options *o = options;
 
-    return PEFT_MERGES | PEFT_FILE | (lora_start_sees(&o->start) ? PEFT_SEES : 0) | (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
+    return PEFT_MERGES | PEFT_FILE | (lora_start_sees(&o->start) ? PEFT_SEES : 0) |
+           (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
            (o->dora || lora_start_changes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
 }
 

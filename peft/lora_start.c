@@ -128,9 +128,9 @@ static status take_turned(arena *work, const recipe_of_factors *r)
     parts             x;
 
     if (!seen)
-        return fail(STATUS_UNSUPPORTED, "init_lora_weights is 'corda', which changes the trunk by what samples showed; "
-                    "a folder that does not hold that must be converted to an ordinary LoRA where it was made "
-                    "(path_initial_model_for_weight_conversion)");
+        return fail(STATUS_UNSUPPORTED, "init_lora_weights is 'corda', which changes the trunk by what samples "
+                    "showed; a folder that does not hold that must be converted to an ordinary LoRA where it was "
+                    "made (path_initial_model_for_weight_conversion)");
     TRY(open_parts(work, s, s->in < s->out ? s->in : s->out, &x));
     TRY(corda_decompose(work, x.w, x.m, x.n, seen, x.left, x.values, x.right));
     write_factors(r, &x, strcmp(r->o->corda_method, "kpm") == 0 ? x.k - r->rank : 0, true);
@@ -223,7 +223,8 @@ static status add_instead(const peft_attach *at, const lora_start *o, int64_t ra
 
     TRY(check_changes(at, o, rank));
     if (at->s->kind != SITE_LINEAR)
-        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq needs a linear layer, %s is the head", at->s->name);
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq needs a linear layer, %s is the head",
+                    at->s->name);
     TRY(loftq_shape(&o->loftq, at->s, &q));
     TRY_TAKE(r, at->p->a, 1);
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), START_ZERO, &f->a));
@@ -256,7 +257,7 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
 
 /* ---- what it costs ----------------------------------------------------------------------------------------- */
 
-/* FLOPs of the thin decompositions of a matrix with sides more and k (Golub and Van Loan 2013, sections 5.2 and 8.6). */
+/* FLOPs of thin decompositions of a matrix with sides more and k (Golub and Van Loan 2013, sections 5.2, 8.6). */
 static double svd_flops(double more, double k)
 {
     return 6 * more * k * k + 20 * k * k * k;
@@ -273,7 +274,8 @@ static double svd_values(double m, double n, double k)
     return m * n + m * k + k + k * n + 5 * k * k;
 }
 
-static void cost_of_loftq(const lora_start *o, double m, double n, double k, double rank, double *values, double *flops)
+static void cost_of_loftq(const lora_start *o, double m, double n, double k, double rank, double *values,
+                          double *flops)
 {
     const double times = (double)o->loftq.turns - (o->known ? 1 : 0);
 
@@ -281,7 +283,8 @@ static void cost_of_loftq(const lora_start *o, double m, double n, double k, dou
     *flops = times * svd_flops(m > n ? m : n, k);
 }
 
-static void cost_of_part(const lora_start *o, double m, double n, double k, double rank, double *values, double *flops)
+static void cost_of_part(const lora_start *o, double m, double n, double k, double rank, double *values,
+                         double *flops)
 {
     const double more = m > n ? m : n, turns = (double)o->pissa_niter;
 

@@ -13,12 +13,12 @@
 
 /* The options, as in lora's table. */
 typedef struct lora_start {
-    const char *init;       /* default, gaussian, pissa, olora, corda, loftq */
-    int64_t     pissa_niter;
-    loftq       loftq;
-    const char *corda_method; /* ipm, kpm */
-    int64_t     corda_samples;
-    bool        known;      /* of an adapter file: all values lie in it, nothing has to be computed */
+    const char   *init;         /* default, gaussian, pissa, olora, corda, loftq */
+    int64_t       pissa_niter;
+    loftq_options loftq;
+    const char   *corda_method; /* ipm, kpm */
+    int64_t       corda_samples;
+    bool          known;        /* of an adapter file: all factors lie in it; what loftq quantised is made again */
 } lora_start;
 
 typedef struct lora_factors {

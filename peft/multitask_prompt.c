@@ -1,8 +1,8 @@
-/* multitask_prompt: virtual tokens in front of every sequence, of which every task makes its own: for a sequence of task
- * t row i is p[i] * (cols[t] rows[t])[i], elementwise, p shared by all (Wang et al. 2023, MPT)
+/* multitask_prompt: virtual tokens in front of every sequence, of which every task makes its own: for a sequence of
+ * task t row i is p[i] * (cols[t] rows[t])[i], elementwise, p shared by all (Wang et al. 2023, MPT)
  *
- * A task's factors are skills with weights of 0 and 1, and row i of their product is one-hot(i) cols[t] rows[t]: what a
- * sequence's own low-rank factors make of its rows (ag_lora_each). */
+ * A task's factors are skills with weights of 0 and 1, and row i of their product is one-hot(i) cols[t] rows[t]: what
+ * a sequence's own low-rank factors make of its rows (ag_lora_each). */
 #include "peft/peft.h"
 
 #include "core/json.h"

@@ -50,8 +50,9 @@ static void add_device(const session *s, const trainer *x, bill *b)
 bill bill_of(const session *s, const trainer *x)
 {
     const trainer_bill t = trainer_memory(x);
-    bill               b = {.trunk = trunk_bytes(s), .values = t.values + peft_instead_bytes(s->p), .gradients = t.gradients,
-                            .optimizer = t.optimizer, .step = t.step, .program = PROGRAM_BYTES};
+    bill               b = {.trunk = trunk_bytes(s), .values = t.values + peft_instead_bytes(s->p),
+                            .gradients = t.gradients, .optimizer = t.optimizer, .step = t.step,
+                            .program = PROGRAM_BYTES};
 
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
     b.data = arena_mark(&s->setup) - peft_spare_bytes(s->p) + (size_t)memory_heap();
@@ -100,7 +101,8 @@ status bill_check(const session *s, const trainer *x, size_t *total)
         return fail(STATUS_MEMORY,
                     "this run needs %.0f MB (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, optimizer "
                     "%.0f), %.0f MB are free; use a smaller data.pack, or train.recompute: block",
-                    mb(b.running), mb(b.step), mb(b.scratch), mb(b.trunk), mb(b.gradients), mb(b.optimizer), mb(have));
+                    mb(b.running), mb(b.step), mb(b.scratch), mb(b.trunk), mb(b.gradients), mb(b.optimizer),
+                    mb(have));
     log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)", mb(b.running),
              mb(b.step), mb(b.trunk), mb(b.gradients), mb(b.optimizer));
     if (b.device.total == 0)

@@ -129,8 +129,9 @@ static void print_json(const opening *o, const bill *b, const work *w, FILE *out
     fprintf(out, "{\"trained_values\": %lld, \"tensors\": %d, \"steps\": %lld, \"tokens\": %lld, "
             "\"targets\": %lld, \"flops\": %.6g, \"memory\": {\"trunk\": %zu, \"values\": %zu, "
             "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"data\": %zu, \"program\": %zu, "
-            "\"starts\": %zu, \"total\": %zu, \"free\": %zu}, \"device_memory\": {\"trunk\": %zu, \"gradients\": %zu, "
-            "\"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"context\": %zu, \"total\": %zu, \"free\": %zu}}\n",
+            "\"starts\": %zu, \"total\": %zu, \"free\": %zu}, \"device_memory\": {\"trunk\": %zu, "
+            "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"context\": %zu, "
+            "\"total\": %zu, \"free\": %zu}}\n",
             (long long)o->s.p->trained, o->s.p->n_tuned, (long long)w->steps, (long long)w->tokens,
             (long long)w->targets, w->forward + w->backward, b->trunk, b->values, b->gradients,
             b->optimizer, b->step, b->scratch, b->data, b->program, b->starts, b->total, memory_free(),

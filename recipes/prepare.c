@@ -56,10 +56,10 @@ static status record_trunk(preparation *r)
 static status show(preparation *r, const example *e, int64_t sample)
 {
     const module *m = r->m;
+    const example bare = {.n = e->n, .ids = e->ids, .types = e->types, .label = -1, .batch = -1};
 
     batch_clear(&r->f.b);
-    CHECK(batch_add(&r->f.b, &(example){.n = e->n, .ids = e->ids, .types = e->types, .label = -1, .batch = -1}, sample,
-                    sample));
+    CHECK(batch_add(&r->f.b, &bare, sample, sample));
     feed_load(&r->f);
     tape_forward(r->t);
     TRY(tape_check(r->t));
@@ -112,17 +112,18 @@ status prepare_module(peft *p, int number, const examples *x, arena *seen)
 
 status prepare_modules(session *s, const recipe *r, arena *seen)
 {
-    const recipe_data *d = &r->data;
-    examples           x;
-    bool               loaded = false;
+    const recipe_data   *d = &r->data;
+    const recipe_source *sources = d->n_prepare ? d->prepare : d->train;
+    const int            n = d->n_prepare ? d->n_prepare : d->n_train;
+    examples             x;
+    bool                 loaded = false;
 
     for (int i = 0; i < r->n_modules; i++) {
         const module *m = &s->p->modules[i];
         if (r->modules[i].load || !(peft_traits(m->method, m->options) & PEFT_SEES))
             continue;
         if (!loaded)
-            TRY_IN(session_examples(s, r, d->n_prepare ? d->prepare : d->train, d->n_prepare ? d->n_prepare : d->n_train,
-                                    &x), "in data.%s", d->n_prepare ? "prepare" : "train");
+            TRY_IN(session_examples(s, r, sources, n, &x), "in data.%s", d->n_prepare ? "prepare" : "train");
         loaded = true;
         TRY(prepare_module(s->p, i, &x, seen));
     }

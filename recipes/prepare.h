@@ -1,4 +1,5 @@
-/* prepare: runs the bare trunk over samples, for modules whose start sees what these give to their sites (PEFT_SEES). */
+/* prepare: runs the bare trunk over samples, for modules whose start sees what these give to their sites
+ * (PEFT_SEES). */
 #ifndef RECIPES_PREPARE_H
 #define RECIPES_PREPARE_H
 

@@ -159,8 +159,8 @@ static status start_values(session *s, const recipe *r)
     arena                 seen;
 
     if (have > 0 && need > have)
-        return fail(STATUS_MEMORY, "starting the modules needs %.0f MB, %.0f MB are free; take fewer or smaller sites, "
-                    "or with pissa a pissa_niter", (double)need / 1e6, (double)have / 1e6);
+        return fail(STATUS_MEMORY, "starting the modules needs %.0f MB, %.0f MB are free; take fewer or smaller "
+                    "sites, or with pissa a pissa_niter", (double)need / 1e6, (double)have / 1e6);
     TRY(arena_open(&seen, "seen", (size_t)256 << 30));
     status done = prepare_modules(s, r, &seen);
     if (done == STATUS_OK)

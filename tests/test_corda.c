@@ -150,9 +150,11 @@ static double distance(const trace_result *a, const trace_result *b)
 {
     double worst = 0;
 
-    for (int i = 0; i < a->n; i++)
+    for (int i = 0; i < a->n; i++) {
+        const float *x = a->items[i].t.v, *y = b->items[i].t.v;
         for (int64_t k = 0; k < shape_count(a->items[i].t.s); k++)
-            worst = fmax(worst, fabs((double)((const float *)a->items[i].t.v)[k] - ((const float *)b->items[i].t.v)[k]));
+            worst = fmax(worst, fabs((double)x[k] - (double)y[k]));
+    }
     return worst;
 }
 
@@ -166,7 +168,7 @@ static float *left_over(small *s, const site *x)
     return w;
 }
 
-/* A fresh module leaves the model as it is but for roundings, whatever alpha (tests/test_lora_start.c has the bound). */
+/* A fresh module leaves the model as it is but for roundings, whatever alpha (the bound: tests/test_lora_start.c). */
 START_TEST(a_fresh_start_changes_nothing)
 {
     small bare;

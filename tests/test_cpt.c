@@ -48,8 +48,8 @@ static tuned *changes_of(const small *s)
 /* Before anything changed a sequence behind the context is the context's tokens and its own in one. */
 static trace_result trace_behind(small *bare, const char *labels)
 {
-    cJSON       *list = cJSON_Parse(arena_printf(&bare->memory, "[{\"ids\": [9, 40, 41, 3, 90, 17, 66, 5, 3, 10, 17, 24, "
-                                                 "31, 38]%s}]", labels));
+    cJSON       *list = cJSON_Parse(arena_printf(&bare->memory, "[{\"ids\": [9, 40, 41, 3, 90, 17, 66, 5, 3, 10, 17, "
+                                                 "24, 31, 38]%s}]", labels));
     trace_result r;
 
     MUST(trace_run(&bare->memory, &bare->m, bare->p, list, "behind", &(trace_options){0}, &r));
@@ -84,8 +84,8 @@ START_TEST(outputs_of_the_context_are_targets)
     step_report    r;
 
     small_open(&bare, 7);
-    const trace_result want = trace_behind(&bare, ", \"labels\": [-100, -100, 41, -100, -100, -100, 66, -100, -100, 10, "
-                                                  "17, 24, 31, 38]");
+    const trace_result want = trace_behind(&bare, ", \"labels\": [-100, -100, 41, -100, -100, -100, 66, -100, -100, "
+                                                  "10, 17, 24, 31, 38]");
     open_cpt(&g.s);
     training_open(&g, 3, TOKENS, 3, 1);
     trainer_close(&g.t);

@@ -243,7 +243,7 @@ END_TEST
 
 static const char *const loftq_names[] = {"init_lora_weights", "loftq_type", "loftq_iter", "rank", "alpha", NULL};
 
-/* The distance of a site's whole map from the trunk's weight, as a sum of squares; without: of the quantised alone. */
+/* How far a site's whole map is from the trunk's weight, as a sum of squares; without: the quantised alone. */
 static double lost(int type, int turns, int rank, double alpha, bool without)
 {
     const double values[] = {LOFTQ, type, turns, rank, alpha};

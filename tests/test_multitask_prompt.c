@@ -36,7 +36,8 @@ static bool equal(const safetensors_item *a, const safetensors_item *b)
 /* In one stream every sequence has its own task's tokens, as if it were alone. */
 START_TEST(packed_is_alone)
 {
-    static const char *const alone[] = {"[{\"ids\": [1, 5, 9, 100], \"task\": 2}]", "[{\"ids\": [3, 12], \"task\": 0}]",
+    static const char *const alone[] = {"[{\"ids\": [1, 5, 9, 100], \"task\": 2}]",
+                                        "[{\"ids\": [3, 12], \"task\": 0}]",
                                         "[{\"ids\": [1, 5, 9, 100], \"task\": 1}]"};
     const trace_options      front = {.front = true};
     trace_result             one[3];
@@ -69,8 +70,10 @@ START_TEST(rows_are_the_product)
     float       *out = plain.p->tensors[0].value.v;
     ck_assert_str_eq(s.p->tensors[1].name, "prefix_task_cols");
     for (int64_t i = 0; i < 5; i++)
-        for (int64_t c = 0; c < 48; c++)
-            out[i * 48 + c] = shared[i * 48 + c] * (cols[(5 + i) * 2] * rows[96 + c] + cols[(5 + i) * 2 + 1] * rows[144 + c]);
+        for (int64_t c = 0; c < 48; c++) {
+            const float *own = cols + (5 + i) * 2; /* of task 1, as rows from 96 on */
+            out[i * 48 + c] = shared[i * 48 + c] * (own[0] * rows[96 + c] + own[1] * rows[144 + c]);
+        }
     const trace_result want = trace(&plain, "[{\"ids\": [1, 5, 9, 100]}]", &(trace_options){0});
     const trace_result got = trace(&s, "[{\"ids\": [1, 5, 9, 100], \"task\": 1}]", &(trace_options){0});
     const float       *x = want.items[0].t.v, *y = got.items[0].t.v;
@@ -89,7 +92,8 @@ START_TEST(tasks_do_not_mix)
     small               s;
 
     open_prompts(&s);
-    const trace_result r = trace(&s, "[{\"ids\": [1, 5, 9, 100], \"task\": 2}, {\"ids\": [3, 12], \"task\": 0}]", &with);
+    const trace_result r = trace(&s, "[{\"ids\": [1, 5, 9, 100], \"task\": 2}, {\"ids\": [3, 12], \"task\": 0}]",
+                                 &with);
     for (int k = 0; k < 2; k++) {
         const tensor *g = &r.items[r.n - 2 + k].t;
         const int64_t n = shape_count(g->s) / TASKS;

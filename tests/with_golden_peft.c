@@ -197,8 +197,8 @@ static status compare_merged(golden *g, peft_case *c)
 }
 
 /* residual.<module>: the trunk's weight without what a start took out of it, which is the module without all that
- * it trains. Where samples say what that is, they went through the trunk in f32, which is good to 1e-6 of an input and
- * turns directions by so much over the gaps between their values: five times the bound. */
+ * it trains. Where samples say what that is, they went through the trunk in f32, which is good to 1e-6 of an input
+ * and turns directions by so much over the gaps between their values: five times the bound. */
 static status compare_residuals(golden *g, peft_case *c, const char *folder)
 {
     static const char start[] = "residual.";

@@ -1,5 +1,6 @@
 /* mix_skills: a matrix for each sequence, of blocks that are weighted means of skills: block h is sum_k w[s, h K + k]
- * m[h,k], m [H, K, P, Q], or [K, P, Q] with one block. Blocks stand one below another, y [S, H P, Q], or beside another, y [S, P, H Q].
+ * m[h,k], m [H, K, P, Q], or [K, P, Q] with one block. Blocks stand one below another, y [S, H P, Q], or beside
+ * another, y [S, P, H Q].
  *
  * dm[h,k]      += sum_s w[s, h K + k] dy[s, block h]
  * dw[s, h K + k] += <dy[s, block h], m[h,k]> */
