@@ -64,8 +64,8 @@ var *ag_householder(tape *t, var *u, bool orthogonal, var **b);
  * training: a function of seed, step, site, the number of a sequence's sample, head and skill   (Ponti et al. 2022,
  * Polytropon) */
 var *ag_skill_weights(tape *t, var *logits, var *tasks, var *samples, var *offsets, int64_t skills, uint32_t site);
-/* m [H, K, P, Q], w [S, H K] -> for each sequence the weighted sums of a head's skills, one below another,
- * [S, H P, Q], or beside another, [S, P, H Q]   (Page-Caccia et al. 2023, MHR) */
+/* m [H, K, P, Q], or [K, P, Q] for H = 1, w [S, H K] -> for each sequence the weighted sums of a head's skills, one
+ * below another, [S, H P, Q], or beside another, [S, P, H Q]   (Page-Caccia et al. 2023, MHR) */
 var *ag_mix_skills(tape *t, var *m, var *w, bool beside);
 
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */

@@ -54,6 +54,7 @@ typedef struct examples {
     int32_t            width; /* of `values`, 0: there are none */
     int64_t            patch; /* values of a patch of images, 0: there are none */
     int32_t            front; /* virtual tokens that the model puts in front of every one, beside `n` */
+    const int32_t     *front_labels; /* [front] what is to be predicted of them (TARGET_NEXT); NULL: nothing */
     int                n_labels;
     const char *const *labels;
 } examples;

@@ -89,6 +89,9 @@ static void add_targets(batch *b, const example *e)
     const int32_t row = b->n_tokens + b->front, ahead = b->place == TARGET_NEXT;
     const bool    last = b->place == TARGET_LAST, whole = last || b->place == TARGET_SEQUENCE;
 
+    for (int32_t i = 1; b->front_labels && i < b->front; i++)
+        if (b->front_labels[i] != LABEL_NONE)
+            batch_add_target(b, b->n_tokens + i - 1, b->front_labels[i]);
     if (whole && example_targets(e, b->place)) {
         if (e->values)
             memcpy(b->values + b->n_targets * b->width, e->values, (size_t)b->width * sizeof *b->values);
@@ -235,6 +238,8 @@ status packer_open(arena *a, const examples *x, const pack_options *o, packer *o
                                   "them, not %s",
                     o->batch_tokens ? "batch_tokens" : "batch_samples");
     out->o.accumulate = o->accumulate ? o->accumulate : 1;
+    for (int32_t i = 1; x->front_labels && i < x->front; i++)
+        out->front_targets += x->front_labels[i] != LABEL_NONE;
     TRY(measure_epoch(a, out));
     TRY(x->batched ? measure_given(out) : measure_packed(out));
     if (MUL_OVERFLOWS(out->leaves_capacity, out->seqs_capacity, &samples) || samples > INT32_MAX)
@@ -291,7 +296,7 @@ static void add_sample(packer *p, pack_step *s, pack_sample which)
 
     p->samples[s->n_samples++] = which;
     s->n_tokens += rows_of(p->x, which.example);
-    s->n_targets += example_targets(e, p->x->place);
+    s->n_targets += example_targets(e, p->x->place) + p->front_targets;
 }
 
 static void close_leaf(packer *p, pack_step *s)
@@ -404,6 +409,7 @@ void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
     CHECK(leaf >= 0 && leaf < s->n_leaves && b->front == p->x->front);
     batch_clear(b);
     b->place = p->x->place;
+    b->front_labels = p->x->front_labels;
     for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {
         const pack_sample w = s->samples[i];
         const bool        fits = batch_add(b, &p->x->v[w.example], w.sample, w.example);

@@ -51,6 +51,7 @@ typedef struct batch {
     int32_t  first_position; /* of a sequence's first row */
     int32_t  pad;            /* tokens with this id have it as their position too and do not count; -1: none */
     target_place place;
+    const int32_t *front_labels; /* [front] or NULL: as in examples */
     int32_t *target_rows; /* [n_targets] row whose hidden state predicts the target, ascending */
     int32_t *target_ids;  /* [n_targets] */
     int64_t  width;       /* of values, 0: there are none */
@@ -122,6 +123,7 @@ typedef struct packer {
     rng_key         key, mixture_key;
     int64_t         capacity, seqs_capacity; /* of the largest micro-batch there can be */
     int64_t         leaves_capacity;         /* micro-batches of a step at most */
+    int64_t         front_targets;           /* of every sample, beside its own */
     int64_t         batches;                 /* number of given micro-batches, 0: packed here */
     int64_t         epoch;                    /* samples of an epoch */
     int64_t        *take;                     /* of each source of a mixture: its samples in an epoch */

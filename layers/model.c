@@ -442,6 +442,23 @@ model_front model_in_front(const model *m)
     return front;
 }
 
+status model_front_labels(arena *a, const model *m, const int32_t **labels)
+{
+    const int32_t most = model_in_front(m).tokens;
+    int32_t      *v, n = 0;
+    bool          any = false;
+
+    TRY_TAKE(v, a, most);
+    for (int i = 0; i < m->n_sites; i++)
+        for (const site_hook *h = m->sites[i].hooks; h; h = h->next)
+            for (int32_t k = 0; k < h->front && m->sites[i].kind == SITE_EMBEDDING; k++) {
+                v[n++] = h->front_labels ? h->front_labels[k] : -100;
+                any |= v[n - 1] != -100;
+            }
+    *labels = any ? v : NULL;
+    return STATUS_OK;
+}
+
 int32_t model_tasks(const model *m)
 {
     int32_t tasks = 0;

@@ -93,6 +93,9 @@ typedef struct model_front {
 } model_front;
 model_front model_in_front(const model *m);
 
+/* Labels of those tokens, [tokens], -100 where there is none; NULL when no module has any. */
+status model_front_labels(arena *a, const model *m, const int32_t **labels);
+
 /* Tasks that modules tell apart, the smallest number of them; 0: none does. */
 int32_t model_tasks(const model *m);
 

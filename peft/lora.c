@@ -5,7 +5,8 @@
  * y' = (x W^T + s (x A^T) B^T) * m / |W + s B A| + bias, m starting at the lengths of W's rows. The lengths
  * that divide have no gradient (section 4.3).
  *
- * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T.
+ * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T;
+ * with loftq y is that of the quantised weight.
  *
  * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
  * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
@@ -56,11 +57,24 @@ static const key lora_keys[] = {
     {.name = "lora_bias", .kind = KEY_BOOL, .offset = AT(lora_bias), .preset = "no",
      .help = "Train a bias beside B, scaled as the product is."},
     {.name = "init_lora_weights", .kind = KEY_CHOICE, .offset = AT(start.init), .preset = "default",
-     .choices = "default|gaussian|pissa|olora",
+     .choices = "default|gaussian|pissa|olora|corda|loftq",
      .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular "
-             "vectors, olora with its first orthogonal ones, which the weight goes on without."},
+             "vectors, olora with its first orthogonal ones, corda with those that matter for samples of the data, "
+             "which the weight goes on without; loftq with what quantising the weight loses."},
     {.name = "pissa_niter", .kind = KEY_INT, .offset = AT(start.pissa_niter), .preset = "0", .lo = 0, .hi = 1000,
      .help = "With pissa: find the vectors nearly, in this many turns, which is much quicker; 0 finds them exactly."},
+    {.name = "corda_method", .kind = KEY_CHOICE, .offset = AT(start.corda_method), .preset = "ipm",
+     .choices = "ipm|kpm",
+     .help = "With corda: train the directions that matter most (ipm: samples of what is to be learnt), or those "
+             "that matter least (kpm: samples of what is to be kept)."},
+    {.name = "corda_samples", .kind = KEY_INT, .offset = AT(start.corda_samples), .preset = "256", .lo = 1, .hi = 1e9,
+     .unit = "samples", .help = "With corda: samples of data.prepare, or else data.train, that are run before."},
+    {.name = "loftq_type", .kind = KEY_CHOICE, .offset = AT(start.loftq.type), .preset = "nf4",
+     .choices = LOFTQ_TYPES,
+     .help = "With loftq: what the weights are quantised to; nf4 and int8 as PEFT does, others as a GGUF file has "
+             "them."},
+    {.name = "loftq_iter", .kind = KEY_INT, .offset = AT(start.loftq.turns), .preset = "1", .lo = 1, .hi = 1000,
+     .help = "With loftq: turns of quantising what the factors leave and decomposing what that loses."},
 };
 static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 
@@ -116,7 +130,7 @@ static var *embedding_output(tape *t, const site *s, void *state, var *ids, var 
 
 static status add_factors(const peft_attach *at, const lora_options *o, int64_t rank, lora_state *l)
 {
-    if (lora_start_takes(&o->start) && (o->dora || o->lora_bias))
+    if (lora_start_changes(&o->start) && (o->dora || o->lora_bias))
         return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s goes neither with dora nor with lora_bias",
                     o->start.init);
     if (at->s->kind == SITE_EMBEDDING)
@@ -314,7 +328,7 @@ static status lora_write_config(const void *options, cJSON *config)
     pattern_write(config, "rank_pattern", &o->rank_pattern);
     pattern_write(config, "alpha_pattern", &o->alpha_pattern);
     cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
-    cJSON_AddBoolToObject(config, "init_lora_weights", true);
+    lora_start_write(config, &o->start);
     if (lora_start_takes(&o->start))
         lora_start_double(config, o->rslora);
     return STATUS_OK;
@@ -332,7 +346,7 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
 
     *o = (lora_options){.rank = 8, .alpha = 8, .bias = "none", .any_rank = true};
     TRY(fields_refuse(config, other_flavours, what));
-    TRY(lora_start_read(config, &o->start, what));
+    TRY(lora_start_read(config, a, &o->start, what));
     TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
     TRY(fields_share(config, "lora_dropout", &o->dropout, what));
@@ -393,8 +407,31 @@ static uint32_t lora_traits(const void *options)
 {
     const lora_options *o = options;
 
-    return PEFT_MERGES | PEFT_FILE | (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
-           (o->dora || lora_start_takes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
+    return PEFT_MERGES | PEFT_FILE | (lora_start_sees(&o->start) ? PEFT_SEES : 0) |
+           (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
+           (o->dora || lora_start_changes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
+}
+
+static void lora_start_costs(const site *s, const void *options, peft_start_cost *c)
+{
+    const lora_options *o = options;
+    int64_t             rank;
+    double              scale;
+
+    if (lora_rank_and_scale(o, s, &rank, &scale) == STATUS_OK)
+        lora_start_cost(&o->start, s, rank, c);
+}
+
+static int64_t lora_samples(const void *options)
+{
+    return ((const lora_options *)options)->start.corda_samples;
+}
+
+static status lora_see(const site *s, void *state, const peft_inputs *in)
+{
+    const lora_state *l = state, *same = in->same;
+
+    return lora_start_see(s, &l->f, in, same ? &same->f : NULL);
 }
 
 const peft_method peft_lora = {
@@ -405,6 +442,9 @@ const peft_method peft_lora = {
     .keys = &lora_table,
     .help = "Low-rank adaptation: a product of two thin matrices beside each weight (Hu et al. 2021).",
     .attach = lora_attach,
+    .start_cost = lora_start_costs,
+    .samples = lora_samples,
+    .see = lora_see,
     .beside = lora_beside,
     .forward = lora_forward,
     .merge = lora_merge,

@@ -2,6 +2,7 @@
  *
  * pissa: the r largest singular values S and vectors of W (Meng et al. 2024): A0 = sqrt(S / s) V^T,
  * B0 = U sqrt(S / s).
+ * corda: of a decomposition that the inputs of some samples turn (peft/corda.h) the r first or last such.
  * olora: W = Q R (Büyükakyüz 2024): A0 the first r rows of R, B0 the first r columns of Q, not divided by s. */
 #include "peft/lora_start.h"
 
@@ -33,7 +34,17 @@ static bool is(const lora_start *o, const char *init)
 
 bool lora_start_takes(const lora_start *o)
 {
-    return is(o, "pissa") || is(o, "olora");
+    return is(o, "pissa") || is(o, "olora") || is(o, "corda");
+}
+
+bool lora_start_sees(const lora_start *o)
+{
+    return is(o, "corda") && !o->known;
+}
+
+bool lora_start_changes(const lora_start *o)
+{
+    return lora_start_takes(o) || is(o, "loftq");
 }
 
 /* ---- the factors ---------------------------------------------------------------------------------------- */
@@ -64,19 +75,19 @@ static status open_parts(arena *work, const site *s, int64_t k, parts *x)
     return STATUS_OK;
 }
 
-/* b [out, r] column i and a [r, in] row i: column and row i of the parts, each times a root of its value. */
-static void write_factors(const recipe_of_factors *r, const parts *x, bool roots)
+/* b [out, r] column i and a [r, in] row i: column and row from + i of the parts, each times a root of its value. */
+static void write_factors(const recipe_of_factors *r, const parts *x, int64_t from, bool roots)
 {
     const lora_factors *f = &r->f;
     float *const        a = f->a->value.v, *const b = f->b->value.v, *const out_a = f->out_a->value.v;
     float *const        out_b = f->out_b->value.v;
 
     for (int64_t i = 0; i < r->rank; i++) {
-        const double root = roots ? sqrt(x->values[i] / r->scale) : 1;
+        const double root = roots ? sqrt(x->values[from + i] / r->scale) : 1;
         for (int64_t c = 0; c < x->n; c++)
-            out_a[i * x->n + c] = a[i * x->n + c] = (float)(x->right[i * x->n + c] * root);
+            out_a[i * x->n + c] = a[i * x->n + c] = (float)(x->right[(from + i) * x->n + c] * root);
         for (int64_t o = 0; o < x->m; o++) {
-            const float v = (float)(x->left[o * x->k + i] * root);
+            const float v = (float)(x->left[o * x->k + from + i] * root);
             b[o * r->rank + i] = v;
             out_b[o * r->rank + i] = -v;
         }
@@ -95,7 +106,7 @@ static status take_singular(arena *work, const recipe_of_factors *r)
     TRY(passes > 0 ? linalg_svd_some(work, x.w, x.m, x.n, x.k, passes, rng_key_for(r->p->seed, purpose), x.left,
                                      x.values, x.right)
                    : linalg_svd(x.w, x.m, x.n, x.left, x.values, x.right));
-    write_factors(r, &x, true);
+    write_factors(r, &x, 0, true);
     return STATUS_OK;
 }
 
@@ -106,11 +117,36 @@ static status take_orthogonal(arena *work, const recipe_of_factors *r)
 
     TRY(open_parts(work, s, s->in < s->out ? s->in : s->out, &x));
     TRY(linalg_qr(work, x.w, x.m, x.n, x.left, x.right));
-    write_factors(r, &x, false);
+    write_factors(r, &x, 0, false);
     return STATUS_OK;
 }
 
-/* The start of the last of the four factors makes all. */
+static status take_turned(arena *work, const recipe_of_factors *r)
+{
+    const site       *s = r->s;
+    const covariance *seen = *r->f.seen;
+    parts             x;
+
+    if (!seen)
+        return fail(STATUS_UNSUPPORTED, "init_lora_weights is 'corda', which changes the trunk by what samples "
+                    "showed; a folder that does not hold that must be converted to an ordinary LoRA where it was "
+                    "made (path_initial_model_for_weight_conversion)");
+    TRY(open_parts(work, s, s->in < s->out ? s->in : s->out, &x));
+    TRY(corda_decompose(work, x.w, x.m, x.n, seen, x.left, x.values, x.right));
+    write_factors(r, &x, strcmp(r->o->corda_method, "kpm") == 0 ? x.k - r->rank : 0, true);
+    return STATUS_OK;
+}
+
+static status make_instead(arena *work, const recipe_of_factors *r)
+{
+    const lora_factors *f = &r->f;
+    const bool          known = r->o->known;
+
+    return loftq_make(work, &r->o->loftq, r->s, r->rank, r->scale, &f->instead->value, known ? NULL : f->a->value.v,
+                      known ? NULL : f->b->value.v);
+}
+
+/* The start of the last tensor of a site makes all. */
 static status make_factors(arena *structure, const void *context, const tensor *value)
 {
     const recipe_of_factors *r = context;
@@ -119,16 +155,20 @@ static status make_factors(arena *structure, const void *context, const tensor *
 
     (void)structure, (void)value;
     if (r->s == m->at[0])
-        log_info("module %s: %s decomposes %d weights", m->name, r->o->init, m->n_sites);
+        log_info("module %s: %s %s %d weights", m->name, r->o->init, r->f.instead ? "quantises" : "decomposes",
+                 m->n_sites);
     TRY(arena_open(&work, "start", (size_t)1 << 40));
-    const status done = is(r->o, "pissa") ? take_singular(&work, r) : take_orthogonal(&work, r);
+    const status done = r->f.instead          ? make_instead(&work, r)
+                        : is(r->o, "pissa")   ? take_singular(&work, r)
+                        : is(r->o, "corda")   ? take_turned(&work, r)
+                                              : take_orthogonal(&work, r);
     arena_close(&work);
     return fail_in(done, "%s in %s", r->o->init, r->s->name);
 }
 
 /* ---- their tensors ---------------------------------------------------------------------------------------- */
 
-static status check_takes(const peft_attach *at, const lora_start *o, int64_t rank)
+static status check_changes(const peft_attach *at, const lora_start *o, int64_t rank)
 {
     const site   *s = at->s;
     const int64_t most = s->in < s->out ? s->in : s->out;
@@ -139,7 +179,8 @@ static status check_takes(const peft_attach *at, const lora_start *o, int64_t ra
     if (rank > most)
         return fail(STATUS_SHAPE, "lora: %s takes 1..%lld directions out of this weight, rank is %lld", o->init,
                     (long long)most, (long long)rank);
-    if (!o->known && !linalg_available())
+    const bool decomposes = !o->known || (is(o, "loftq") && o->loftq.turns > 1);
+    if (decomposes && !linalg_available())
         return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights %s needs LAPACK, which this build does not have; "
                     "install liblapacke-dev (Debian's name) and build again", o->init);
     return STATUS_OK;
@@ -150,7 +191,7 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
     const site        *s = at->s;
     recipe_of_factors *r;
 
-    TRY(check_takes(at, o, rank));
+    TRY(check_changes(at, o, rank));
     TRY_TAKE(r, at->p->a, 1);
     tuned_start start = {.how = INIT_VALUE, .unsaved = true};
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, s->in), START_ZERO, &f->a));
@@ -162,10 +203,35 @@ static status add_taken(const peft_attach *at, const lora_start *o, int64_t rank
         start.make = make_factors;
     }
     TRY(peft_fixed(at, "lora_B.taken", shape_2(s->out, rank), start, &f->out_b));
+    if (lora_start_sees(o)) {
+        TRY_TAKE(f->seen, at->p->a, 1);
+        *f->seen = NULL;
+    }
     f->a->rest = f->out_a;
     f->b->rest = f->out_b;
     f->b->beside = true;
     *r = (recipe_of_factors){.p = at->p, .module = at->module, .s = s, .o = o, .rank = rank, .scale = scale,
+                             .f = *f};
+    return STATUS_OK;
+}
+
+/* Of two uses of one weight, a tied head's, only one would be meant. */
+static status add_instead(const peft_attach *at, const lora_start *o, int64_t rank, double scale, lora_factors *f)
+{
+    recipe_of_factors *r;
+    tensor             q;
+
+    TRY(check_changes(at, o, rank));
+    if (at->s->kind != SITE_LINEAR)
+        return fail(STATUS_UNSUPPORTED, "lora: init_lora_weights loftq needs a linear layer, %s is the head",
+                    at->s->name);
+    TRY(loftq_shape(&o->loftq, at->s, &q));
+    TRY_TAKE(r, at->p->a, 1);
+    TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in), START_ZERO, &f->a));
+    TRY(peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b));
+    TRY(peft_instead(at, at->s->weight, q.type, (tuned_start){.how = INIT_MADE, .context = r, .make = make_factors},
+                     &f->instead));
+    *r = (recipe_of_factors){.p = at->p, .module = at->module, .s = at->s, .o = o, .rank = rank, .scale = scale,
                              .f = *f};
     return STATUS_OK;
 }
@@ -178,6 +244,8 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
     *f = (lora_factors){0};
     if (lora_start_takes(o))
         return add_taken(at, o, rank, scale, f);
+    if (is(o, "loftq"))
+        return add_instead(at, o, rank, scale, f);
     if (at->s->kind == SITE_EMBEDDING) {
         TRY(peft_tuned(at, "lora_embedding_A", shape_2(rank, at->s->in), START_ZERO, &f->a));
         return peft_tuned(at, "lora_embedding_B", shape_2(at->s->out, rank), normal, &f->b);
@@ -185,6 +253,84 @@ status lora_start_add(const peft_attach *at, const lora_start *o, int64_t rank, 
     TRY(peft_tuned(at, "lora_A.weight", shape_2(rank, at->s->in),
                    is(o, "gaussian") ? narrow : start_linear(at->s->in), &f->a));
     return peft_tuned(at, "lora_B.weight", shape_2(at->s->out, rank), START_ZERO, &f->b);
+}
+
+/* ---- what it costs ----------------------------------------------------------------------------------------- */
+
+/* FLOPs of thin decompositions of a matrix with sides more and k (Golub and Van Loan 2013, sections 5.2, 8.6). */
+static double svd_flops(double more, double k)
+{
+    return 6 * more * k * k + 20 * k * k * k;
+}
+
+static double qr_flops(double more, double k)
+{
+    return 4 * k * k * (more - k / 3);
+}
+
+/* Values in f64: w and its parts (struct parts), and LAPACK's own. */
+static double svd_values(double m, double n, double k)
+{
+    return m * n + m * k + k + k * n + 5 * k * k;
+}
+
+static void cost_of_loftq(const lora_start *o, double m, double n, double k, double rank, double *values,
+                          double *flops)
+{
+    const double times = (double)o->loftq.turns - (o->known ? 1 : 0);
+
+    *values = m * n + (m + n) * rank / 2 + svd_values(m, n, k); /* f32: two of the first, one of the second */
+    *flops = times * svd_flops(m > n ? m : n, k);
+}
+
+static void cost_of_part(const lora_start *o, double m, double n, double k, double rank, double *values,
+                         double *flops)
+{
+    const double more = m > n ? m : n, turns = (double)o->pissa_niter;
+
+    *values = svd_values(m, n, k);
+    *flops = svd_flops(more, k);
+    if (is(o, "olora")) {
+        *values = 2 * m * n + m * k + k * n;
+        *flops = qr_flops(more, k);
+    } else if (is(o, "corda")) {
+        *values += n * n + m * n + k * n;
+        *flops += 2 * n * n * (m + n + k);
+    } else if (turns > 0) {
+        *values = m * n + m * rank + 2.5 * rank * n + 3 * more * rank;
+        *flops = (2 * turns + 2) * 2 * m * n * rank + (2 * turns + 1) * qr_flops(more, rank);
+    }
+}
+
+void lora_start_cost(const lora_start *o, const site *s, int64_t rank, peft_start_cost *c)
+{
+    const double m = (double)s->out, n = (double)s->in, k = m < n ? m : n;
+    double       values, flops;
+
+    if (!lora_start_changes(o) || (o->known && lora_start_takes(o)))
+        return;
+    if (is(o, "loftq"))
+        cost_of_loftq(o, m, n, k, (double)rank, &values, &flops);
+    else
+        cost_of_part(o, m, n, k, (double)rank, &values, &flops);
+    const size_t bytes = (size_t)(values * sizeof(double));
+    c->sites++;
+    c->each = bytes > c->each ? bytes : c->each;
+    c->all += is(o, "corda") ? (size_t)(n * n) * sizeof(float) : 0;
+    c->flops += flops;
+}
+
+/* ---- what corda sees --------------------------------------------------------------------------------------- */
+
+status lora_start_see(const site *s, const lora_factors *f, const peft_inputs *in, const lora_factors *same)
+{
+    if (same) {
+        *f->seen = *same->seen;
+        return STATUS_OK;
+    }
+    if (!*f->seen)
+        TRY(covariance_open(in->a, s->in, in->most_rows, f->seen));
+    return covariance_add(*f->seen, in->x, in->rows);
 }
 
 /* ---- files --------------------------------------------------------------------------------------------------- */
@@ -210,9 +356,19 @@ void lora_start_double(cJSON *config, bool rslora)
     multiply_all(cJSON_GetObjectItemCaseSensitive(config, "alpha_pattern"), alpha);
 }
 
-status lora_start_read(const cJSON *config, lora_start *o, const char *what)
+void lora_start_write(cJSON *config, const lora_start *o)
 {
-    static const char *const changing[] = {"pissa", "corda", "mica", "loftq", "lora_ga"};
+    if (!is(o, "loftq")) {
+        cJSON_AddBoolToObject(config, "init_lora_weights", true);
+        return;
+    }
+    cJSON_AddStringToObject(config, "init_lora_weights", o->init);
+    loftq_write(&o->loftq, config);
+}
+
+status lora_start_read(const cJSON *config, arena *a, lora_start *o, const char *what)
+{
+    static const char *const changing[] = {"pissa", "mica", "lora_ga"};
     const cJSON             *init = cJSON_GetObjectItemCaseSensitive(config, "init_lora_weights");
 
     *o = (lora_start){.init = "default"};
@@ -222,6 +378,17 @@ status lora_start_read(const cJSON *config, lora_start *o, const char *what)
         o->init = "pissa";
     else if (strcasecmp(init->valuestring, "olora") == 0)
         o->init = "olora";
+    else if (strcmp(init->valuestring, "loftq") == 0) {
+        *o = (lora_start){.init = "loftq", .known = true};
+        return loftq_read(config, a, &o->loftq, what);
+    }
+    else if (strcasecmp(init->valuestring, "corda") == 0) {
+        const cJSON *own = cJSON_GetObjectItemCaseSensitive(config, "corda_config");
+        const char  *method = "ipm";
+        TRY(json_string(own, "corda_method", false, &method, what));
+        *o = (lora_start){.init = "corda", .corda_method = strcmp(method, "kpm") == 0 ? "kpm" : "ipm",
+                          .corda_samples = 256};
+    }
     for (size_t i = 0; i < COUNT_OF(changing) && !lora_start_takes(o); i++)
         if (strncasecmp(init->valuestring, changing[i], strlen(changing[i])) == 0)
             return fail(STATUS_UNSUPPORTED,

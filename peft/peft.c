@@ -123,16 +123,21 @@ status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t
     return STATUS_OK;
 }
 
+static status check_place(const peft *p, int module, const model_weight *w)
+{
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].place == w && p->tensors[i].module != module)
+            return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
+    return STATUS_OK;
+}
+
 status peft_in_place(peft *p, int module, model_weight *w, const char *name)
 {
     tuned *x;
 
-    for (int i = 0; i < p->n_tuned; i++) {
-        if (p->tensors[i].place == w && p->tensors[i].module == module)
-            return STATUS_OK;
-        if (p->tensors[i].place == w)
-            return fail(STATUS_USAGE, "%s is trained by two modules, must be by one", w->name);
-    }
+    TRY(check_place(p, module, w));
+    if (peft_placed(p, module, w))
+        return STATUS_OK;
     /* PEFT does not wrap the model for what is in front of it */
     const char *before = p->modules[module].method->everywhere ? "base_model" : "base_model.model";
     TRY(add_tensor(p, module, arena_printf(p->a, "%s.%s", before, name ? name : w->full), TYPE_F32,
@@ -141,6 +146,24 @@ status peft_in_place(peft *p, int module, model_weight *w, const char *name)
     x->kept = w->value;
     x->start.from = &x->kept;
     w->grad = p->modules[module].trains ? &x->grad : NULL;
+    return STATUS_OK;
+}
+
+status peft_instead(const peft_attach *at, model_weight *w, dtype type, tuned_start start, tuned **out)
+{
+    peft         *p = at->p;
+    const int64_t size = p->fixed_size;
+
+    TRY(check_place(p, at->module, w));
+    if (peft_placed(p, at->module, w))
+        return fail(STATUS_USAGE, "%s is replaced and trained as a whole, must be one of both", w->name);
+    TRY(add_tensor(p, at->module, arena_printf(p->a, "base_model.model.%s", w->full), type, w->value.s, start, true,
+                   out));
+    p->fixed_size = size;
+    (*out)->first = -1;
+    (*out)->start.unsaved = true;
+    (*out)->place = w;
+    (*out)->kept = w->value;
     return STATUS_OK;
 }
 
@@ -272,9 +295,16 @@ static void stand_in(peft *p, bool in)
         tuned *x = &p->tensors[i];
         if (!x->place)
             continue;
-        x->place->value = in ? x->value : x->kept;
-        x->place->grad = in && p->modules[x->module].trains ? &x->grad : NULL;
+        if (x->value.v)
+            x->place->value = in ? x->value : x->kept;
+        x->place->grad = in && !x->fixed && p->modules[x->module].trains ? &x->grad : NULL;
     }
+}
+
+static status take_bytes(arena *memory, size_t bytes, void **v)
+{
+    *v = arena_take(memory, bytes, 1);
+    return *v ? STATUS_OK : STATUS_MEMORY;
 }
 
 status peft_allocate(peft *p, arena *memory)
@@ -284,12 +314,35 @@ status peft_allocate(peft *p, arena *memory)
     memset(p->values, 0, (size_t)p->size * sizeof *p->values);
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
-        x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
+        if (x->first >= 0)
+            x->value.v = (x->fixed ? p->fixed_values : p->values) + x->first;
+        else
+            TRY(take_bytes(memory, tensor_bytes(&x->value), &x->value.v));
     }
     for (int i = 0; i < p->n_tuned; i++) /* one may make others too */
         TRY_IN(start_tensor(p, &p->tensors[i]), "in %s", p->tensors[i].name);
     stand_in(p, true);
     return STATUS_OK;
+}
+
+peft_start_cost peft_cost_of_start(const peft *p)
+{
+    peft_start_cost c = {0};
+
+    for (int i = 0; i < p->n_modules; i++)
+        for (int k = 0; k < p->modules[i].n_sites && p->modules[i].method->start_cost; k++)
+            p->modules[i].method->start_cost(p->modules[i].at[k], p->modules[i].options, &c);
+    return c;
+}
+
+size_t peft_instead_bytes(const peft *p)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].first < 0)
+            bytes += tensor_bytes(&p->tensors[i].value);
+    return bytes;
 }
 
 void peft_use_gradients(peft *p, float *flat)

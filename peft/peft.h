@@ -46,7 +46,8 @@ typedef struct tuned {
     bool          aside; /* in encoder.safetensors beside the adapter's file: it makes what that holds */
     tuned_start   start;
     int64_t       below[2]; /* whole numbers: what those of the first and second row are below; else 0 */
-    int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16 */
+    int64_t       first; /* place in the flat buffers (of fixed ones: in their own), in values; a multiple of 16; -1:
+                            in none */
     tensor        value, grad;
     struct tuned *rest;   /* a fixed one that lies behind it in the same tensor of the file, or NULL: in further rows; */
     bool          beside; /* with this in further columns. Its start is unsaved, and holds where the file has none */
@@ -59,7 +60,8 @@ enum peft_trait {
     PEFT_MERGES = 2,            /* a site with it is one linear map: weight and bias */
     PEFT_FILE = 4,              /* Hugging Face PEFT reads and writes the same file */
     PEFT_HOLDS_GRADIENT = 8, /* takes some of what it computes as constant: its gradient is no derivative */
-    PEFT_STEPS = 16          /* changes values after an optimizer step */
+    PEFT_STEPS = 16,         /* changes values after an optimizer step */
+    PEFT_SEES = 32           /* its start sees what samples of the data give to its sites */
 };
 
 /* What open and attach work with. */
@@ -93,6 +95,10 @@ status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);
 
+/* Another tensor of this type in the place of a trunk's while modules are attached: `start` makes it. It is never
+ * trained, in no file, and not in the flat buffers. */
+status peft_instead(const peft_attach *at, model_weight *w, dtype type, tuned_start start, tuned **out);
+
 /* The module trains the tensor already. */
 bool peft_placed(const peft *p, int module, const model_weight *w);
 
@@ -102,6 +108,23 @@ typedef struct peft_step {
     const float *gradients;   /* flat, as the optimizer took them once multiplied by `factor` */
     double       factor;
 } peft_step;
+
+/* What a start sees: one sample's inputs at a site. */
+typedef struct peft_inputs {
+    arena       *a;    /* lives until all values are made */
+    const float *x;    /* [rows, s->in] */
+    int64_t      rows, most_rows; /* of this sample, of any */
+    int64_t      sample;          /* its number: 0, 1, .. */
+    void        *same; /* the state at a site that has the same inputs and sees them before this one, or NULL */
+} peft_inputs;
+
+/* What starts need before the first step and give back. */
+typedef struct peft_start_cost {
+    int    sites;  /* with weights that are decomposed or quantised */
+    size_t each;   /* bytes at the costliest site, one after another; */
+    size_t all;    /* bytes that are kept until all have started */
+    double flops;  /* of the decompositions, in f64 */
+} peft_start_cost;
 
 /* What modules add to the mean loss of a step: weight * value, value [1], of each. */
 typedef struct peft_losses {
@@ -131,6 +154,11 @@ typedef struct peft_method {
     status (*attach)(const peft_attach *at, const void *options, void **state);
     /* After the last site: what it trains beside its sites. May be NULL. */
     status (*beside)(peft *p, int module, const void *options);
+    /* Adds what the start costs at a site. NULL: nothing worth a word. */
+    void (*start_cost)(const site *s, const void *options, peft_start_cost *c);
+    /* With PEFT_SEES, before values are made: as many samples as `samples` says, one after another. */
+    int64_t (*samples)(const void *options);
+    status (*see)(const site *s, void *state, const peft_inputs *in);
     /* Hooks of layers/site.h; NULL where the method does nothing. */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);
@@ -243,6 +271,10 @@ bool peft_parts_tied(const peft *p);
 
 /* Hangs one more hook with this state; taken off and put back with the module's others. */
 status peft_hang(peft *p, int module, const site *s, const peft_extra *like, void *state);
+
+/* What peft_allocate will need beside what it takes, and bytes of weights that it puts in the trunk's place. */
+peft_start_cost peft_cost_of_start(const peft *p);
+size_t          peft_instead_bytes(const peft *p);
 
 /* Takes the flat value buffer and starts every tensor: a function of seed, module and tensor name only. */
 status peft_allocate(peft *p, arena *memory);

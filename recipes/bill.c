@@ -17,9 +17,16 @@ enum { HEAD_BYTES_TOKEN = 1 << 10 };
 /* Pages of the program and its libraries that a run touches, the tape, files being written. */
 enum { PROGRAM_BYTES = 8 << 20 };
 
+/* As it is stored: what stands in a weight's place is the modules'. */
 static size_t trunk_bytes(const session *s)
 {
     size_t bytes = 0;
+
+    for (int i = 0; i < s->p->n_tuned; i++) {
+        const tuned *x = &s->p->tensors[i];
+        if (x->first < 0 && x->value.v && x->place->value.v == x->value.v)
+            bytes += tensor_bytes(&x->kept) - tensor_bytes(&x->value);
+    }
 
     for (int i = 0; i < s->m.n_tensors; i++)
         bytes += tensor_bytes(&s->m.tensors[i].value);
@@ -43,8 +50,9 @@ static void add_device(const session *s, const trainer *x, bill *b)
 bill bill_of(const session *s, const trainer *x)
 {
     const trainer_bill t = trainer_memory(x);
-    bill               b = {.trunk = trunk_bytes(s), .values = t.values, .gradients = t.gradients,
-                            .optimizer = t.optimizer, .step = t.step, .program = PROGRAM_BYTES};
+    bill               b = {.trunk = trunk_bytes(s), .values = t.values + peft_instead_bytes(s->p),
+                            .gradients = t.gradients, .optimizer = t.optimizer, .step = t.step,
+                            .program = PROGRAM_BYTES};
 
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
     b.data = arena_mark(&s->setup) - peft_spare_bytes(s->p) + (size_t)memory_heap();
@@ -52,7 +60,11 @@ bill bill_of(const session *s, const trainer *x)
                 rows * HEAD_WORDS * sizeof(float);
     if (device_current())
         add_device(s, x, &b);
-    b.total = b.trunk + b.values + b.gradients + b.optimizer + b.step + b.scratch + b.data + b.program;
+    const peft_start_cost starts = peft_cost_of_start(s->p);
+    const size_t          always = b.trunk + b.values + b.data + b.program;
+    b.starts = starts.each + starts.all;
+    b.running = always + b.gradients + b.optimizer + b.step + b.scratch;
+    b.total = always + b.starts > b.running ? always + b.starts : b.running;
     return b;
 }
 
@@ -85,12 +97,13 @@ status bill_check(const session *s, const trainer *x, size_t *total)
     const size_t have = memory_free();
 
     *total = b.total;
-    if (have > 0 && b.total > have)
+    if (have > 0 && b.running > have)
         return fail(STATUS_MEMORY,
                     "this run needs %.0f MB (activations %.0f, scratch %.0f, trunk %.0f, gradients %.0f, optimizer "
                     "%.0f), %.0f MB are free; use a smaller data.pack, or train.recompute: block",
-                    mb(b.total), mb(b.step), mb(b.scratch), mb(b.trunk), mb(b.gradients), mb(b.optimizer), mb(have));
-    log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)", mb(b.total),
+                    mb(b.running), mb(b.step), mb(b.scratch), mb(b.trunk), mb(b.gradients), mb(b.optimizer),
+                    mb(have));
+    log_info("memory: %.0f MB in all (activations %.1f, trunk %.1f, gradients %.1f, optimizer %.1f)", mb(b.running),
              mb(b.step), mb(b.trunk), mb(b.gradients), mb(b.optimizer));
     if (b.device.total == 0)
         return STATUS_OK;
@@ -129,7 +142,10 @@ void bill_print(const bill *b, FILE *out)
                               {"kernel scratch", d->scratch},         {"driver and libraries", d->context},
                               {"in all", d->total}};
 
-    print_rows(rows, COUNT_OF(rows), out);
+    print_rows(rows, COUNT_OF(rows) - 1, out);
+    if (b->starts > 0)
+        print_rows(&(bill_row){"for starts, given back", b->starts}, 1, out);
+    print_rows(&rows[COUNT_OF(rows) - 1], 1, out);
     print_free("free on this machine now", memory_free(), b->total, out);
     if (d->total == 0)
         return;

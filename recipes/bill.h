@@ -12,7 +12,9 @@ typedef struct bill {
     size_t scratch;    /* of all threads: panels of the products, pieces of the vocabulary */
     size_t data;       /* recipe, tokens, texts */
     size_t program;    /* pages of code and libraries that a run touches */
-    size_t total;
+    size_t starts;     /* while modules start, before the memory of a step is taken; given back */
+    size_t running;    /* all but that */
+    size_t total;      /* the more of both times */
     struct bill_device {
         size_t trunk;  /* as the device has it, with the tuned values */
         size_t gradients, optimizer, step, scratch;

@@ -1,8 +1,11 @@
 /* plan: a recipe foretold: sites, what is trained, memory, work, time. Nothing is trained. */
 #include "recipes/commands.h"
 
+#include "core/clock.h"
 #include "core/cpu/probe.h"
+#include "core/linalg.h"
 #include "core/memory_use.h"
+#include "core/rng.h"
 #include "core/threads.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
@@ -74,6 +77,40 @@ static void print_modules(const peft *p, FILE *out)
     fprintf(out, "  trained in all: %lld values in %d tensors\n", (long long)p->trained, p->n_tuned);
 }
 
+/* FLOP/s of decompositions, of a matrix of noise: larger ones may go faster. */
+static status probe_decomposing(arena *a, double *rate)
+{
+    enum { N = 160 };
+    const size_t mark = arena_mark(a);
+    double      *v; /* a matrix, its left vectors, its right ones, its values */
+
+    TRY_TAKE(v, a, 3 * N * N + N);
+    for (int i = 0; i < N * N; i++)
+        v[i] = (double)(rng_philox(rng_key_for(0, "probe"), (uint32_t)i, 0, 0, 0).r[0] % 1000) - 500;
+    const double from = clock_seconds();
+    TRY(linalg_svd(v, N, N, v + N * N, v + 3 * N * N, v + 2 * N * N));
+    *rate = 26.0 * N * N * N / (clock_seconds() - from);
+    arena_rewind(a, mark);
+    return STATUS_OK;
+}
+
+static status print_starts(const opening *o, arena *a, FILE *out)
+{
+    const peft_start_cost c = peft_cost_of_start(o->s.p);
+    double                rate;
+
+    if (c.sites == 0)
+        return STATUS_OK;
+    fprintf(out, "starts\n  %d weights decomposed or quantised, %.3g FLOPs in f64, %.1f MB while they are\n", c.sites,
+            c.flops, (double)(c.each + c.all) / 1e6);
+    if (c.flops == 0 || !linalg_available())
+        return STATUS_OK;
+    TRY(probe_decomposing(a, &rate));
+    fprintf(out, "  decompositions: %.1f GFLOP/s probed on a small one; at that rate %.0f s\n", rate / 1e9,
+            c.flops / rate);
+    return STATUS_OK;
+}
+
 static void print_work(const work *w, FILE *out)
 {
     const double probed = probe_fma(threads_count()) * 1e9, flops = w->forward + w->backward;
@@ -92,11 +129,12 @@ static void print_json(const opening *o, const bill *b, const work *w, FILE *out
     fprintf(out, "{\"trained_values\": %lld, \"tensors\": %d, \"steps\": %lld, \"tokens\": %lld, "
             "\"targets\": %lld, \"flops\": %.6g, \"memory\": {\"trunk\": %zu, \"values\": %zu, "
             "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"data\": %zu, \"program\": %zu, "
-            "\"total\": %zu, \"free\": %zu}, \"device_memory\": {\"trunk\": %zu, \"gradients\": %zu, "
-            "\"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"context\": %zu, \"total\": %zu, \"free\": %zu}}\n",
+            "\"starts\": %zu, \"total\": %zu, \"free\": %zu}, \"device_memory\": {\"trunk\": %zu, "
+            "\"gradients\": %zu, \"optimizer\": %zu, \"step\": %zu, \"scratch\": %zu, \"context\": %zu, "
+            "\"total\": %zu, \"free\": %zu}}\n",
             (long long)o->s.p->trained, o->s.p->n_tuned, (long long)w->steps, (long long)w->tokens,
             (long long)w->targets, w->forward + w->backward, b->trunk, b->values, b->gradients,
-            b->optimizer, b->step, b->scratch, b->data, b->program, b->total, memory_free(),
+            b->optimizer, b->step, b->scratch, b->data, b->program, b->starts, b->total, memory_free(),
             b->device.trunk, b->device.gradients, b->device.optimizer, b->device.step, b->device.scratch,
             b->device.context, b->device.total, b->device.free);
 }
@@ -119,6 +157,7 @@ static status plan(opening *o, bool json, FILE *out)
             print_modules(o->s.p, out);
             fprintf(out, "memory\n");
             bill_print(&b, out);
+            s = print_starts(o, &o->s.setup, out);
             print_work(&w, out);
         }
     }

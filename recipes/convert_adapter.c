@@ -130,6 +130,10 @@ static status export_run(export *e, const char *folder, const char *base, bool f
                     x->method->name);
     if (e->s.p->n_tuned > 0 && e->s.p->tensors[0].rest)
         return fail(STATUS_UNSUPPORTED, "%s: its start changes the trunk; save it as an ordinary LoRA first", folder);
+    for (int i = 0; i < e->s.p->n_tuned; i++)
+        if (e->s.p->tensors[i].place && e->s.p->tensors[i].fixed)
+            return fail(STATUS_UNSUPPORTED, "%s: belongs to weights that its start quantised, which a GGUF adapter "
+                        "cannot say; merge it", folder);
     if (e->s.p->n_tuned != 2 * x->n_sites)
         return fail(STATUS_UNSUPPORTED, "%s: trains biases too, which a GGUF adapter cannot hold", folder);
     TRY_TAKE(e->items, &e->s.setup, 2 * x->n_sites);

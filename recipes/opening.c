@@ -57,6 +57,7 @@ static status load_data(opening *o, const records *train, const records *test)
                                 .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
     TRY_IN(goal_examples(&o->goal, r, train, &o->train), "in data.train");
     say_overlong("data.train", &o->train, r->data.length);
+    TRY(model_front_labels(&o->s.setup, &o->s.m, &o->train.front_labels));
     TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
     if (test->n > 0)
         TRY_IN(goal_examples(&o->goal, r, test, &o->test), "in data.test");
@@ -119,14 +120,37 @@ static status load_trainer(opening *o)
     return load_groups(o);
 }
 
+/* Samples of data.prepare, or else of data.train, which modules may want to see before they start. */
+typedef struct prepared {
+    const opening *o;
+    const records *train;
+} prepared;
+
+static status load_prepared(void *context, examples *out)
+{
+    const prepared *x = context;
+    const recipe   *r = x->o->r;
+    session        *s = x->o->goal.s;
+    records         list;
+
+    if (r->data.n_prepare == 0)
+        return fail_in(goal_examples(&x->o->goal, r, x->train, out), "in data.train");
+    if (x->o->goal.o->whole)
+        return fail(STATUS_USAGE, "data.prepare: is for objectives that learn to write; with %s modules see data.train",
+                    x->o->goal.o->name);
+    TRY_IN(session_records(s, r, r->data.prepare, r->data.n_prepare, &list), "in data.prepare");
+    return fail_in(session_examples(s, r, &list, NULL, out), "in data.prepare");
+}
+
 status opening_load(opening *o, bool shapes_only)
 {
-    records train = {0}, test = {0};
+    records  train = {0}, test = {0};
+    prepared x = {o, &train};
 
     TRY(load_goal(o, &train, &test));
     TRY(session_base_for(&o->s, o->r->base, (uint64_t)o->r->seed, shapes_only || o->noise, &o->goal.head));
     TRY(goal_begin(&o->goal));
-    TRY(session_modules(&o->s, o->r, shapes_only));
+    TRY(session_modules(&o->s, o->r, shapes_only, load_prepared, &x));
     TRY(load_data(o, &train, &test));
     return load_trainer(o);
 }

@@ -228,6 +228,8 @@ static status visit_read(reader *x, recipe_part_id id, int i, int n, place *p)
         ELEMENT(r->data.train, r->data.n_train);
     else if (id == PART_DATA_TEST)
         ELEMENT(r->data.test, r->data.n_test);
+    else if (id == PART_DATA_PREPARE)
+        ELEMENT(r->data.prepare, r->data.n_prepare);
     else if (id == PART_MODULES)
         ELEMENT(r->modules, r->n_modules);
     else if (id == PART_GROUPS)

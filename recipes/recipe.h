@@ -51,8 +51,8 @@ typedef struct recipe_template {
 } recipe_template;
 
 typedef struct recipe_data {
-    int             n_train, n_test;
-    recipe_source  *train, *test;
+    int             n_train, n_test, n_prepare;
+    recipe_source  *train, *test, *prepare; /* the latter: samples that modules' starts see; none: those of train */
     recipe_template wording; /* key `template` */
     int64_t         length, pack; /* tokens */
     const char     *overlong, *loss_on;

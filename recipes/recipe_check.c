@@ -85,6 +85,7 @@ static status check_data(arena *a, const recipe *r)
         return fail_at(at(a, r, "data.train"), "data.train: all weights are 0, one must not be");
     TRY(check_tasks(a, r, "data.train", r->data.train, r->data.n_train));
     TRY(check_tasks(a, r, "data.test", r->data.test, r->data.n_test));
+    TRY(check_tasks(a, r, "data.prepare", r->data.prepare, r->data.n_prepare));
     if (r->data.length > r->data.pack)
         return fail_at(at(a, r, "data.pack"),
                        "data.length is %" PRId64 ", must be at most data.pack, which is %" PRId64

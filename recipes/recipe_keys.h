@@ -14,6 +14,7 @@ typedef enum recipe_part_id {
     PART_DATA,
     PART_DATA_TRAIN,
     PART_DATA_TEST,
+    PART_DATA_PREPARE,
     PART_TEMPLATE,
     PART_MODULES,
     PART_OBJECTIVE,

@@ -6,6 +6,7 @@
 #include "data/fetch.h"
 #include "layers/weights.h"
 #include "peft/whole.h"
+#include "recipes/prepare.h"
 
 #include <string.h>
 
@@ -203,7 +204,25 @@ static status check_head(const session *s)
     return STATUS_OK;
 }
 
-status session_modules(session *s, const recipe *r, bool shapes_only)
+/* Values, started: some by what the data shows. */
+static status start_values(session *s, const recipe *r, session_samples *samples, void *context)
+{
+    const peft_start_cost cost = peft_cost_of_start(s->p);
+    const size_t          need = cost.each + cost.all, have = memory_free();
+    arena                 seen;
+
+    if (have > 0 && need > have)
+        return fail(STATUS_MEMORY, "starting the modules needs %.0f MB, %.0f MB are free; take fewer or smaller "
+                    "sites, or with pissa a pissa_niter", (double)need / 1e6, (double)have / 1e6);
+    TRY(arena_open(&seen, "seen", (size_t)256 << 30));
+    status done = prepare_modules(s, r, samples, context, &seen);
+    if (done == STATUS_OK)
+        done = peft_allocate(s->p, &s->tuned);
+    arena_close(&seen);
+    return done;
+}
+
+status session_modules(session *s, const recipe *r, bool shapes_only, session_samples *samples, void *context)
 {
     char text[512];
 
@@ -223,7 +242,7 @@ status session_modules(session *s, const recipe *r, bool shapes_only)
     TRY(check_head(s));
     if (shapes_only)
         return STATUS_OK;
-    TRY(peft_allocate(s->p, &s->tuned));
+    TRY(start_values(s, r, samples, context));
     for (int i = 0; i < r->n_modules; i++)
         if (r->modules[i].load)
             TRY(load_folder(s, i, r->modules[i].load, false));

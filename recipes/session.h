@@ -41,7 +41,9 @@ status session_fingerprint(session *s);
 
 /* Modules of a recipe, or of one adapter folder (force: whatever base it was trained on), their values
  * allocated and started or loaded. */
-status session_modules(session *s, const recipe *r, bool shapes_only);
+/* `samples` gives what modules see before they start, if there are such; not needed with shapes_only. */
+typedef status session_samples(void *context, examples *out);
+status session_modules(session *s, const recipe *r, bool shapes_only, session_samples *samples, void *context);
 status session_adapter(session *s, const char *folder, bool force);
 
 /* Copies trunk and tuned values to the current device; nothing to do on the CPU. Before a computation on them

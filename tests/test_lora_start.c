@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/linalg.h"
+#include "core/quant.h"
 
 #include <math.h>
 
@@ -14,7 +15,7 @@
             SKIP("this build has no LAPACK");                                                     \
     } while (0)
 
-enum { PISSA = 2, OLORA = 3 };
+enum { PISSA = 2, OLORA = 3, CORDA = 4, LOFTQ = 5 };
 
 static const trace_options plain = {0};
 static const char *const   names[] = {"init_lora_weights", "rank", "alpha", "pissa_niter", "rslora", NULL};
@@ -238,6 +239,177 @@ START_TEST(what_cannot_start_so_is_refused)
 }
 END_TEST
 
+/* ---- loftq ---------------------------------------------------------------------------------------------------- */
+
+static const char *const loftq_names[] = {"init_lora_weights", "loftq_type", "loftq_iter", "rank", "alpha", NULL};
+
+/* How far a site's whole map is from the trunk's weight, as a sum of squares; without: the quantised alone. */
+static double lost(int type, int turns, int rank, double alpha, bool without)
+{
+    const double values[] = {LOFTQ, type, turns, rank, alpha};
+    double       sum = 0;
+    small        s;
+
+    small_open(&s, 7);
+    small_add(&s, "lora", "q_proj", loftq_names, values);
+    const site  *q = s.p->modules[0].at[0];
+    const int64_t n = q->in * q->out;
+    float       *w = arena_take(&s.memory, (size_t)n, sizeof *w);
+    const tensor *instead = peft_stand_in(s.p, q->weight->name);
+    ck_assert_ptr_nonnull(instead);
+    quant_expand(instead->type, instead->v, n, w);
+    if (!without)
+        MUST(peft_merged(s.p, q, w, NULL));
+    peft_detach(s.p);
+    ck_assert_int_eq(q->weight->value.type, TYPE_F32);
+    const float *own = q->weight->value.v;
+    for (int64_t i = 0; i < n; i++)
+        sum += ((double)w[i] - own[i]) * ((double)w[i] - own[i]);
+    small_close(&s);
+    return sum;
+}
+
+/* The factors make up for a part of what quantising lost, whatever the scale; more turns for more; with all
+ * directions nothing is lost. Of nf4 and int8. */
+START_TEST(factors_make_up_for_quantising)
+{
+    NEEDS_LAPACK();
+    for (int type = 0; type < 2; type++) {
+        const double bare = lost(type, 1, 8, 8, true), one = lost(type, 1, 8, 8, false);
+        ck_assert(one < bare * 0.75 && bare > 0);
+        ck_assert(fabs(lost(type, 1, 8, 40, false) - one) < one * 1e-3);
+        const double many = lost(type, 5, 8, 8, false);
+        ck_assert_msg(many < one * 0.95, "type %d: %g after five turns, %g after one", type, many, one);
+        ck_assert(lost(type, 1, 48, 48, false) < bare * 1e-6);
+    }
+}
+END_TEST
+
+/* What bitsandbytes makes of them. */
+START_TEST(nf4_is_that_of_others)
+{
+    static const double want[] = {-8,      -8,     -5.56954, -5.56954, -4.20058, -3.15934, -2.27553, -0.7284,
+                                  0,       1.28744, 1.9689,  2.70332,  3.52568,  4.50094,  5.78365,  8};
+    const double        values[] = {LOFTQ, 0, 1, 4, 4};
+    small               s;
+
+    NEEDS_LAPACK();
+    small_open(&s, 7);
+    float *w = NULL;
+    for (int i = 0; i < s.m.n_sites && !w; i++)
+        if (strcmp(s.m.sites[i].name, "block.0.attn.q") == 0)
+            w = s.m.sites[i].weight->value.v;
+    ck_assert_ptr_nonnull(w);
+    for (int i = 0; i < 64; i++)
+        w[i] = i < 16 ? (float)(i - 8) : 0;
+    small_add(&s, "lora", "q_proj", loftq_names, values);
+    const float *q = s.p->modules[0].at[0]->weight->value.v;
+    ck_assert_ptr_ne(q, w);
+    for (int i = 0; i < 16; i++)
+        ck_assert_msg(fabs((double)q[i] - want[i]) < 1e-5, "value %d is %g", i, (double)q[i]);
+    ck_assert(q[20] == 0);
+    small_close(&s);
+}
+END_TEST
+
+/* The file says how its weights were quantised; read on the same trunk it is the same model, without LAPACK too
+ * where nothing is decomposed. Types that PEFT has not it refuses to read. */
+START_TEST(a_file_is_of_quantised_weights)
+{
+    const adapter_info info = {.base = "small"};
+    const double       values[] = {LOFTQ, 0, 2, 4, 12};
+    char               folder[64], path[128];
+    cJSON             *config;
+    small              s, t;
+
+    NEEDS_LAPACK();
+    small_open(&s, 7);
+    small_add(&s, "lora", "all-linear", loftq_names, values);
+    small_stir(&s, 5);
+    test_folder(folder);
+    MUST(adapter_save(s.p, 0, folder, &info));
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    MUST(json_read(path, &config));
+    ck_assert_str_eq(cJSON_GetObjectItem(config, "init_lora_weights")->valuestring, "loftq");
+    const cJSON *own = cJSON_GetObjectItem(config, "loftq_config");
+    ck_assert_int_eq(cJSON_GetObjectItem(own, "loftq_bits")->valueint, 4);
+    ck_assert_int_eq(cJSON_GetObjectItem(own, "loftq_iter")->valueint, 2);
+    ck_assert_int_eq(cJSON_GetObjectItem(config, "r")->valueint, 4);
+    cJSON_Delete(config);
+    small_open(&t, 7);
+    MUST(adapter_add(t.p, folder, "main", false));
+    MUST(peft_allocate(t.p, &t.tuned));
+    MUST(adapter_load(t.p, 0, folder, &info));
+    const trace_result a = small_trace(&s, &plain), b = small_trace(&t, &plain);
+    ck_assert(distance(&a, &b) == 0);
+    MUST(folder_remove_tree(folder));
+    small_close(&s);
+    small_close(&t);
+}
+END_TEST
+
+/* Weights of rows that a type's blocks fit into lie as they would in a GGUF file. */
+START_TEST(weights_lie_quantised)
+{
+    static const struct {
+        int         number;
+        const char *type;
+    } types[] = {{2, "q8_0"}, {5, "q4_1"}, {6, "q4_0"}};
+    static const char wide[] =
+        "{\"model_type\": \"llama\", \"vocab_size\": 128, \"hidden_size\": 64, \"num_hidden_layers\": 1, "
+        "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 96, "
+        "\"rms_norm_eps\": 1e-5, \"rope_theta\": 10000, \"tie_word_embeddings\": true, "
+        "\"max_position_embeddings\": 64}";
+
+    NEEDS_LAPACK();
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        const double values[] = {LOFTQ, types[i].number, 1, 4, 4};
+        small        s, bare;
+        small_open_as(&s, wide, 7);
+        small_open_as(&bare, wide, 7);
+        small_add(&s, "lora", "all-linear", loftq_names, values);
+        const site *q = s.p->modules[0].at[0];
+        ck_assert_str_eq(dtype_name(q->weight->value.type), types[i].type);
+        const trace_result with = small_trace(&s, &plain), without = small_trace(&bare, &plain);
+        for (int k = 0; k < s.p->n_tuned; k++)
+            if (!s.p->tensors[k].fixed)
+                set_zero(&s.p->tensors[k]);
+        const trace_result quantised = small_trace(&s, &plain);
+        ck_assert(distance(&quantised, &without) > 1e-4);
+        ck_assert(distance(&with, &without) < distance(&quantised, &without));
+        small_close(&s);
+        small_close(&bare);
+    }
+}
+END_TEST
+
+START_TEST(what_cannot_be_quantised_is_refused)
+{
+    static const struct {
+        const char *at, *says;
+        int         type;
+        dtype       is;
+    } cases[] = {{"head", "is the head", 0, TYPE_F32},
+                 {"embed_tokens", "needs a linear layer", 0, TYPE_F32},
+                 {"q_proj", "whole blocks of 32 values, this weight's have 48", 6, TYPE_F32},
+                 {"q_proj", "which is q4_0 already", 0, TYPE_Q4_0}};
+    const peft_method *lora = peft_find("lora");
+
+    NEEDS_LAPACK();
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const double values[] = {LOFTQ, cases[i].type, 1, 4, 4};
+        small        s;
+        small_open(&s, 7);
+        for (int k = 0; k < s.m.n_sites; k++)
+            if (s.m.sites[k].kind == SITE_LINEAR)
+                s.m.sites[k].weight->value.type = cases[i].is;
+        MUST_FAIL(peft_add(s.p, "main", lora, small_options(&s, lora, loftq_names, values), &cases[i].at, 1, true),
+                  cases[i].says);
+        small_close(&s);
+    }
+}
+END_TEST
+
 static const char adapter_words[] = "\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\"], \"lora_alpha\": 8";
 
 static void write_config(small *s, const char *folder, const char *more)
@@ -250,7 +422,7 @@ static void write_config(small *s, const char *folder, const char *more)
 /* Folders of other programs whose start cannot be made again, and files that say what they cannot be. */
 START_TEST(files_that_do_not_fit_are_refused)
 {
-    static const char *const inits[] = {"pissa_niter_16", "corda", "mica", "loftq", "lora_ga"};
+    static const char *const inits[] = {"pissa_niter_16", "mica", "lora_ga"};
     static const char *const wrong[][3] = {{"pissa", "\"r\": 5", "r is 5, must be even"},
                                            {"pissa", "\"r\": 4, \"rank_pattern\": {\"q_proj\": 3}", "must be even"},
                                            {"lora_new", "\"r\": 4", "was trained as 'lora_new'"}};
@@ -263,6 +435,8 @@ START_TEST(files_that_do_not_fit_are_refused)
         write_config(&s, folder, arena_printf(&s.memory, "\"r\": 4, \"init_lora_weights\": \"%s\"", inits[i]));
         MUST_FAIL(adapter_add(s.p, folder, "main", true), "changes the trunk");
     }
+    write_config(&s, folder, "\"r\": 4, \"init_lora_weights\": \"loftq\", \"loftq_config\": {\"loftq_bits\": 2}");
+    MUST_FAIL(adapter_add(s.p, folder, "main", true), "loftq_bits is 2, must be 4 or 8");
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
         const safetensors_pair pair = {.key = "cambium.trained_as", .value = wrong[i][0]};
         write_config(&s, folder, wrong[i][1]);
@@ -276,4 +450,5 @@ END_TEST
 
 TESTS(lora_start, a_fresh_start_changes_nothing, the_right_part_is_taken, many_turns_find_the_same,
       a_saved_one_is_an_ordinary_lora, a_module_goes_on_from_its_file, what_cannot_start_so_is_refused,
-      files_that_do_not_fit_are_refused)
+      factors_make_up_for_quantising, nf4_is_that_of_others, a_file_is_of_quantised_weights, weights_lie_quantised,
+      what_cannot_be_quantised_is_refused, files_that_do_not_fit_are_refused)

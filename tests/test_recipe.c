@@ -76,6 +76,7 @@ START_TEST(test_quickstart)
 
     ck_assert_int_eq(r->data.n_train, 1);
     ck_assert_int_eq(r->data.n_test, 1);
+    ck_assert_int_eq(r->data.n_prepare, 0);
     ck_assert_str_eq(r->data.train[0].source.name, "debian");
     ck_assert_str_eq(r->data.train[0].task, "synopsis"); /* both tables have this key */
     const fake_debian *train = r->data.train[0].source.options, *test = r->data.test[0].source.options;
@@ -377,6 +378,9 @@ START_TEST(test_from)
     ck_assert(r->optim.lr == 1 && r->train.steps == 9);
     MUST_FAIL(LOAD(path, &r, "optim.name=sgd"), "top.yaml:3:20: unknown key 'betas' in optim");
     /* a whole mapping, a choice by its name, a key below a choice */
+    MUST(LOAD(path, &r, "data.prepare=[{source: jsonl, path: y}, {source: jsonl, path: z}]"));
+    ck_assert_int_eq(r->data.n_prepare, 2);
+    ck_assert_str_eq(r->data.prepare[1].source.name, "jsonl");
     MUST(LOAD(path, &r, "data.test={source: jsonl, path: y}", "objective=classify",
               "objective.classes=9", "train.select=best"));
     ck_assert_int_eq(((const fake_classify *)r->objective.options)->classes, 9);

@@ -1,5 +1,6 @@
 /* mix_skills: a matrix for each sequence, of blocks that are weighted means of skills: block h is sum_k w[s, h K + k]
- * m[h,k], m [H, K, P, Q]. Blocks stand one below another, y [S, H P, Q], or beside another, y [S, P, H Q].
+ * m[h,k], m [H, K, P, Q], or [K, P, Q] with one block. Blocks stand one below another, y [S, H P, Q], or beside
+ * another, y [S, P, H Q].
  *
  * dm[h,k]      += sum_s w[s, h K + k] dy[s, block h]
  * dw[s, h K + k] += <dy[s, block h], m[h,k]> */
@@ -9,12 +10,12 @@ status op_mix_skills_shape(const op_args *a, shape *out, int64_t *n_aux)
 {
     const tensor *m = a->in[0], *w = a->in[1];
 
-    if (m->type != REAL_TYPE || m->s.n != 4)
-        return fail(STATUS_SHAPE, "mix_skills: m is %s %s, must be %s with four sizes", dtype_name(m->type),
+    if (m->type != REAL_TYPE || m->s.n < 3 || m->s.n > 4)
+        return fail(STATUS_SHAPE, "mix_skills: m is %s %s, must be %s with three or four sizes", dtype_name(m->type),
                     shape_text(m->s), dtype_name(REAL_TYPE));
-    const int64_t H = m->s.d[0], P = m->s.d[2], Q = m->s.d[3];
+    const int64_t *d = m->s.d + m->s.n - 3, H = m->s.n == 4 ? m->s.d[0] : 1, P = d[1], Q = d[2];
     TRY(op_want_matrix("mix_skills", "w", w));
-    TRY(op_want_real("mix_skills", "w", w, shape_2(w->s.d[0], H * m->s.d[1])));
+    TRY(op_want_real("mix_skills", "w", w, shape_2(w->s.d[0], H * d[0])));
     *out = a->attr->mix_skills.beside ? shape_3(w->s.d[0], P, H * Q) : shape_3(w->s.d[0], H * P, Q);
     *n_aux = 0;
     return STATUS_OK;
@@ -27,10 +28,10 @@ typedef struct layout {
 
 static layout layout_of(const op_args *a)
 {
-    const shape   s = a->in[0]->s;
-    const int64_t pieces = a->attr->mix_skills.beside ? s.d[2] : 1, size = s.d[2] * s.d[3];
+    const shape    s = a->in[0]->s;
+    const int64_t *d = s.d + s.n - 3, pieces = a->attr->mix_skills.beside ? d[1] : 1, size = d[1] * d[2];
 
-    return (layout){s.d[0], s.d[1], pieces, size / pieces, size};
+    return (layout){s.n == 4 ? s.d[0] : 1, d[0], pieces, size / pieces, size};
 }
 
 /* Blocks from .. to-1 of all sequences. */

@@ -14,10 +14,10 @@ struct layout {
 
 static layout layout_of(const op_args *a)
 {
-    const shape   s = a->in[0]->s;
-    const int64_t pieces = a->attr->mix_skills.beside ? s.d[2] : 1, size = s.d[2] * s.d[3];
+    const shape    s = a->in[0]->s;
+    const int64_t *d = s.d + s.n - 3, pieces = a->attr->mix_skills.beside ? d[1] : 1, size = d[1] * d[2];
 
-    return {s.d[0], s.d[1], size / pieces, size};
+    return {s.n == 4 ? s.d[0] : 1, d[0], size / pieces, size};
 }
 
 template <class T> static void forward(const op_args *a)
