@@ -11,7 +11,7 @@ typedef struct opening {
     const recipe         *r;
     bool                  noise; /* bench: the weights of a random trunk are made on the device only */
     session               s;
-    goal                  goal;
+    struct goal           goal;
     examples              train, test; /* test.n 0: the recipe has none */
     pack_options          packing;
     packer                data;

@@ -20,7 +20,7 @@ typedef struct trainer_group {
 } trainer_group;
 
 typedef struct trainer_options {
-    const goal             *goal; /* NULL: cross-entropy of the model's head */
+    const struct goal      *goal; /* NULL: cross-entropy of the model's head */
     const struct optimizer *optimizer;
     const void          *optimizer_options; /* begins with optim_common */
     schedule_options     schedule;
