@@ -76,7 +76,7 @@ target_place feed_place(const model_head *h)
 void feed_record(feed *f, tape *t, stream *s)
 {
     if (f->b.images.values > 0) {
-        s->patches = tape_input(t, &f->patches);
+        s->patches = ag_expand(t, tape_input(t, &f->patches)); /* activations may be narrower */
         s->places = tape_input(t, &f->places);
     } else
         s->ids = tape_input(t, &f->ids);
