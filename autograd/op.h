@@ -80,6 +80,15 @@ typedef union op_attr {
         bool turned;
     } orthogonality;
     struct {
+        double factor; /* of the products in the loss */
+        bool   both;   /* mean of the loss and that of columns */
+    } contrast;
+    struct {
+        double beta, smoothing;
+        bool   squared;  /* IPO's loss */
+        bool   by_token; /* log-probabilities are means over tokens */
+    } preference;
+    struct {
         double eps;
         double offset; /* rmsnorm: the weight is offset + w */
     } rmsnorm; /* also for rmsnorm_add and layernorm */

@@ -12,6 +12,8 @@ var *ag_embed(tape *t, var *table, var *ids);
 var *ag_gather_rows(tape *t, var *x, var *rows);
 /* a [M, C], b [N, C], rows i32 [T] -> [T, C]: y[i] = a[rows[i]] where rows[i] >= 0, else b[-1 - rows[i]] */
 var *ag_pick_rows(tape *t, var *a, var *b, var *rows);
+/* x [N, C], from, to i32 [S] -> [S, C]: the mean of the rows from[s] .. to[s], both included; no row is in two */
+var *ag_mean_rows(tape *t, var *x, var *from, var *to);
 /* x [N, C] -> [N, width]: columns from .. from + width - 1 */
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
@@ -146,6 +148,18 @@ var *ag_softcap(tape *t, var *x, double cap);
 /* the same from hidden states x [T, C], w [V, C] of any stored type, b [V] or NULL; the vocabulary goes
  * by in chunks, logits are never stored; softcap: of the logits, 0: none */
 var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double softcap, var **each);
+/* a [P, C], b [Q, C], at least as many rows of b in use as of a -> sum over i of the cross-entropy of row i of
+ * factor a b^T with the target i, [1]; both: the mean of this and of the same for the first P columns; *products:
+ * a b^T, [P, Q]   (van den Oord et al. 2018, InfoNCE) */
+var *ag_contrast(tape *t, var *a, var *b, double factor, bool both, var **products);
+typedef struct preference_options {
+    double beta, smoothing;
+    bool   squared, by_token;
+} preference_options;
+/* each [T], losses by target; offsets i32 [2 P + 1]: targets of sequences, of which 2 i is preferred to 2 i + 1;
+ * reference [P, 1] -> sum of the pairs' losses [1]; *margins: beta h, [P]   (Rafailov et al. 2023; formulas in
+ * autograd/ops/preference.c) */
+var *ag_preference(tape *t, var *each, var *offsets, var *reference, const preference_options *o, var **margins);
 /* x of any shape -> [1] */
 var *ag_sum(tape *t, var *x);
 /* p [R, K] -> |p p^T - I| [1], the Frobenius norm; turned: |p^T p - I| of p [K, R] */

@@ -23,6 +23,11 @@ var *ag_pick_rows(tape *t, var *a, var *b, var *rows)
     return apply(t, OP_pick_rows, 3, a, b, rows);
 }
 
+var *ag_mean_rows(tape *t, var *x, var *from, var *to)
+{
+    return apply(t, OP_mean_rows, 3, x, from, to);
+}
+
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width)
 {
     const op_attr attr = {.columns = {from, width}};
@@ -362,6 +367,26 @@ var *ag_cross_entropy_head(tape *t, var *x, var *w, var *b, var *targets, double
 
     if (each)
         *each = tape_output(t, sum, 1);
+    return sum;
+}
+
+var *ag_contrast(tape *t, var *a, var *b, double factor, bool both, var **products)
+{
+    var          *in[] = {a, b};
+    const op_attr attr = {.contrast = {factor, both}};
+    var          *sum = tape_apply(t, OP_contrast, 2, in, &attr);
+
+    *products = tape_output(t, sum, 1);
+    return sum;
+}
+
+var *ag_preference(tape *t, var *each, var *offsets, var *reference, const preference_options *o, var **margins)
+{
+    var          *in[] = {each, offsets, reference};
+    const op_attr attr = {.preference = {o->beta, o->smoothing, o->squared, o->by_token}};
+    var          *sum = tape_apply(t, OP_preference, 3, in, &attr);
+
+    *margins = tape_output(t, sum, 1);
     return sum;
 }
 

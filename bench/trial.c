@@ -92,6 +92,7 @@ status trial_open(trial *t, bench *b, const char *path)
     TRY(opening_load(&t->in, false));
     session *s = &t->in.s;
     TRY(session_hold(s));
+    TRY(opening_settle(&t->in, true));
     return trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false);
 }
 

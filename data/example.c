@@ -35,35 +35,67 @@ int64_t example_targets(const example *e, target_place place)
         return e->label >= 0 || e->values;
     if (place == TARGET_MASKED)
         return e->masked;
+    if (place == TARGET_TEXTS)
+        return 1;
     return e->labels ? count_targets(e->labels, place == TARGET_NEXT, e->n) : 0;
 }
 
-/* Copies a sample into the result. */
-static status add(maker *m, const int32_t *ids, const int32_t *labels, int64_t n, const record *r)
+int32_t example_texts(const example *e)
 {
-    int32_t *both;
+    return e->ends ? e->n_texts : 1;
+}
+
+int32_t example_begin(const example *e, int32_t i)
+{
+    return i > 0 ? e->ends[i - 1] : 0;
+}
+
+int32_t example_end(const example *e, int32_t i)
+{
+    return e->ends ? e->ends[i] : e->n;
+}
+
+/* Copies a sample of so many texts into the result. */
+static status add(maker *m, const sample *s, int texts, const record *r)
+{
+    int32_t *both, *ends = NULL;
+    int64_t  n = 0, at = 0;
 
     CHECK(m->out->n < m->room);
+    for (int i = 0; i < texts; i++)
+        n += s[i].n;
     TRY_TAKE(both, m->a, 2 * n);
-    memcpy(both, ids, (size_t)n * sizeof *both);
-    memcpy(both + n, labels, (size_t)n * sizeof *both);
+    if (texts > 1)
+        TRY_TAKE(ends, m->a, texts);
+    for (int i = 0; i < texts; i++) {
+        memcpy(both + at, s[i].ids, (size_t)s[i].n * sizeof *both);
+        memcpy(both + n + at, s[i].labels, (size_t)s[i].n * sizeof *both);
+        at += s[i].n;
+        if (ends)
+            ends[i] = (int32_t)at;
+    }
     m->out->v[m->out->n++] = (example){.n = (int32_t)n,
                                        .ids = both,
                                        .labels = both + n,
+                                       .n_texts = ends ? texts : 0,
+                                       .ends = ends,
                                        .task = r->task,
                                        .label = r->label,
                                        .batch = r->batch};
     return STATUS_OK;
 }
 
-static status encode_record(maker *m, const record *r, sample *out)
+/* target: in place of the template's. */
+static status encode_record(maker *m, const char *target, const record *r, sample *out)
 {
-    text_pieces  pieces;
-    int32_t    **ids;
-    int64_t     *counts, n = 2, at = 0;
-    const bool   ends = !m->t.chat;
+    text_pieces   pieces;
+    int32_t     **ids;
+    int64_t      *counts, n = 2, at = 0;
+    const bool    ends = !m->t.chat;
+    text_template t = m->t;
 
-    TRY(template_render(&m->t, m->chat, r, m->work, &pieces));
+    t.words.target = target;
+    TRY(template_render(&t, m->chat, r, m->work, &pieces));
     TRY_TAKE(ids, m->work, pieces.n);
     TRY_TAKE(counts, m->work, pieces.n);
     for (int i = 0; i < pieces.n; i++) {
@@ -79,12 +111,12 @@ static status encode_record(maker *m, const record *r, sample *out)
     }
     bool counts_last = m->all;
     for (int i = 0; i < pieces.n; i++) {
-        const bool target = m->all || (m->assistant ? pieces.v[i].assistant : pieces.v[i].target);
+        const bool learnt = m->all || (m->assistant ? pieces.v[i].assistant : pieces.v[i].target);
         for (int64_t k = 0; k < counts[i]; k++, at++) {
             out->ids[at] = ids[i][k];
-            out->labels[at] = target ? ids[i][k] : LABEL_NONE;
+            out->labels[at] = learnt ? ids[i][k] : LABEL_NONE;
         }
-        counts_last = target;
+        counts_last = learnt;
     }
     if (ends && m->encoder->end >= 0) {
         out->labels[at] = counts_last ? m->encoder->end : LABEL_NONE;
@@ -106,8 +138,8 @@ static size_t cut_place(const char *text, size_t to)
     return to;
 }
 
-/* Shortens the prompt's longest field until the sample fits; leaves *s too long when it cannot. */
-static status shorten(maker *m, const record *r, sample *s)
+/* Shortens the prompt's longest field until the sample fits, in *shortened; leaves *s too long when it cannot. */
+static status shorten(maker *m, const char *target, const record *r, sample *s, record *shortened)
 {
     const int which = template_longest(&m->t, r);
     record    copy = *r;
@@ -123,14 +155,16 @@ static status shorten(maker *m, const record *r, sample *s)
     const char *text = fields[which].text;
     size_t      keep = fields[which].length;
     fields[which] = (field){.name = fields[which].name, .text = "", .length = 0};
-    TRY(encode_record(m, &copy, &bare));
+    TRY(encode_record(m, target, &copy, &bare));
     if (bare.n > m->length)
         return STATUS_OK;
+    *shortened = copy;
     while (s->n > m->length) {
         const double share = (double)(m->length - bare.n) / (double)(s->n - bare.n);
 
         keep = cut_place(text, (size_t)((double)keep * (share > 0.999 ? 0.999 : share)));
         if (keep == 0) {
+            fields[which] = (field){.name = fields[which].name, .text = "", .length = 0};
             *s = bare;
             return STATUS_OK;
         }
@@ -138,39 +172,64 @@ static status shorten(maker *m, const record *r, sample *s)
         fields[which].length = keep;
         if (!fields[which].text)
             return STATUS_MEMORY;
-        TRY(encode_record(m, &copy, s));
+        TRY(encode_record(m, target, &copy, s));
     }
+    return STATUS_OK;
+}
+
+/* The texts of a record, not too long; *kept false: it is left out. */
+static status fit(maker *m, const char *const *targets, int texts, const record *r, sample *s, bool *kept)
+{
+    const int  most = texts > 1 && s[1].n > s[0].n;
+    record     shorter = *r;
+    bool       had[2];
+    char       where[256];
+
+    *kept = true;
+    if (s[most].n <= m->length)
+        return STATUS_OK;
+    *kept = !m->drop;
+    m->out->n_dropped += m->drop;
+    if (m->drop)
+        return STATUS_OK;
+    if (!m->cut)
+        return fail(STATUS_FORMAT, "%s: has %lld tokens, length is %lld (overlong: cut or drop)",
+                    record_where(r, where), (long long)s[most].n, (long long)m->length);
+    for (int i = 0; i < texts; i++)
+        had[i] = count_targets(s[i].labels, 1, s[i].n) > 0;
+    TRY(shorten(m, targets[most], r, &s[most], &shorter));
+    if (texts > 1)
+        TRY(encode_record(m, targets[!most], &shorter, &s[!most]));
+    for (int i = 0; i < texts; i++) {
+        s[i].n = s[i].n > m->length ? m->length : s[i].n;
+        *kept &= !had[i] || count_targets(s[i].labels, 1, s[i].n) > 0;
+    }
+    m->out->n_dropped += !*kept;
+    m->out->n_cut += *kept;
     return STATUS_OK;
 }
 
 static status make_one(maker *m, const record *r)
 {
-    char   where[256];
-    sample s;
+    const char *const targets[2] = {m->t.words.target, m->t.rejected};
+    const int         texts = m->t.rejected ? 2 : 1;
+    char              where[256];
+    sample            s[2];
+    bool              kept;
 
-    TRY(encode_record(m, r, &s));
-    if (s.n == 0)
-        return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
-    if (s.n > m->length) {
-        const bool had_targets = count_targets(s.labels, 1, s.n) > 0;
-
-        if (m->drop) {
-            m->out->n_dropped++;
-            return STATUS_OK;
-        }
-        if (!m->cut)
-            return fail(STATUS_FORMAT, "%s: has %lld tokens, length is %lld (overlong: cut or drop)",
-                        record_where(r, where), (long long)s.n, (long long)m->length);
-        TRY(shorten(m, r, &s));
-        if (s.n > m->length)
-            s.n = m->length;
-        if (had_targets && count_targets(s.labels, 1, s.n) == 0) {
-            m->out->n_dropped++;
-            return STATUS_OK;
-        }
-        m->out->n_cut++;
+    for (int i = 0; i < texts; i++) {
+        TRY(encode_record(m, targets[i], r, &s[i]));
+        if (s[i].n == 0)
+            return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
     }
-    return add(m, s.ids, s.labels, s.n, r);
+    TRY(fit(m, targets, texts, r, s, &kept));
+    if (!kept)
+        return STATUS_OK;
+    for (int i = 0; i < texts && texts > 1; i++)
+        if (count_targets(s[i].labels, 1, s[i].n) == 0)
+            return fail(STATUS_FORMAT, "%s: its %s answer has no tokens", record_where(r, where),
+                        i ? "rejected" : "chosen");
+    return add(m, s, texts, r);
 }
 
 /* Running text: pieces of `length` tokens, every token a target. A last piece of one token is left
@@ -203,7 +262,7 @@ static status make_running(maker *m, const record *r)
     for (int64_t from = 0; from < at; from += m->length) {
         const int64_t here = at - from < m->length ? at - from : m->length;
         if (here > 1 || pieces == 1)
-            TRY(add(m, all + from, all + from, here, r));
+            TRY(add(m, &(sample){.n = here, .ids = all + from, .labels = all + from}, 1, r));
     }
     return STATUS_OK;
 }
@@ -213,6 +272,9 @@ static status make_ids(maker *m, const record *r)
 {
     char where[256];
 
+    if (m->t.rejected)
+        return fail(STATUS_USAGE, "%s: is one list of ids, and the objective reads two texts a sample",
+                    record_where(r, where));
     if (m->length > 0 && r->n_ids > m->length && r->batch < 0)
         return fail(STATUS_FORMAT, "%s: has %d ids, length is %lld", record_where(r, where), r->n_ids,
                     (long long)m->length);
@@ -233,7 +295,10 @@ status examples_finish(const records *r, int64_t length, examples *out)
         const example *e = &out->v[i];
         out->n_tokens += e->n;
         out->n_targets += example_targets(e, out->place);
-        out->longest = e->n > out->longest ? e->n : out->longest;
+        for (int32_t k = 0; k < example_texts(e); k++) {
+            const int32_t n = example_end(e, k) - example_begin(e, k);
+            out->longest = n > out->longest ? n : out->longest;
+        }
         classes |= e->label >= 0;
     }
     if (out->n == 0)
@@ -257,6 +322,8 @@ static status make_all(maker *m, const records *r, const text_template *t)
 
     CHECK(ready || m->encoder);
     m->t = t ? *t : (text_template){0};
+    if (m->t.rejected && r->running)
+        return fail(STATUS_USAGE, "%s: is running text, and the objective reads two texts a sample", r->v[0].origin);
     if (!ready && !r->running)
         TRY(template_resolve(&m->t, r, m->chat));
     for (int64_t i = 0; i < r->n; i++) {
@@ -312,7 +379,7 @@ status examples_make(arena *a, arena *work, const records *r, const text_templat
                .out = out,
                .room = r->n};
 
-    *out = (examples){0};
+    *out = (examples){.place = t && t->rejected ? TARGET_TEXTS : TARGET_NEXT};
     CHECK(o->length >= 1);
     TRY_TAKE(out->v, a, r->n);
     TRY(r->n_parts > 0 ? make_parts(&m, r, t) : make_all(&m, r, t));

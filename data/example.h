@@ -18,7 +18,8 @@ typedef enum target_place {
     TARGET_HERE,     /* labels[i] at row i */
     TARGET_SEQUENCE, /* the sample's own label, at its first row */
     TARGET_LAST,     /* the same, at its last row */
-    TARGET_MASKED    /* `masked` of its rows, which are chosen anew in every epoch by whoever fills batches */
+    TARGET_MASKED,   /* `masked` of its rows, which are chosen anew in every epoch by whoever fills batches */
+    TARGET_TEXTS     /* as TARGET_NEXT in each of its texts, but the loss is one of the sample: it counts as one */
 } target_place;
 
 typedef struct example {
@@ -26,6 +27,8 @@ typedef struct example {
     const int32_t *ids;    /* [n]; NULL: an image */
     const int32_t *labels; /* [n] aligned with ids, unshifted; NULL: only the sample has one */
     const int32_t *types;  /* [n] kinds of tokens; NULL: all 0 */
+    int32_t        n_texts; /* texts one after another, which become sequences of one micro-batch; 0: one text */
+    const int32_t *ends;    /* [n_texts] where each ends in ids; NULL: one text */
     int32_t        n_source;
     const int32_t *source;  /* [n_source] what an encoder reads, while `ids` are the decoder's; NULL: nothing */
     const float   *patches; /* of an image (core/patches.h): n - 1 rows, behind that of a class token; ids is NULL */
@@ -47,7 +50,7 @@ typedef struct examples {
     int                n_parts; /* of a mixture, else 0 */
     example_part      *parts;   /* [n_parts] one after another */
     int64_t            n_tokens, n_targets; /* of all examples */
-    int32_t            longest;             /* tokens */
+    int32_t            longest;             /* tokens of a text */
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
     bool               batched;
     target_place       place;
@@ -59,7 +62,13 @@ typedef struct examples {
     const char *const *labels;
 } examples;
 
+/* What the loss of the sample is a sum over. */
 int64_t example_targets(const example *e, target_place place);
+
+/* Its texts, one at least, and where the i-th begins and ends in its ids. */
+int32_t example_texts(const example *e);
+int32_t example_begin(const example *e, int32_t i);
+int32_t example_end(const example *e, int32_t i);
 
 /* Encodes a piece of text into ids in the arena, without adding anything at its ends. */
 typedef status (*encode_text)(void *context, arena *a, const char *text, size_t n, int32_t **ids,
@@ -95,7 +104,8 @@ typedef struct example_options {
 extern const key_table example_keys;
 
 /* Makes the examples of all records; t is resolved first and may be NULL for the source's own wording, for
- * each part of a mixture anew.
+ * each part of a mixture anew. With t->rejected an example has two texts, the prompt with its target and with what is
+ * rejected, and place TARGET_TEXTS; what `cut` leaves of the prompt is the same in both.
  * `work` is scratch and comes back as it was; encoder, t and chat may be NULL for the ids source.
  *
  * overlong cut: the longest field of the prompt is shortened, at a blank where one is near, until the
@@ -112,13 +122,21 @@ status examples_make(arena *a, arena *work, const records *r, const text_templat
 typedef enum whole_kind {
     WHOLE_TEXT,  /* the template's prompt, and with `pair` a second text behind it */
     WHOLE_WORDS, /* a sentence by words, whose tags are labels of their first tokens */
-    WHOLE_IMAGE
+    WHOLE_IMAGE,
+    WHOLE_TEXTS, /* several texts, each a sequence of its own */
+    WHOLE_PAIR   /* of examples_make: a prompt, its target and what is rejected */
 } whole_kind;
 
 typedef struct whole_options {
     whole_kind   kind;
     target_place place;
     int32_t      width; /* of values */
+    /* WHOLE_TEXTS: wordings of the texts; of those from `needed` on a record has the ones whose fields it has */
+    int                n_texts, needed;
+    const char *const *texts;
+    /* WHOLE_PAIR: the wording where the template names none, and that of what is rejected */
+    wording            pair;
+    const char        *rejected;
     /* Sets what is wanted of a sample (label, values, masked); NULL: the record's label. */
     status     (*target)(void *context, arena *a, const record *r, example *e);
     void        *context;

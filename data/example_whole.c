@@ -110,6 +110,44 @@ static status make_text(maker *m, const record *r, example *e, bool *dropped)
     return *dropped ? STATUS_OK : copy_tokens(m, &list, e);
 }
 
+/* The texts of a record one after another. */
+static status make_texts(maker *m, const record *r, example *e, bool *dropped)
+{
+    const int64_t cut = m->out->n_cut;
+    token_list   *lists;
+    int32_t      *ids, *ends, *types;
+    int64_t       n = 0;
+
+    TRY_TAKE(lists, m->work, m->w->n_texts);
+    TRY_TAKE(ends, m->a, m->w->n_texts);
+    for (int i = 0; i < m->w->n_texts && !*dropped; i++) {
+        whole_text x = {0};
+        char      *text;
+        if (i >= m->w->needed && !template_fits(m->w->texts[i], r))
+            continue;
+        TRY(template_fill(m->w->texts[i], r, m->work, &text, &x.length));
+        x.text = text;
+        TRY(encode(m, r, &x, &lists[e->n_texts], dropped));
+        n += lists[e->n_texts].n;
+        ends[e->n_texts++] = (int32_t)n;
+    }
+    if (*dropped)
+        return STATUS_OK;
+    m->out->n_cut = cut + (m->out->n_cut > cut); /* of samples, not of texts */
+    TRY_TAKE(ids, m->a, n);
+    TRY_TAKE(types, m->a, n);
+    for (int i = 0; i < e->n_texts; i++)
+        for (int64_t k = 0; k < lists[i].n; k++) {
+            ids[ends[i] - lists[i].n + k] = lists[i].ids[k];
+            types[ends[i] - lists[i].n + k] = lists[i].types ? lists[i].types[k] : 0;
+        }
+    e->n = (int32_t)n;
+    e->ids = ids;
+    e->types = types;
+    e->ends = ends;
+    return STATUS_OK;
+}
+
 /* The largest place at or before `to` between characters of text. */
 static size_t between_characters(const char *text, size_t to)
 {
@@ -232,6 +270,11 @@ static status make_one(maker *m, const record *r)
     example e = {.task = r->task, .label = r->label, .batch = r->batch};
     bool    dropped = false;
 
+    char    where[256];
+
+    if (m->w->kind == WHOLE_TEXTS && (m->running || r->ids || r->pixels || r->n_words))
+        return fail(STATUS_USAGE, "%s: is one sequence, and the objective reads several texts a sample",
+                    record_where(r, where));
     if (m->running)
         return make_running(m, r);
     if (r->ids) {
@@ -240,6 +283,8 @@ static status make_one(maker *m, const record *r)
         e.labels = r->labels;
     } else if (m->w->kind == WHOLE_IMAGE)
         TRY(make_image(m, r, &e));
+    else if (m->w->kind == WHOLE_TEXTS)
+        TRY(make_texts(m, r, &e, &dropped));
     else
         TRY(m->w->kind == WHOLE_WORDS ? make_words(m, r, &e, &dropped) : make_text(m, r, &e, &dropped));
     if (dropped)

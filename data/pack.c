@@ -18,7 +18,9 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
     TRY_TAKE(out->label, a, seqs_capacity);
     TRY_TAKE(out->sample, a, seqs_capacity);
     TRY_TAKE(out->example, a, seqs_capacity);
-    out->offsets[0] = 0;
+    TRY_TAKE(out->text, a, seqs_capacity);
+    TRY_TAKE(out->first_target, a, seqs_capacity + 1);
+    out->offsets[0] = out->first_target[0] = 0;
     return STATUS_OK;
 }
 
@@ -65,7 +67,7 @@ static void add_image(batch *b, const example *e)
 
 void batch_clear(batch *b)
 {
-    b->n_tokens = b->n_seqs = b->n_targets = 0;
+    b->n_tokens = b->n_seqs = b->n_targets = b->n_samples = 0;
     b->source.n = b->images.n = 0;
 }
 
@@ -84,64 +86,103 @@ void batch_add_target(batch *b, int32_t row, int32_t id)
     b->target_ids[b->n_targets++] = id;
 }
 
-static void add_targets(batch *b, const example *e)
+/* The target of a whole sample. */
+static void add_target_of_all(batch *b, const example *e, int32_t row)
 {
-    const int32_t row = b->n_tokens + b->front, ahead = b->place == TARGET_NEXT;
-    const bool    last = b->place == TARGET_LAST, whole = last || b->place == TARGET_SEQUENCE;
+    if (example_targets(e, b->place))
+        batch_add_target(b, row, e->label >= 0 ? e->label : 0);
+}
+
+/* Those of its i-th text, whose first token is at `row`. */
+static void add_targets(batch *b, const example *e, int32_t text, int32_t row)
+{
+    const int32_t from = example_begin(e, text), n = example_end(e, text) - from;
+    const int32_t ahead = b->place == TARGET_NEXT || b->place == TARGET_TEXTS;
 
     for (int32_t i = 1; b->front_labels && i < b->front; i++)
         if (b->front_labels[i] != LABEL_NONE)
-            batch_add_target(b, b->n_tokens + i - 1, b->front_labels[i]);
-    if (whole && example_targets(e, b->place)) {
-        if (e->values)
-            memcpy(b->values + b->n_targets * b->width, e->values, (size_t)b->width * sizeof *b->values);
-        batch_add_target(b, last ? row + e->n - 1 : b->n_tokens, e->label >= 0 ? e->label : 0);
-    }
-    if (whole || b->place == TARGET_MASKED || !e->labels)
+            batch_add_target(b, row - b->front + i - 1, b->front_labels[i]);
+    if (b->place == TARGET_SEQUENCE && text == 0)
+        add_target_of_all(b, e, row - b->front);
+    if (b->place == TARGET_LAST && text == example_texts(e) - 1)
+        add_target_of_all(b, e, row + n - 1);
+    if (b->place == TARGET_SEQUENCE || b->place == TARGET_LAST || b->place == TARGET_MASKED || !e->labels)
         return;
-    for (int32_t i = ahead; i < e->n; i++)
-        if (e->labels[i] != LABEL_NONE)
-            batch_add_target(b, row + i - ahead, e->labels[i]);
+    for (int32_t i = ahead; i < n; i++)
+        if (e->labels[from + i] != LABEL_NONE)
+            batch_add_target(b, row + i - ahead, e->labels[from + i]);
 }
 
-bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
+/* The rows of its i-th text. */
+static void add_rows(batch *b, const example *e, int32_t text)
 {
-    const int32_t s = b->n_seqs, row = b->n_tokens, first = row + b->front;
+    const int32_t row = b->n_tokens, first = row + b->front, from = example_begin(e, text);
+    const int32_t n = example_end(e, text) - from;
 
-    if (s >= b->seqs_capacity || row + (int64_t)e->n + b->front > b->capacity ||
-        (b->source.capacity > 0 && b->source.n + (int64_t)e->n_source > b->source.capacity))
-        return false;
-    CHECK((e->source != NULL) == (b->source.capacity > 0) && (e->patches != NULL) == (b->images.values > 0));
-    if (e->source)
-        add_source(b, e);
-    if (e->patches)
-        add_image(b, e);
     memset(b->ids + row, 0, (size_t)b->front * sizeof *b->ids);
     memset(b->types + row, 0, (size_t)b->front * sizeof *b->types);
     for (int32_t i = 0; i < b->front; i++)
         b->positions[row + i] = b->first_position + i;
-    for (int32_t i = 0, position = b->first_position + b->front; i < e->n; i++) {
-        const bool pad = e->ids && e->ids[i] == b->pad;
-        b->ids[first + i] = e->ids ? e->ids[i] : 0;
+    for (int32_t i = 0, position = b->first_position + b->front; i < n; i++) {
+        const bool pad = e->ids && e->ids[from + i] == b->pad;
+        b->ids[first + i] = e->ids ? e->ids[from + i] : 0;
         b->positions[first + i] = pad ? b->pad : position++;
-        b->types[first + i] = e->types ? e->types[i] : 0;
+        b->types[first + i] = e->types ? e->types[from + i] : 0;
     }
-    for (int32_t i = row; i < first + e->n; i++)
-        b->seq_of_row[i] = s;
-    add_targets(b, e);
-    b->task[s] = e->task;
-    b->label[s] = e->label;
-    b->sample[s] = sample;
-    b->example[s] = number;
-    b->n_tokens = row + b->front + e->n;
+    for (int32_t i = row; i < first + n; i++)
+        b->seq_of_row[i] = b->n_seqs;
+    add_targets(b, e, text, first);
+    b->n_tokens = first + n;
     b->offsets[++b->n_seqs] = b->n_tokens;
+    b->first_target[b->n_seqs] = b->n_targets;
+}
+
+bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
+{
+    const int32_t texts = example_texts(e);
+
+    if (b->n_seqs + (int64_t)texts > b->seqs_capacity ||
+        b->n_tokens + (int64_t)e->n + (int64_t)texts * b->front > b->capacity ||
+        (b->source.capacity > 0 && b->source.n + (int64_t)e->n_source > b->source.capacity))
+        return false;
+    CHECK((e->source != NULL) == (b->source.capacity > 0) && (e->patches != NULL) == (b->images.values > 0));
+    CHECK(texts == 1 || (!e->source && !e->patches));
+    if (e->source)
+        add_source(b, e);
+    if (e->patches)
+        add_image(b, e);
+    if (e->values && b->width > 0)
+        memcpy(b->values + b->n_samples * b->width, e->values, (size_t)b->width * sizeof *b->values);
+    for (int32_t i = 0; i < texts; i++) {
+        const int32_t s = b->n_seqs;
+        b->task[s] = e->task;
+        b->label[s] = e->label;
+        b->sample[s] = sample;
+        b->example[s] = number;
+        b->text[s] = i;
+        add_rows(b, e, i);
+    }
+    b->n_samples++;
     return true;
 }
 
 /* Rows that an example takes. */
 static int64_t rows_of(const examples *x, int64_t i)
 {
-    return x->front + (int64_t)x->v[i].n;
+    return (int64_t)x->front * example_texts(&x->v[i]) + x->v[i].n;
+}
+
+/* Rows of its shortest text. */
+static int64_t shortest_of(const examples *x, int64_t i)
+{
+    const example *e = &x->v[i];
+    int32_t        least = e->n;
+
+    for (int32_t k = 0; k < example_texts(e); k++) {
+        const int32_t n = example_end(e, k) - example_begin(e, k);
+        least = n < least ? n : least;
+    }
+    return x->front + (int64_t)least;
 }
 
 /* The capacities of given micro-batches. */
@@ -153,7 +194,7 @@ static status measure_given(packer *p)
         const bool fresh = i == 0 || p->x->v[i].batch != p->x->v[i - 1].batch;
 
         tokens = (fresh ? 0 : tokens) + rows_of(p->x, i);
-        seqs = (fresh ? 0 : seqs) + 1;
+        seqs = (fresh ? 0 : seqs) + example_texts(&p->x->v[i]);
         p->batches += fresh;
         p->capacity = tokens > p->capacity ? tokens : p->capacity;
         p->seqs_capacity = seqs > p->seqs_capacity ? seqs : p->seqs_capacity;
@@ -168,7 +209,7 @@ static status measure_given(packer *p)
 static status measure_packed(packer *p)
 {
     const pack_options *o = &p->o;
-    int64_t             shortest = o->pack;
+    int64_t             shortest = o->pack, texts = 1;
 
     if (o->pack < 1 || o->pack > INT32_MAX / 2)
         return fail(STATUS_USAGE, "data: pack is %lld tokens, must be 1..%d", (long long)o->pack,
@@ -181,16 +222,19 @@ static status measure_packed(packer *p)
 
         if (n > o->pack)
             return fail(STATUS_SHAPE,
-                        "data: sample %lld has %lld tokens%s, more than a micro-batch holds (pack %lld): "
-                        "length must be at most pack",
-                        (long long)i, (long long)n, p->x->front ? " with the virtual ones in front" : "",
-                        (long long)o->pack);
-        shortest = n < shortest ? n : shortest;
+                        "data: sample %lld has %lld tokens%s%s, more than a micro-batch holds (pack %lld): "
+                        "length must be at most pack%s",
+                        (long long)i, (long long)n, p->x->v[i].ends ? " in all its texts" : "",
+                        p->x->front ? " with the virtual ones in front" : "", (long long)o->pack,
+                        p->x->v[i].ends ? " divided by the texts of a sample" : "");
+        const int64_t least = shortest_of(p->x, i);
+        shortest = least < shortest ? least : shortest;
+        texts = example_texts(&p->x->v[i]) > texts ? example_texts(&p->x->v[i]) : texts;
     }
     p->capacity = o->pack;
     p->seqs_capacity = o->pack / (shortest > 0 ? shortest : 1);
-    if (o->batch_samples > 0 && o->batch_samples < p->seqs_capacity)
-        p->seqs_capacity = o->batch_samples;
+    if (o->batch_samples > 0 && o->batch_samples * texts < p->seqs_capacity)
+        p->seqs_capacity = o->batch_samples * texts;
     p->leaves_capacity = o->batch_samples  ? o->batch_samples
                          : o->batch_tokens ? o->batch_tokens / o->pack
                                            : o->accumulate;
@@ -238,7 +282,7 @@ status packer_open(arena *a, const examples *x, const pack_options *o, packer *o
                                   "them, not %s",
                     o->batch_tokens ? "batch_tokens" : "batch_samples");
     out->o.accumulate = o->accumulate ? o->accumulate : 1;
-    for (int32_t i = 1; x->front_labels && i < x->front; i++)
+    for (int32_t i = 1; x->place == TARGET_NEXT && x->front_labels && i < x->front; i++)
         out->front_targets += x->front_labels[i] != LABEL_NONE;
     TRY(measure_epoch(a, out));
     TRY(x->batched ? measure_given(out) : measure_packed(out));
@@ -308,21 +352,22 @@ static void close_leaf(packer *p, pack_step *s)
 static void plan_leaf(packer *p, pack_step *s)
 {
     pack_position *at = &p->at;
-    int64_t        room = p->capacity;
-    const int64_t  from = s->n_samples;
+    int64_t        room = p->capacity, seqs = p->seqs_capacity;
 
     for (int64_t w = 0;;) {
         while (at->n_waiting < PACK_WINDOW && at->next < p->epoch)
             at->waiting[at->n_waiting++] = at->next++;
-        if (w >= at->n_waiting || s->n_samples - from >= p->seqs_capacity)
+        if (w >= at->n_waiting || seqs == 0)
             break;
 
         const pack_sample which = place_sample(p, at->epoch, at->waiting[w]);
-        if (rows_of(p->x, which.example) > room) {
+        const int32_t     texts = example_texts(&p->x->v[which.example]);
+        if (rows_of(p->x, which.example) > room || texts > seqs) {
             w++;
             continue;
         }
         room -= rows_of(p->x, which.example);
+        seqs -= texts;
         add_sample(p, s, which);
         at->n_waiting--;
         memmove(at->waiting + w, at->waiting + w + 1,
@@ -366,20 +411,21 @@ static void plan_samples(packer *p, pack_step *s)
         }
     }
     while (s->n_samples < total) {
-        int64_t room = p->capacity, seqs = 0;
+        int64_t room = p->capacity, seqs = p->seqs_capacity;
 
         while (p->used[from])
             from++;
-        for (int64_t i = from; i < total && seqs < p->seqs_capacity; i++) {
+        for (int64_t i = from; i < total && seqs > 0; i++) {
             const int64_t place = at.next + i;
             if (p->used[i])
                 continue;
             const pack_sample which = place_sample(p, at.epoch + place / n, place % n);
-            if (rows_of(p->x, which.example) > room)
+            const int32_t     texts = example_texts(&p->x->v[which.example]);
+            if (rows_of(p->x, which.example) > room || texts > seqs)
                 continue;
             room -= rows_of(p->x, which.example);
             p->used[i] = true;
-            seqs++;
+            seqs -= texts;
             add_sample(p, s, which);
         }
         close_leaf(p, s);
@@ -409,7 +455,7 @@ void packer_fill(const packer *p, const pack_step *s, int leaf, batch *b)
     CHECK(leaf >= 0 && leaf < s->n_leaves && b->front == p->x->front);
     batch_clear(b);
     b->place = p->x->place;
-    b->front_labels = p->x->front_labels;
+    b->front_labels = b->place == TARGET_NEXT ? p->x->front_labels : NULL;
     for (int32_t i = s->first[leaf]; i < s->first[leaf + 1]; i++) {
         const pack_sample w = s->samples[i];
         const bool        fits = batch_add(b, &p->x->v[w.example], w.sample, w.example);

@@ -40,7 +40,7 @@ typedef struct batch_images {
 /* One micro-batch as the model reads it: sequences one after another, no padding. */
 typedef struct batch {
     int64_t  capacity, seqs_capacity; /* tokens, sequences */
-    int32_t  n_tokens, n_seqs, n_targets;
+    int32_t  n_tokens, n_seqs, n_targets, n_samples; /* a sample of several texts is as many sequences */
     int32_t *ids;         /* [n_tokens] */
     int32_t *positions;   /* [n_tokens] place within its sequence, from first_position on */
     int32_t *types;       /* [n_tokens] kind of the token */
@@ -54,12 +54,14 @@ typedef struct batch {
     const int32_t *front_labels; /* [front] or NULL: as in examples */
     int32_t *target_rows; /* [n_targets] row whose hidden state predicts the target, ascending */
     int32_t *target_ids;  /* [n_targets] */
+    int32_t *first_target; /* [n_seqs + 1] of each sequence, unless they are chosen (TARGET_MASKED) */
     int64_t  width;       /* of values, 0: there are none */
-    float   *values;      /* [n_targets, width] what is wanted of sequences, which all have some */
+    float   *values;      /* [n_samples, width] what is wanted of samples, which all have some */
     int32_t *task, *label; /* [n_seqs] label -1: no class */
     int64_t *sample; /* [n_seqs] number of the sample in the run: epoch * n + its place in the epoch's
                         order; what random numbers are counted by */
     int64_t *example; /* [n_seqs] its number in the examples */
+    int32_t *text;    /* [n_seqs] which text of its sample it is */
     batch_source source;  /* what encoders read of the same sequences */
     batch_images images;
 } batch;
@@ -70,7 +72,7 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
 /* Adds those of a source of so many tokens, or of images with so many values a patch. */
 status batch_open_source(arena *a, int64_t capacity, batch *b);
 status batch_open_images(arena *a, int64_t values, batch *b);
-/* Adds those of so many values a sequence. */
+/* Adds those of so many values a sample. */
 status batch_open_values(arena *a, int64_t width, batch *b);
 
 /* Adds a target at a row; rows ascend. For those who choose targets of TARGET_MASKED. */
@@ -79,7 +81,7 @@ void batch_add_target(batch *b, int32_t row, int32_t id);
 /* Takes all sequences out. */
 void batch_clear(batch *b);
 
-/* Appends a sequence. False (and nothing changed) when it does not fit. */
+/* Appends a sample: a sequence, or one for each of its texts. False (and nothing changed) when it does not fit. */
 bool batch_add(batch *b, const example *e, int64_t sample, int64_t number);
 
 typedef struct pack_options {

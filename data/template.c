@@ -109,7 +109,19 @@ status template_resolve(text_template *t, const records *r, const chat_renderer 
                     r->v[0].origin, r->v[0].messages ? " or template: chat" : "");
     }
     TRY(fill(t->words.prompt, &r->v[0], NULL, &n));
+    if (t->rejected)
+        TRY(fill(t->rejected, &r->v[0], NULL, &n));
     return t->words.target ? fill(t->words.target, &r->v[0], NULL, &n) : STATUS_OK;
+}
+
+bool template_fits(const char *words, const record *r)
+{
+    part p;
+    bool more = true, all = true;
+
+    while (all && next_part(&words, &p, &more) == STATUS_OK && more)
+        all = !p.is_field || field_index(r, &p) >= 0;
+    return all;
 }
 
 int template_longest(const text_template *t, const record *r)

@@ -28,6 +28,7 @@ typedef struct chat_renderer {
 typedef struct text_template {
     bool    chat;
     wording words; /* prompt NULL: the source's own wording, or the record's messages */
+    const char *rejected; /* a second target for the same prompt, in a text of its own; NULL: there is none */
 } text_template;
 
 /* A piece of the rendered text; the pieces of a record are encoded one by one, so that a prompt has the
@@ -54,6 +55,9 @@ status template_render(const text_template *t, const chat_renderer *chat, const 
 
 /* A wording with the record's fields as text in the arena. */
 status template_fill(const char *words, const record *r, arena *a, char **text, size_t *length);
+
+/* True when the record has every field that the wording names. */
+bool template_fits(const char *words, const record *r);
 
 /* The number of the longest field that the prompt names (the one to shorten when a sample is too long);
  * -1: none. */

@@ -149,6 +149,7 @@ static status evaluate(opening *o, const char *adapter, int64_t task, bool force
         log_info("%s: the state after step %lld of its run", adapter, (long long)f.step);
     TRY(check_memory(o));
     TRY(session_hold(&o->s));
+    TRY(opening_settle(o, false));
     TRY(measure(o, &f));
     if (json)
         print_json(&f, out);

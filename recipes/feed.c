@@ -62,7 +62,27 @@ status feed_open_values(feed *f, arena *memory, int64_t width)
 {
     TRY(batch_open_values(memory, width, &f->b));
     f->values = (tensor){.s = shape_2(f->b.seqs_capacity, width), .type = TYPE_F32, .v = f->b.values,
-                         .rows = &f->n_targets};
+                         .rows = &f->n_samples};
+    return STATUS_OK;
+}
+
+status feed_open_texts(feed *f, arena *memory)
+{
+    feed_texts   *x = &f->texts;
+    const int64_t seqs = f->b.seqs_capacity;
+
+    TRY_TAKE(x->first, memory, seqs);
+    TRY_TAKE(x->answer, memory, seqs);
+    TRY_TAKE(x->third, memory, seqs);
+    TRY_TAKE(x->from, memory, seqs);
+    TRY_TAKE(x->to, memory, seqs);
+    x->firsts = ints(x->first, seqs, &f->n_samples);
+    x->seconds = ints(x->answer, seqs, &f->n_samples);
+    x->thirds = ints(x->third, seqs, &f->n_samples);
+    x->answers = ints(x->answer, seqs, &x->n_answers);
+    x->from_rows = ints(x->from, seqs, &f->n_seqs);
+    x->to_rows = ints(x->to, seqs, &f->n_seqs);
+    x->first_targets = ints(f->b.first_target, seqs + 1, &f->n_offsets);
     return STATUS_OK;
 }
 
@@ -99,11 +119,35 @@ void feed_record(feed *f, tape *t, stream *s)
     s->source->tasks = s->tasks;
 }
 
-/* Names of the rows, for random numbers. */
+/* Names of the rows, for random numbers: the texts of a sample have others. */
 static void name_rows(const batch *b, const int32_t *seq_of_row, int32_t n, int32_t *sample_of_row)
 {
-    for (int32_t i = 0; i < n; i++)
-        sample_of_row[i] = (int32_t)(b->sample[seq_of_row[i]] & 0x7fffffff);
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t s = seq_of_row[i];
+        sample_of_row[i] = (int32_t)((b->sample[s] ^ (int64_t)b->text[s] << 27) & 0x7fffffff);
+    }
+}
+
+static void list_texts(feed *f)
+{
+    feed_texts  *x = &f->texts;
+    const batch *b = &f->b;
+    int32_t      firsts = 0, seconds = 0, thirds = 0;
+
+    x->n_answers = b->n_samples;
+    for (int32_t s = 0; s < b->n_seqs; s++) {
+        x->from[s] = b->offsets[s];
+        x->to[s] = b->offsets[s + 1] - 1;
+        if (b->text[s] == 0)
+            x->first[firsts++] = s;
+        else if (b->text[s] == 1)
+            x->answer[seconds++] = s;
+        else
+            x->answer[x->n_answers++] = s;
+        if (b->text[s] == 2)
+            x->third[thirds++] = s;
+    }
+    CHECK(firsts == b->n_samples && seconds == b->n_samples);
 }
 
 void feed_load(feed *f)
@@ -117,6 +161,9 @@ void feed_load(feed *f)
     f->n_seqs = b->n_seqs;
     f->n_offsets = b->n_seqs + 1;
     f->n_targets = b->n_targets;
+    f->n_samples = b->n_samples;
+    if (f->texts.first)
+        list_texts(f);
     f->n_source = b->source.n;
     f->n_patches = b->images.n;
     name_rows(b, b->seq_of_row, b->n_tokens, f->sample_of_row);

@@ -8,9 +8,19 @@
 #include "data/pack.h"
 #include "layers/model.h"
 
+/* Which sequences, and which rows, are what, where samples are several texts. */
+typedef struct feed_texts {
+    int32_t  n_answers;
+    int32_t *first, *answer, *third, *from, *to;
+    tensor   firsts, seconds, thirds; /* [samples] sequences: first, second, third texts; thirds: if all have one */
+    tensor   answers;                 /* the second texts, and behind them all later ones */
+    tensor   from_rows, to_rows;      /* [sequences] first and last row of each */
+    tensor   first_targets;           /* [sequences + 1] */
+} feed_texts;
+
 typedef struct feed {
     batch   b;
-    int32_t n_rows, n_offsets, n_seqs, n_targets, from_to[2];
+    int32_t n_rows, n_offsets, n_seqs, n_targets, n_samples, from_to[2];
     bool    has_types, has_tasks;
     tensor  ids, positions, types, samples, offsets, tasks, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
@@ -23,6 +33,8 @@ typedef struct feed {
     int32_t  n_patches;
     tensor   patches, places;
     var     *target_rows_var, *target_ids_var;
+    /* of an objective whose samples are several texts; the objective puts on the tape what it wants of it */
+    feed_texts texts;
     /* of an objective that wants values of samples */
     tensor   values;
     var     *values_var;
@@ -36,8 +48,11 @@ typedef struct feed {
  * they tell tasks apart, is asked now; a model with an encoder, or of images, has no place for it. */
 status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64_t source, int64_t seqs);
 
-/* Adds `width` values a sequence, of a model that classifies. Before feed_record. */
+/* Adds `width` values a sample. Before feed_record. */
 status feed_open_values(feed *f, arena *memory, int64_t width);
+
+/* Adds f->texts, of samples that are two texts at least. Before feed_record. */
+status feed_open_texts(feed *f, arena *memory);
 
 /* Where the head's targets are. */
 target_place feed_place(const model_head *h);

@@ -86,14 +86,21 @@ status goal_open(goal *g, session *s, const recipe *r, records *train, records *
 
 status goal_begin(goal *g)
 {
-    if (g->o->whole && g->samples.place == TARGET_SEQUENCE)
+    if (g->o->head == HEAD_CLASSIFY)
         g->samples.place = feed_place(&g->s->m.head);
     return g->o->begin ? fail_in(g->o->begin(g), "in objective %s", g->o->name) : STATUS_OK;
 }
 
 status goal_examples(const goal *g, const recipe *r, const records *list, examples *out)
 {
-    return session_examples(g->s, r, list, g->o->whole ? &g->samples : NULL, out);
+    TRY(session_examples(g->s, r, list, g->o->whole || g->o->several ? &g->samples : NULL, out));
+    out->width = g->samples.width;
+    return STATUS_OK;
+}
+
+status goal_settle(const goal *g, examples *x, int64_t pack)
+{
+    return g->o->settle && x->n > 0 ? g->o->settle(g, x, pack) : STATUS_OK;
 }
 
 /* ---- loss ------------------------------------------------------------------------------------------ */
@@ -153,6 +160,12 @@ status goal_tally_finish(const goal *g, goal_tally *t)
     for (int i = 0; i < t->n; i++)
         TRY(metric_result_of(&t->v[i], g->seed, o->resamples, &t->figures[i]));
     return STATUS_OK;
+}
+
+status goal_wording(const goal *g, const char *given, const char **out)
+{
+    *out = strchr(given, '{') ? given : arena_printf(&g->s->setup, "{%s}", given);
+    return *out ? STATUS_OK : STATUS_MEMORY;
 }
 
 /* +1: the smaller the better, -1: the larger. */

@@ -52,12 +52,16 @@ struct objective {
     bool        perplexity; /* the loss is that of words */
     bool        asks;       /* train.answers: the model can write */
     bool        whole;      /* samples are read as a whole, not written */
+    bool        several;    /* samples are several texts: feed.texts */
 
     /* Before the trunk is opened: checks options, numbers the records' classes, sets g->head.classes, g->predicts,
      * g->measured and g->samples. test may be NULL. NULL: there is nothing to do. */
     status (*open)(goal *g, records *train, records *test);
     /* When the trunk is there; NULL: nothing. */
     status (*begin)(goal *g);
+    /* When the modules are there and before the first step: what the trunk without them makes of the examples, which
+     * fit in micro-batches of `pack` tokens; NULL: nothing. */
+    status (*settle)(const goal *g, examples *x, int64_t pack);
     /* Chooses what is predicted in a filled micro-batch (feed.prepare); NULL: nothing. */
     void (*prepare)(const void *goal, batch *b);
     /* The sum of the losses of the targets, hidden [N, C]; NULL: cross-entropy of the head, v->scores its logits. */
@@ -73,6 +77,8 @@ const objective *objective_at(int i);
 status goal_open(goal *g, session *s, const recipe *r, records *train, records *test);
 /* Behind session_base_for(.., &g->head): what needs the trunk. */
 status goal_begin(goal *g);
+/* Computes what the objective wants to know of the examples; after session_hold. */
+status goal_settle(const goal *g, examples *x, int64_t pack);
 /* The samples of records. */
 status goal_examples(const goal *g, const recipe *r, const records *list, examples *out);
 
@@ -109,6 +115,9 @@ var *goal_cross_entropy(tape *t, model *m, var *hidden, const feed *f, goal_vars
  * train and test united; else the texts of the field `label`; names [n] are the classes in order when the recipe lists
  * them. count: as many as the recipe says, 0: as many as there are. */
 status goal_classes(goal *g, records *train, records *test, const char *field, const key_texts *names, int64_t count);
+
+/* A wording: as it is given, or of the field with that name. */
+status goal_wording(const goal *g, const char *given, const char **out);
 
 /* A number of the field of a record; its class where it has one and no such field. */
 status goal_number(const record *r, const char *field, double *out);

@@ -154,3 +154,10 @@ status opening_load(opening *o, bool shapes_only)
     TRY(load_data(o, &train, &test));
     return load_trainer(o);
 }
+
+status opening_settle(opening *o, bool train)
+{
+    if (train)
+        TRY(goal_settle(&o->goal, &o->train, o->trainer.pack));
+    return goal_settle(&o->goal, &o->test, o->trainer.pack);
+}

@@ -29,4 +29,8 @@ void   opening_end(opening *o);
 /* Trunk, modules, data, trainer options. shapes_only: modules' values are not allocated. */
 status opening_load(opening *o, bool shapes_only);
 
+/* After session_hold, and before a trainer is opened that computes: what the objective wants to know of the test
+ * data, and with `train` of the training data. */
+status opening_settle(opening *o, bool train);
+
 #endif

@@ -225,9 +225,14 @@ status session_examples(session *s, const recipe *r, const records *list, const 
     arena                 work;
 
     TRY(open_words(s, r, &w));
+    const bool pair = how && how->kind == WHOLE_PAIR;
+    if (pair) {
+        w.t.rejected = how->rejected;
+        w.t.words = w.t.words.prompt ? w.t.words : how->pair;
+    }
     TRY(arena_open(&work, "work", (size_t)16 << 30));
-    const status done = how ? examples_whole(&s->setup, &work, list, &w.t, &w.encoder, &o, how, out)
-                            : examples_make(&s->setup, &work, list, &w.t, &w.chat, &w.encoder, &o, out);
+    const status done = how && !pair ? examples_whole(&s->setup, &work, list, &w.t, &w.encoder, &o, how, out)
+                                     : examples_make(&s->setup, &work, list, &w.t, &w.chat, &w.encoder, &o, out);
     arena_close(&work);
     TRY(done);
     const model_front front = model_in_front(&s->m);

@@ -53,6 +53,8 @@ static status open_run(training *t)
     TRY(bill_check(s, &t->x, &t->log.planned));
     trainer_close(&t->x);
     TRY(session_hold(s));
+    if (!t->o->dry_run)
+        TRY(opening_settle(&t->in, true));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
     TRY(profile_open(&t->trace, &s->setup, t->o->profile));
     t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,

@@ -71,6 +71,8 @@ static status open_feed(trainer *x, arena *a)
         return STATUS_OK;
     x->f.prepare = g->o->prepare;
     x->f.context = g;
+    if (g->o->several)
+        TRY(feed_open_texts(&x->f, a));
     return g->samples.width > 0 ? feed_open_values(&x->f, a, g->samples.width) : STATUS_OK;
 }
 

@@ -47,6 +47,7 @@ static uint32_t wide_inputs(op_code op)
     case OP_householder:
     case OP_orthogonality: return IN0;
     case OP_sparse: return IN2;
+    case OP_preference: return IN0 | IN2;
     case OP_rotate: return IN1;
     case OP_replace_rows:
     case OP_scale_by: return IN1;

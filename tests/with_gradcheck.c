@@ -20,6 +20,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
 #define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
+#define USED1(n, a) {.kind = GRAD_REAL, .s = {1, {a}}, .used = n}
 #define FIXED_USED2(n, a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = n}
 #define INTS1(n, a, ...) {.kind = GRAD_INTS, .s = {1, {a}}, .used = n, .ints = (const int32_t[]){__VA_ARGS__}}
 #define INTS2(n, a, b, ...)                                                                        \
@@ -50,6 +51,9 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define REFLECT(o) {.householder = {.orthogonal = o}}
 #define ROTATE(first_, blocks_) {.rotate = {.first = first_, .blocks = blocks_}}
 #define TURNED(o) {.orthogonality = {.turned = o}}
+#define CONTRAST(f, both_) {.contrast = {.factor = f, .both = both_}}
+#define PREFER(beta_, smoothing_, squared_, by_token_)                                                             \
+    {.preference = {.beta = beta_, .smoothing = smoothing_, .squared = squared_, .by_token = by_token_}}
 #define EPS(e) {.rmsnorm = {.eps = e}}
 #define KIND(k) {.gelu = {.kind = GELU_##k}}
 #define FIRST(f) {.replace_rows = {.first = f}}

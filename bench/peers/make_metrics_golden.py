@@ -259,7 +259,8 @@ def scipy_or_nan(f):
     return compute
 
 
-VALUES = {"mse": from_sklearn(sk.mean_squared_error), "mae": from_sklearn(sk.mean_absolute_error),
+VALUES = {"mean": lambda samples: np.mean(columns(samples)[0]),
+          "mse": from_sklearn(sk.mean_squared_error), "mae": from_sklearn(sk.mean_absolute_error),
           "pearson": scipy_or_nan(scipy.stats.pearsonr), "spearman": scipy_or_nan(scipy.stats.spearmanr)}
 
 
