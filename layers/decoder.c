@@ -19,7 +19,13 @@ typedef struct decoder {
     decoder_config c;
     site          *embedding, *norm;
     decoder_block *blocks;
+    const char *prefix; /* of names in this architecture: a bare trunk has none */
 } decoder;
+
+static const char *prefix_of(const model *m)
+{
+    return ((const decoder *)m->state)->prefix;
+}
 
 enum { LINEAR_PER_BLOCK = 7, NORMS_PER_BLOCK = 6, OTHER_SITES = 4 /* head, norm, embedding */ };
 
@@ -134,7 +140,7 @@ static status open_linear(arena *a, model *m, const decoder_config *c, int l, de
 
     for (int i = 0; i < LINEAR_PER_BLOCK; i++) {
         snprintf(name, sizeof name, "block.%d.%s", l, sites[i].name);
-        snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", m->prefix, l, sites[i].checkpoint);
+        snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", prefix_of(m), l, sites[i].checkpoint);
         *sites[i].at = model_next_site(m);
         TRY(model_site(a, m, *sites[i].at, SITE_LINEAR, name, checkpoint, l, sites[i].in, sites[i].out,
                        sites[i].bias));
@@ -165,7 +171,7 @@ static status open_norms(arena *a, model *m, const decoder_config *c, int l, dec
         if (!norms[i].there)
             continue;
         snprintf(name, sizeof name, "block.%d.%s", l, norms[i].name);
-        snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", m->prefix, l, norms[i].checkpoint);
+        snprintf(checkpoint, sizeof checkpoint, "%slayers.%d.%s", prefix_of(m), l, norms[i].checkpoint);
         *norms[i].at = model_next_site(m);
         TRY(model_norm(a, m, *norms[i].at, name, checkpoint, l, norms[i].width, false));
     }
@@ -176,8 +182,8 @@ static status open_places(arena *a, model *m, int l, decoder_block *b)
 {
     char attn[128], mlp[128];
 
-    snprintf(attn, sizeof attn, "%slayers.%d.self_attn", m->prefix, l);
-    snprintf(mlp, sizeof mlp, "%slayers.%d.mlp", m->prefix, l);
+    snprintf(attn, sizeof attn, "%slayers.%d.self_attn", prefix_of(m), l);
+    snprintf(mlp, sizeof mlp, "%slayers.%d.mlp", prefix_of(m), l);
     return model_places(a, m, l, attn, mlp, &b->places);
 }
 
@@ -202,7 +208,7 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_linear(a, m, c, i, &d->blocks[i]));
     if (c->tied && head->kind == HEAD_CAUSAL) {
-        snprintf(name, sizeof name, "%sembed_tokens.weight", m->prefix);
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefix_of(m));
         TRY(model_tensor(a, m, name, shape_2(c->words, c->hidden), false, true, &table));
     }
     TRY(model_open_head(a, m, head, table, NULL, 0));
@@ -210,10 +216,10 @@ static status open_sites(arena *a, model *m, decoder *d, const head_layout *head
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_norms(a, m, c, i, &d->blocks[i]));
     d->norm = model_next_site(m);
-    snprintf(name, sizeof name, "%snorm", m->prefix);
+    snprintf(name, sizeof name, "%snorm", prefix_of(m));
     TRY(model_norm(a, m, d->norm, "norm", name, -1, c->hidden, false));
     d->embedding = model_next_site(m);
-    snprintf(name, sizeof name, "%sembed_tokens", m->prefix);
+    snprintf(name, sizeof name, "%sembed_tokens", prefix_of(m));
     TRY(model_embedding(a, m, d->embedding, "embedding", name, c->words, c->hidden));
     for (int i = 0; i < (int)c->layers; i++)
         TRY(open_places(a, m, i, &d->blocks[i]));
@@ -239,6 +245,7 @@ status decoder_open(arena *a, model *m, const decoder_config *c)
     TRY_TAKE(d->blocks, a, c->layers);
     TRY_TAKE(m->sites, a, c->layers * (LINEAR_PER_BLOCK + NORMS_PER_BLOCK + PLACES_PER_BLOCK) + OTHER_SITES);
     m->prefix = "model.";
+    d->prefix = bare ? "" : m->prefix;
     m->state = d;
     fill_model(m, c);
     return open_sites(a, m, d, head);

@@ -1,4 +1,4 @@
-/* adapter: the head for classes that an adapter brings along */
+/* adapter: the head that an adapter brings along */
 #include "core/file.h"
 #include "core/json.h"
 #include "core/safetensors.h"
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* PEFT's task types of heads with classes, and how their last weight may be called. */
+/* PEFT's task types with heads that the base need not have, and how their last weight may be called. */
 static const struct {
     const char *type;
     head_kind   kind;
@@ -16,6 +16,7 @@ static const struct {
     {"SEQ_CLS", HEAD_CLASSIFY, {"classifier.out_proj.weight", "classifier.weight", "score.weight", NULL}},
     {"TOKEN_CLS", HEAD_TAG, {"classifier.weight", "score.weight", NULL, NULL}},
     {"QUESTION_ANS", HEAD_SPAN, {"qa_outputs.weight", NULL, NULL, NULL}},
+    {"FEATURE_EXTRACTION", HEAD_NONE, {NULL, NULL, NULL, NULL}}, /* the bare trunk */
 };
 
 static status read_task_type(arena *a, const char *folder, size_t *task)
@@ -62,6 +63,10 @@ status adapter_head(arena *a, const char *folder, head_wish *out)
         return STATUS_MEMORY;
     if (task == COUNT_OF(tasks))
         return STATUS_OK;
+    if (tasks[task].kind == HEAD_NONE) {
+        *out = (head_wish){.given = true, .kind = HEAD_NONE};
+        return STATUS_OK;
+    }
     TRY(safetensors_open(a, path, &f));
     const int64_t classes = classes_in(&f, tasks[task].weights);
     safetensors_close(&f);

@@ -346,8 +346,8 @@ status adapter_add(peft *p, const char *folder, const char *name, bool trains);
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */
 status adapter_load(peft *p, int module, const char *folder, const adapter_info *info);
 
-/* The head for classes that the adapter brings (SEQ_CLS, TOKEN_CLS and QUESTION_ANS of PEFT's task types), whatever the
- * base has; not given when it brings none. */
+/* The head for classes that the adapter brings (SEQ_CLS, TOKEN_CLS and QUESTION_ANS of PEFT's task types), or that it is
+ * of a bare trunk (FEATURE_EXTRACTION), whatever the base has; else not given. */
 status adapter_head(arena *a, const char *folder, head_wish *out);
 
 /* Names of the classes that the folder's file remembers, in order; n 0: none. */

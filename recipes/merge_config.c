@@ -1,4 +1,4 @@
-/* merge_config: config.json of a trunk that got a head for classes from an adapter */
+/* merge_config: config.json of a trunk that got another head, or none, from an adapter */
 #include "core/text.h"
 #include "recipes/merge_config.h"
 
@@ -14,6 +14,7 @@ static const char *end_for(const model *m)
     switch (m->head.kind) {
     case HEAD_TAG: return "ForTokenClassification";
     case HEAD_SPAN: return "ForQuestionAnswering";
+    case HEAD_NONE: return "Model";
     default: return m->image.channels > 0 ? "ForImageClassification" : "ForSequenceClassification";
     }
 }
@@ -60,7 +61,7 @@ status merge_config(session *s, const char *adapter)
 
     TRY(adapter_labels(&s->setup, adapter, &labels));
     name_architecture(s->w.config, &s->m);
-    if (s->m.head.kind != HEAD_SPAN)
+    if (head_has_classes(s->m.head.kind) && s->m.head.kind != HEAD_SPAN)
         name_classes(s->w.config, &labels, s->m.head.classes);
     return STATUS_OK;
 }

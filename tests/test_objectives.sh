@@ -79,6 +79,37 @@ else
     echo "SKIP objectives: $bare is not there"
 fi
 
+# several texts: embeddings of the bare trunk, whatever head its file has
+call train recipes/objectives/contrastive.yaml base="$work/base" out="$work/texts" --quiet
+equal 'contrastive: exit' "$code" 0
+call eval "$work/texts" --json
+trained=$(figure loss)
+contains 'contrastive: task type' "$(<"$work/texts/adapter/adapter_config.json")" '"FEATURE_EXTRACTION"'
+contains 'contrastive: names of a bare trunk' "$(tr -d '\0' <"$work/texts/adapter/adapter_model.safetensors")" \
+    '"base_model.model.encoder.layer.0.attention.self.query.lora_A.weight"'
+call merge "$work/base" "$work/texts/adapter" "$work/texts-merged"
+equal 'contrastive: merge: exit' "$code" 0
+cp tests/data/tiny_bert/vocab.txt "$work/texts-merged"
+contains 'contrastive: merged' "$(<"$work/texts-merged/config.json")" '"BertModel"'
+lacks 'contrastive: no classes' "$(<"$work/texts-merged/config.json")" id2label
+call eval recipes/objectives/contrastive.yaml base="$work/texts-merged" --json
+equal 'contrastive: merged' "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$trained")"
+call train recipes/objectives/triplet.yaml out="$work/last" train.steps=1 --quiet
+contains 'triplet: names of a bare trunk' "$(tr -d '\0' <"$work/last/adapter/adapter_model.safetensors")" \
+    '"base_model.model.layers.0.mlp.up_proj.lora_A.weight"'
+call train recipes/objectives/triplet.yaml out="$work/none" --dry-run --batches "$work/texts.jsonl" --quiet
+contains 'triplet: batches' "$(head -1 "$work/texts.jsonl")" '"ends": ['
+
+# pairs: the reference is the trunk without the module, made anew by every command
+call train recipes/objectives/dpo.yaml out="$work/chosen" --quiet
+equal 'dpo: exit' "$code" 0
+contains 'dpo: task type' "$(<"$work/chosen/adapter/adapter_config.json")" '"CAUSAL_LM"'
+said=$(sed -n 's/^{.*"step": *40.*"test_loss": *\([0-9.]*\).*/\1/p' "$work/chosen/metrics.jsonl" | tail -1)
+call eval "$work/chosen" --json
+equal 'dpo: evaluated' "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$said")"
+call eval recipes/objectives/dpo.yaml --json # a fresh lora changes nothing: log 2
+equal 'dpo: at the start' "$(printf '%.6f' "$(figure loss)")" 0.693147
+
 # a module that is loaded brings its head, or there is none
 call train recipes/objectives/masked_lm.yaml base="$work/base" modules.main.at=query out="$work/query" train.steps=2 --quiet
 call train recipes/objectives/classify.yaml base="$work/base" modules="[{load: $work/query/adapter}]" out="$work/no" --quiet
