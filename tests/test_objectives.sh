@@ -94,7 +94,7 @@ contains 'contrastive: merged' "$(<"$work/texts-merged/config.json")" '"BertMode
 lacks 'contrastive: no classes' "$(<"$work/texts-merged/config.json")" id2label
 call eval recipes/objectives/contrastive.yaml base="$work/texts-merged" --json
 equal 'contrastive: merged' "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$trained")"
-call train recipes/objectives/triplet.yaml out="$work/last" train.steps=1 --quiet
+call train recipes/objectives/triplet.yaml out="$work/last" train.steps=2 --quiet
 contains 'triplet: names of a bare trunk' "$(tr -d '\0' <"$work/last/adapter/adapter_model.safetensors")" \
     '"base_model.model.layers.0.mlp.up_proj.lora_A.weight"'
 call train recipes/objectives/triplet.yaml out="$work/none" --dry-run --batches "$work/texts.jsonl" --quiet
@@ -104,7 +104,7 @@ contains 'triplet: batches' "$(head -1 "$work/texts.jsonl")" '"ends": ['
 call train recipes/objectives/dpo.yaml out="$work/chosen" --quiet
 equal 'dpo: exit' "$code" 0
 contains 'dpo: task type' "$(<"$work/chosen/adapter/adapter_config.json")" '"CAUSAL_LM"'
-said=$(sed -n 's/^{.*"step": *40.*"test_loss": *\([0-9.]*\).*/\1/p' "$work/chosen/metrics.jsonl" | tail -1)
+said=$(sed -n 's/^{.*"step": *40.*"eval_loss": *\([0-9.]*\).*/\1/p' "$work/chosen/metrics.jsonl" | tail -1)
 call eval "$work/chosen" --json
 equal 'dpo: evaluated' "$(printf '%.5f' "$(figure loss)")" "$(printf '%.5f' "$said")"
 call eval recipes/objectives/dpo.yaml --json # a fresh lora changes nothing: log 2
