@@ -87,6 +87,9 @@ static void add_node(const node *n, double pairs, tape_work *out)
     case OP_rotate:
         add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[0]) * last_of(n->in[1]), 0, 1, out);
         break;
+    case OP_contrast:
+        add_product(n, 0, 1, rows_of(n->in[1]), out);
+        break;
     case OP_cross_entropy_head:
         add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);
         break;

@@ -35,6 +35,17 @@ static var *ints(tape_time *x, recorded *r, int i, int64_t n, int64_t limit)
     return r->in[i];
 }
 
+/* from, from + 64, from + 128 ... */
+static var *steps(tape_time *x, recorded *r, int i, int64_t n, int32_t from)
+{
+    int32_t *v;
+
+    r->in[i] = tape_time_ints(x, shape_1(n), &v);
+    for (int64_t k = 0; v && k < n; k++)
+        v[k] = from + 64 * (int32_t)k;
+    return r->in[i];
+}
+
 static var *record(tape_time *x, recorded *r, const sizes *s)
 {
     const int64_t N = s->N, C = s->C;
@@ -46,6 +57,10 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_replace_rows:
         return ag_replace_rows(x->t, param(x, r, 0, N, C), param(x, r, 1, s->V, C), ints(x, r, 2, N, 2 * s->V), NULL,
                                0);
+    case OP_mean_rows: {
+        var *x0 = param(x, r, 0, N, C), *from = steps(x, r, 1, N / 64, 0);
+        return ag_mean_rows(x->t, x0, from, steps(x, r, 2, N / 64, 63));
+    }
     case OP_columns: return ag_columns(x->t, param(x, r, 0, N, 3 * C), C, C);
     case OP_add: return ag_add(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_affine: return ag_affine(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, C), param(x, r, 2, 0, C));
@@ -152,8 +167,8 @@ status bench_ops(bench *b)
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
                                   OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
                                   OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join,
-                                  OP_mix_skills};
-    const sizes s = b->o.quick ? (sizes){32, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
+                                  OP_mix_skills, OP_mean_rows};
+    const sizes s = b->o.quick ? (sizes){64, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {
         const size_t mark = arena_mark(&b->work);

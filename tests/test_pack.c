@@ -262,6 +262,35 @@ START_TEST(two_answers_have_one_prompt)
 }
 END_TEST
 
+static const char turns[] = "{% for m in messages %}[{{ m.role }}]{{ m.content }}.{% endfor %}"
+                            "{% if add_generation_prompt %}[assistant]{% endif %}";
+
+static status render(void *context, arena *to, const cJSON *messages, char **text, size_t *length, chat_span **spans,
+                     int64_t *n_spans)
+{
+    (void)context;
+    return chat_render_spans(to, turns, strlen(turns), messages, NULL, text, length, spans, n_spans);
+}
+
+START_TEST(two_answers_are_turns)
+{
+    static const field    fields[] = {FIELD("q", "who?"), FIELD("c", "me"), FIELD("r", "you")};
+    const text_template   t = {.chat = true, .words = {.prompt = "{q}", .target = "{c}"}, .rejected = "{r}"};
+    const chat_renderer   chat = {.render = render};
+    const example_options o = {.length = 60, .overlong = "error", .loss_on = "target"};
+    record                v = record_of(3, fields);
+    examples              x;
+
+    open_arenas();
+    MUST(examples_make(&a, &work, &(records){.n = 1, .v = &v}, &t, &chat, &bytes, &o, &x));
+    ck_assert_str_eq(text_of(&x.v[0], 0), "[user]who?.[assistant]me.");
+    ck_assert_str_eq(text_of(&x.v[0], 1), "[user]who?.[assistant]you.");
+    for (int i = 0; i < x.v[0].n; i++)
+        ck_assert_int_eq(x.v[0].labels[i] != -100, (i >= 22 && i < 25) || i >= 25 + 22);
+    close_arenas();
+}
+END_TEST
+
 START_TEST(texts_that_are_missing_are_left_out)
 {
     static const field       both[] = {FIELD("q", "abc"), FIELD("p", "de"), FIELD("n", "f")};
@@ -292,4 +321,5 @@ START_TEST(texts_that_are_missing_are_left_out)
 END_TEST
 
 TESTS(pack, texts_become_sequences, a_sample_fits_whole_or_not, texts_of_a_sample_stay_together,
-      a_micro_batch_must_hold_a_sample, two_answers_have_one_prompt, texts_that_are_missing_are_left_out)
+      a_micro_batch_must_hold_a_sample, two_answers_have_one_prompt, two_answers_are_turns,
+      texts_that_are_missing_are_left_out)
