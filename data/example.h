@@ -131,7 +131,8 @@ typedef struct whole_options {
     whole_kind   kind;
     target_place place;
     int32_t      width; /* of values */
-    /* WHOLE_TEXTS: wordings of the texts; of those from `needed` on a record has the ones whose fields it has */
+    /* WHOLE_TEXTS, without a template: wordings of the texts; of those from `needed` on a record has the ones whose
+     * fields it has */
     int                n_texts, needed;
     const char *const *texts;
     /* WHOLE_PAIR: the wording where the template names none, and that of what is rejected */

@@ -296,6 +296,8 @@ static status make_one(maker *m, const record *r)
 static status make_all(maker *m, const records *r, const text_template *t)
 {
     m->running = r->running;
+    if (m->w->kind == WHOLE_TEXTS && t && (t->chat || t->words.prompt))
+        return fail(STATUS_USAGE, "template: the objective words its texts itself");
     if (m->w->kind == WHOLE_TEXT && !r->v[0].ids && !r->running)
         TRY(choose_wording(m, r, t));
     for (int64_t i = 0; i < r->n; i++) {

@@ -585,6 +585,8 @@ START_TEST(what_does_not_fit_is_said)
     MUST_FAIL(refuse("triplet", "data.pack=64"), "in all its texts, more than a micro-batch holds (pack 64)");
     MUST_FAIL(refuse("triplet", "objective.negatives=[a, b]"), "names 2 texts, triplet needs one");
     MUST_FAIL(refuse("triplet", "objective.negatives=[a]"), "there is no field {a}");
+    MUST_FAIL(refuse("triplet", "objective.symmetric=yes"), "belongs to the loss infonce");
+    MUST_FAIL(refuse("triplet", "data.template={prompt: \"{query}\"}"), "words its texts itself");
     MUST_FAIL(refuse("triplet", "objective.loss=cosine"), "objective.score: names no field");
     MUST_FAIL(refuse("triplet", "objective.metrics=[pearson]"), "'pearson' does not fit contrastive");
     MUST_FAIL(refuse("dpo", "objective.rejected=worse"), "there is no field {worse}");

@@ -304,7 +304,9 @@ START_TEST(texts_that_are_missing_are_left_out)
 
     open_arenas();
     v[0].label = v[1].label = v[2].label = 0;
-    MUST(examples_whole(&a, &work, &r, &(text_template){.words = {.prompt = "{q}"}}, &bytes, &o, &w, &x));
+    MUST_FAIL(examples_whole(&a, &work, &r, &(text_template){.words = {.prompt = "{q}"}}, &bytes, &o, &w, &x),
+              "words its texts itself");
+    MUST(examples_whole(&a, &work, &r, &(text_template){0}, &bytes, &o, &w, &x));
     ck_assert(x.v[0].n_texts == 3 && x.v[1].n_texts == 2);
     ck_assert_str_eq(text_of(&x.v[0], 0), "ab");
     ck_assert_str_eq(text_of(&x.v[0], 1), "+d");

@@ -118,6 +118,8 @@ static status open_goal(goal *g, records *train, records *test)
     (void)train;
     if (loss_is(g, "triplet") && o->negatives.n != 1)
         return fail(STATUS_USAGE, "objective.negatives: names %d texts, triplet needs one", o->negatives.n);
+    if (o->symmetric && !loss_is(g, "infonce"))
+        return fail(STATUS_USAGE, "objective.symmetric: belongs to the loss infonce");
     if (loss_is(g, "cosine") && !o->score)
         return fail(STATUS_USAGE, "objective.score: names no field, and the loss cosine learns it");
     TRY_IN(check_scores(g, test), "in data.test");
