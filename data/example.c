@@ -33,6 +33,8 @@ int64_t example_targets(const example *e, target_place place)
 {
     if (place == TARGET_SEQUENCE || place == TARGET_LAST)
         return e->label >= 0 || e->values;
+    if (place == TARGET_SPAN)
+        return 1;
     if (place == TARGET_MASKED)
         return e->masked;
     return e->labels ? count_targets(e->labels, place == TARGET_NEXT, e->n) : 0;
@@ -213,6 +215,8 @@ static status make_ids(maker *m, const record *r)
 {
     char where[256];
 
+    if (r->source)
+        return fail(STATUS_USAGE, "%s: has a source, which only the objective seq2seq reads", record_where(r, where));
     if (m->length > 0 && r->n_ids > m->length && r->batch < 0)
         return fail(STATUS_FORMAT, "%s: has %d ids, length is %lld", record_where(r, where), r->n_ids,
                     (long long)m->length);
@@ -234,6 +238,7 @@ status examples_finish(const records *r, int64_t length, examples *out)
         out->n_tokens += e->n;
         out->n_targets += example_targets(e, out->place);
         out->longest = e->n > out->longest ? e->n : out->longest;
+        out->longest_source = e->n_source > out->longest_source ? e->n_source : out->longest_source;
         classes |= e->label >= 0;
     }
     if (out->n == 0)

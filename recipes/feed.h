@@ -11,7 +11,7 @@
 typedef struct feed {
     batch   b;
     int32_t n_rows, n_offsets, n_seqs, n_targets, from_to[2];
-    bool    has_types, has_tasks;
+    bool    has_types, has_tasks, has_spans;
     tensor  ids, positions, types, samples, offsets, tasks, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
     /* of a model with an encoder */
@@ -23,6 +23,10 @@ typedef struct feed {
     int32_t  n_patches;
     tensor   patches, places;
     var     *target_rows_var, *target_ids_var;
+    stream   recorded; /* what feed_record made */
+    /* of TARGET_SPAN */
+    tensor   spans;
+    var     *spans_var;
     /* of an objective that wants values of samples */
     tensor   values;
     var     *values_var;
