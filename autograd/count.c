@@ -55,15 +55,19 @@ static void add_entries(const node *n, double one, int x, int v, tape_work *out)
 }
 
 /* Over keys that are one sequence of their own every query sees all of them. */
-static double pairs_of(const node *n, double pairs)
+static double pairs_of(const node *n, const tape_pairs *p)
 {
+    if (p->source && &n->in[4]->v == p->source)
+        return n->in[3] == n->in[4] ? p->read : p->crossed;
     const bool one = n->in[4] != n->in[3] && n->in[4]->v.t.s.d[0] == 2 && !n->attr.attention.causal;
 
-    return one ? rows_of(n->in[0]) * rows_of(n->in[1]) : pairs;
+    return one ? rows_of(n->in[0]) * rows_of(n->in[1]) : p->own;
 }
 
-static void add_node(const node *n, double pairs, tape_work *out)
+static void add_node(const node *n, const tape_pairs *p, tape_work *out)
 {
+    double pairs;
+
     switch (n->op) {
     case OP_linear:
         add_product(n, 0, 1, last_of(n->out[0]), out);
@@ -94,7 +98,7 @@ static void add_node(const node *n, double pairs, tape_work *out)
         add_product(n, 0, 1, (double)n->in[1]->v.t.s.d[0], out);
         break;
     case OP_attention:
-        pairs = pairs_of(n, pairs);
+        pairs = pairs_of(n, p);
         out->forward += 4 * pairs * last_of(n->in[0]);
         out->backward += n->backward ? 8 * pairs * last_of(n->in[0]) : 0;
         break;
@@ -103,7 +107,7 @@ static void add_node(const node *n, double pairs, tape_work *out)
     }
 }
 
-tape_work tape_flops(const tape *t, double pairs)
+tape_work tape_flops(const tape *t, const tape_pairs *pairs)
 {
     tape_work out = {0};
 

@@ -96,6 +96,9 @@ typedef union op_attr {
         double softcap; /* logits become cap * tanh(logits / cap); 0: they stay */
     } cross_entropy_head;
     struct {
+        double temperature, hard, soft; /* factors of the two losses */
+    } distillation;
+    struct {
         double scale;                /* of cos and sin */
         double theta, factor, length; /* dynamic NTK when factor > 0: frequencies follow the sequence's length */
     } rope_table;

@@ -160,6 +160,16 @@ typedef struct preference_options {
  * reference [P, 1] -> sum of the pairs' losses [1]; *margins: beta h, [P]   (Rafailov et al. 2023; formulas in
  * autograd/ops/preference.c) */
 var *ag_preference(tape *t, var *each, var *offsets, var *reference, const preference_options *o, var **margins);
+/* x [N, K], offsets i32 [S + 1], targets i32 [S, K] -> sum over sequences of the mean over columns of the
+ * cross-entropy of a sequence's target, counted from its first row, among its rows [1]; *each (may be NULL): [S] */
+var *ag_cross_entropy_place(tape *t, var *x, var *offsets, var *targets, var **each);
+/* x, y [T, V], targets i32 [T] -> sum over rows of hard times the cross-entropy of the target, and soft times the
+ * divergence of softmax(x / temperature) from softmax(y / temperature) [1]; y has no gradient; *each (may be NULL):
+ * [T] */
+typedef struct distillation_options {
+    double temperature, hard, soft;
+} distillation_options;
+var *ag_distillation(tape *t, var *x, var *y, var *targets, const distillation_options *o, var **each);
 /* x of any shape -> [1] */
 var *ag_sum(tape *t, var *x);
 /* p [R, K] -> |p p^T - I| [1], the Frobenius norm; turned: |p^T p - I| of p [K, R] */

@@ -390,6 +390,26 @@ var *ag_preference(tape *t, var *each, var *offsets, var *reference, const prefe
     return sum;
 }
 
+var *ag_cross_entropy_place(tape *t, var *x, var *offsets, var *targets, var **each)
+{
+    var *sum = apply(t, OP_cross_entropy_place, 3, x, offsets, targets);
+
+    if (each)
+        *each = tape_output(t, sum, 1);
+    return sum;
+}
+
+var *ag_distillation(tape *t, var *x, var *y, var *targets, const distillation_options *o, var **each)
+{
+    var          *in[] = {x, y, targets};
+    const op_attr attr = {.distillation = {o->temperature, o->hard, o->soft}};
+    var          *sum = tape_apply(t, OP_distillation, 3, in, &attr);
+
+    if (each)
+        *each = tape_output(t, sum, 1);
+    return sum;
+}
+
 var *ag_sum(tape *t, var *x)
 {
     return apply(t, OP_sum, 1, x, NULL, NULL);

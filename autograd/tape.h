@@ -116,11 +116,17 @@ typedef struct tape_counts {
 tape_counts tape_count(const tape *t);
 
 /* Needed FLOPs of forward and backward with the rows that are in use now: a multiply-add is 2, products
- * only, no recomputation, no gradient that nobody wants. pairs: query-key pairs of all sequences that the
- * mask lets through, a head. */
+ * only, no recomputation, no gradient that nobody wants. */
 typedef struct tape_work {
     double forward, backward;
 } tape_work;
-tape_work tape_flops(const tape *t, double pairs);
+
+/* Query-key pairs of all sequences that the mask lets through, a head. */
+typedef struct tape_pairs {
+    double     own;           /* of the stream's rows among themselves */
+    const var *source;        /* offsets of an encoder's rows, NULL: there is none */
+    double     read, crossed; /* of the encoder's rows among themselves; of the stream's with the encoder's */
+} tape_pairs;
+tape_work tape_flops(const tape *t, const tape_pairs *pairs);
 
 #endif

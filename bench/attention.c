@@ -19,7 +19,7 @@ static status record(tape_time *x, int32_t T)
     offsets[0] = 0;
     offsets[1] = T;
     TRY(tape_time_plan(x, ag_attention(x->t, q, k, v, at, at, NULL, NULL, &o, NULL)));
-    const tape_work w = tape_flops(x->t, 0.5 * T * (T + 1.0));
+    const tape_work w = tape_flops(x->t, &(tape_pairs){.own = 0.5 * T * (T + 1.0)});
     x->amount[0] = 1e-9 * w.forward;
     x->amount[2] = 1e-9 * w.backward;
     return STATUS_OK;

@@ -99,6 +99,9 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
     case OP_softmax: return ag_softmax(x->t, param(x, r, 0, N, C));
     case OP_cross_entropy:
         return ag_cross_entropy(x->t, param(x, r, 0, N, s->V), ints(x, r, 1, N, s->V), NULL);
+    case OP_distillation:
+        return ag_distillation(x->t, param(x, r, 0, N, s->V), r->in[1] = tape_time_fixed(x, shape_2(N, s->V)),
+                               ints(x, r, 2, N, s->V), &(distillation_options){2, 0.5, 2}, NULL);
     case OP_sum: return ag_sum(x->t, param(x, r, 0, N, C));
     default: return NULL;
     }
@@ -167,7 +170,7 @@ status bench_ops(bench *b)
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
                                   OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
                                   OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join,
-                                  OP_mix_skills, OP_mean_rows};
+                                  OP_mix_skills, OP_mean_rows, OP_distillation};
     const sizes s = b->o.quick ? (sizes){64, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

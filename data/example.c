@@ -33,6 +33,8 @@ int64_t example_targets(const example *e, target_place place)
 {
     if (place == TARGET_SEQUENCE || place == TARGET_LAST)
         return e->label >= 0 || e->values;
+    if (place == TARGET_SPAN)
+        return 1;
     if (place == TARGET_MASKED)
         return e->masked;
     if (place == TARGET_TEXTS)
@@ -275,6 +277,8 @@ static status make_ids(maker *m, const record *r)
     if (m->t.rejected)
         return fail(STATUS_USAGE, "%s: is one list of ids, and the objective reads two texts a sample",
                     record_where(r, where));
+    if (r->source)
+        return fail(STATUS_USAGE, "%s: has a source, which only the objective seq2seq reads", record_where(r, where));
     if (m->length > 0 && r->n_ids > m->length && r->batch < 0)
         return fail(STATUS_FORMAT, "%s: has %d ids, length is %lld", record_where(r, where), r->n_ids,
                     (long long)m->length);
@@ -299,6 +303,7 @@ status examples_finish(const records *r, int64_t length, examples *out)
             const int32_t n = example_end(e, k) - example_begin(e, k);
             out->longest = n > out->longest ? n : out->longest;
         }
+        out->longest_source = e->n_source > out->longest_source ? e->n_source : out->longest_source;
         classes |= e->label >= 0;
     }
     if (out->n == 0)

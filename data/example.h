@@ -18,9 +18,18 @@ typedef enum target_place {
     TARGET_HERE,     /* labels[i] at row i */
     TARGET_SEQUENCE, /* the sample's own label, at its first row */
     TARGET_LAST,     /* the same, at its last row */
+    TARGET_SPAN,     /* the sample's own span, among all its rows */
     TARGET_MASKED,   /* `masked` of its rows, which are chosen anew in every epoch by whoever fills batches */
     TARGET_TEXTS     /* as TARGET_NEXT in each of its texts, but the loss is one of the sample: it counts as one */
 } target_place;
+
+/* The part of a text that a sample holds. */
+typedef struct example_window {
+    const record   *r;
+    int64_t         number;      /* of the record among all of the examples */
+    int32_t         first, n;    /* the sample's tokens first .. first + n - 1 are the text's */
+    const uint32_t *begin, *end; /* [n] in the text's bytes */
+} example_window;
 
 typedef struct example {
     int32_t        n;
@@ -35,6 +44,8 @@ typedef struct example {
     int32_t        task, label; /* label: class of the sample, -1 none */
     const float   *values;      /* [width of the examples] what is wanted of the sample, beside or instead of a class */
     int32_t        masked;
+    int32_t        span[2];     /* the tokens that are its first and last, of TARGET_SPAN */
+    const example_window *window; /* NULL unless the samples are windows */
     int64_t        batch;       /* given micro-batch, -1 none */
 } example;
 
@@ -51,7 +62,9 @@ typedef struct examples {
     example_part      *parts;   /* [n_parts] one after another */
     int64_t            n_tokens, n_targets; /* of all examples */
     int32_t            longest;             /* tokens of a text */
+    int32_t            longest_source;      /* tokens of an encoder, 0: there is none */
     int64_t            n_cut, n_dropped;    /* what `overlong` did */
+    int64_t            n_windowed;          /* records whose windows are here */
     bool               batched;
     target_place       place;
     int32_t            width; /* of `values`, 0: there are none */
@@ -120,11 +133,13 @@ status examples_make(arena *a, arena *work, const records *r, const text_templat
 /* ---- samples that are read as a whole (data/example_whole.c) ---- */
 
 typedef enum whole_kind {
-    WHOLE_TEXT,  /* the template's prompt, and with `pair` a second text behind it */
-    WHOLE_WORDS, /* a sentence by words, whose tags are labels of their first tokens */
+    WHOLE_TEXT,    /* the template's prompt, and with `pair` a second text behind it */
+    WHOLE_WORDS,   /* a sentence by words, whose tags are labels of their first tokens */
+    WHOLE_WINDOWS, /* two fields, the second as one sample or several that overlap, each with all of the first */
+    WHOLE_ANSWER,  /* an encoder reads the prompt; a decoder learns the target and the end, behind its first token */
     WHOLE_IMAGE,
-    WHOLE_TEXTS, /* several texts, each a sequence of its own */
-    WHOLE_PAIR   /* of examples_make: a prompt, its target and what is rejected */
+    WHOLE_TEXTS,   /* several texts, each a sequence of its own */
+    WHOLE_PAIR     /* of examples_make: a prompt, its target and what is rejected */
 } whole_kind;
 
 typedef struct whole_options {
@@ -138,13 +153,18 @@ typedef struct whole_options {
     /* WHOLE_PAIR: the wording where the template names none, and that of what is rejected */
     wording            pair;
     const char        *rejected;
+    int64_t      source_length; /* WHOLE_ANSWER: tokens that the prompt may have; 0: as the options' length */
+    int32_t      begin;         /* WHOLE_ANSWER: the decoder's first token */
+    const char  *first, *second; /* WHOLE_WINDOWS: the fields, .. */
+    int64_t      stride;         /* .. and tokens of the second that neighbours share */
     /* Sets what is wanted of a sample (label, values, masked); NULL: the record's label. */
     status     (*target)(void *context, arena *a, const record *r, example *e);
     void        *context;
 } whole_options;
 
-/* Makes the examples of all records (of the ids source as they are). Longer texts lose tokens at their end, the longer
- * of two first; words that are lost have no target. t may be NULL: the source's own wording, else the field `text`. */
+/* Makes the examples of all records (of the ids source as they are). Longer texts lose tokens at their end, the
+ * longer of two first; words that are lost have no target, and a target that is cut keeps its end. t may be NULL: the
+ * source's own wording, else the field `text`. */
 status examples_whole(arena *a, arena *work, const records *r, const text_template *t, const text_encoder *encoder,
                       const example_options *o, const whole_options *w, examples *out);
 

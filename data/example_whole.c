@@ -52,26 +52,39 @@ static status choose_wording(maker *m, const records *r, const text_template *t)
         return fail(STATUS_USAGE, "template: %s has no field `text`: write template: {prompt: \"..{field}..\"}",
                     r->v[0].origin);
     TRY(template_fill(m->words.prompt, &r->v[0], m->work, &text, &n));
+    if (m->w->kind == WHOLE_ANSWER && !m->words.target)
+        return fail(STATUS_USAGE, "template: names no target: write template: {prompt: \"..{field}..\", target: "
+                                  "\"..{field}..\"}");
+    if (m->w->kind == WHOLE_ANSWER)
+        TRY(template_fill(m->words.target, &r->v[0], m->work, &text, &n));
     return m->words.pair ? template_fill(m->words.pair, &r->v[0], m->work, &text, &n) : STATUS_OK;
 }
 
-/* Encodes within the recipe's length. *dropped: the sample is left out. */
-static status encode(maker *m, const record *r, const whole_text *x, token_list *list, bool *dropped)
+/* What `overlong` says of n tokens. *dropped: the sample is left out; else it is to be cut. */
+static status too_long(maker *m, const record *r, int64_t n, int64_t length, bool *dropped)
 {
-    const int64_t length = m->o->length;
-    char          where[256];
+    char where[256];
+
+    if (strcmp(m->o->overlong, "error") == 0)
+        return fail(STATUS_FORMAT, "%s: has %lld tokens, length is %lld (overlong: cut or drop)",
+                    record_where(r, where), (long long)n, (long long)length);
+    *dropped = strcmp(m->o->overlong, "drop") == 0;
+    m->out->n_dropped += *dropped;
+    m->out->n_cut += !*dropped;
+    return STATUS_OK;
+}
+
+/* Encodes within a length. *dropped: the sample is left out. */
+static status encode(maker *m, const record *r, const whole_text *x, int64_t length, token_list *list, bool *dropped)
+{
+    char where[256];
 
     TRY(m->encoder->whole(m->encoder->context, m->work, x, INT64_MAX, list));
     if (list->n == 0)
         return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
     if (list->n <= length)
         return STATUS_OK;
-    if (strcmp(m->o->overlong, "error") == 0)
-        return fail(STATUS_FORMAT, "%s: has %lld tokens, length is %lld (overlong: cut or drop)",
-                    record_where(r, where), (long long)list->n, (long long)length);
-    *dropped = strcmp(m->o->overlong, "drop") == 0;
-    m->out->n_dropped += *dropped;
-    m->out->n_cut += !*dropped;
+    TRY(too_long(m, r, list->n, length, dropped));
     return *dropped ? STATUS_OK : m->encoder->whole(m->encoder->context, m->work, x, length, list);
 }
 
@@ -106,7 +119,7 @@ static status make_text(maker *m, const record *r, example *e, bool *dropped)
         TRY(template_fill(m->words.pair, r, m->work, &second, &x.second_length));
     x.text = text;
     x.second = second;
-    TRY(encode(m, r, &x, &list, dropped));
+    TRY(encode(m, r, &x, m->o->length, &list, dropped));
     return *dropped ? STATUS_OK : copy_tokens(m, &list, e);
 }
 
@@ -127,7 +140,7 @@ static status make_texts(maker *m, const record *r, example *e, bool *dropped)
             continue;
         TRY(template_fill(m->w->texts[i], r, m->work, &text, &x.length));
         x.text = text;
-        TRY(encode(m, r, &x, &lists[e->n_texts], dropped));
+        TRY(encode(m, r, &x, m->o->length, &lists[e->n_texts], dropped));
         n += lists[e->n_texts].n;
         ends[e->n_texts++] = (int32_t)n;
     }
@@ -145,6 +158,61 @@ static status make_texts(maker *m, const record *r, example *e, bool *dropped)
     e->ids = ids;
     e->types = types;
     e->ends = ends;
+    return STATUS_OK;
+}
+
+/* What the encoder reads. */
+static status make_prompt(maker *m, const record *r, example *e, bool *dropped)
+{
+    const int64_t length = m->w->source_length > 0 ? m->w->source_length : m->o->length;
+    whole_text    x = {0};
+    token_list    list;
+    char         *text;
+    int32_t      *ids;
+
+    TRY(template_fill(m->words.prompt, r, m->work, &text, &x.length));
+    x.text = text;
+    TRY(encode(m, r, &x, length, &list, dropped));
+    if (*dropped)
+        return STATUS_OK;
+    TRY_TAKE(ids, m->a, list.n);
+    memcpy(ids, list.ids, (size_t)list.n * sizeof *ids);
+    e->source = ids;
+    e->n_source = (int32_t)list.n;
+    return STATUS_OK;
+}
+
+/* What the decoder learns, and what it reads: the same one place later, behind its first token. */
+static status make_answer(maker *m, const record *r, example *e, bool *dropped)
+{
+    const int64_t length = m->o->length, ends = m->encoder->end >= 0, cut = m->out->n_cut;
+    char         *text, where[256];
+    size_t        bytes;
+    int32_t      *ids, *labels;
+    int64_t       n;
+
+    TRY(make_prompt(m, r, e, dropped));
+    if (*dropped)
+        return STATUS_OK;
+    TRY(template_fill(m->words.target, r, m->work, &text, &bytes));
+    TRY(m->encoder->encode(m->encoder->context, m->work, text, bytes, &ids, &n));
+    if (n + ends == 0)
+        return fail(STATUS_FORMAT, "%s: its target gives no tokens", record_where(r, where));
+    if (n + ends > length) {
+        TRY(too_long(m, r, n + ends, length, dropped));
+        m->out->n_cut = *dropped ? cut : cut + 1; /* once, whatever is cut of it */
+        n = length - ends;
+    }
+    TRY_TAKE(labels, m->a, 2 * (n + ends));
+    for (int64_t i = 0; i < n; i++)
+        labels[i] = ids[i];
+    if (ends)
+        labels[n] = m->encoder->end;
+    e->n = (int32_t)(n + ends);
+    e->labels = labels;
+    e->ids = ids = labels + e->n;
+    ids[0] = m->w->begin;
+    memcpy(ids + 1, labels, (size_t)(e->n - 1) * sizeof *ids);
     return STATUS_OK;
 }
 
@@ -188,6 +256,98 @@ static status make_running(maker *m, const record *r)
         TRY(make_piece(m, r, text, left, &used));
         arena_rewind(m->work, mark);
     }
+    return STATUS_OK;
+}
+
+/* ---- windows ----------------------------------------------------------------------------------------- */
+
+/* Two texts as tokens: what stands before the second's tokens, these, and what stands behind them. */
+typedef struct pair_tokens {
+    token_list list;
+    int64_t    before, n;
+} pair_tokens;
+
+/* The first text's tokens are as many as it has by itself. */
+static status encode_pair(maker *m, const record *r, pair_tokens *p)
+{
+    const field *first = record_field(r, m->w->first), *second = record_field(r, m->w->second);
+    int64_t      left;
+    int32_t     *ids;
+    char         where[256];
+
+    if (!first || !second)
+        return fail(STATUS_FORMAT, "%s: has no field %s", record_where(r, where), first ? m->w->second : m->w->first);
+    const whole_text x = {first->text, second->text, first->length, second->length};
+    TRY(m->encoder->encode(m->encoder->context, m->work, first->text, first->length, &ids, &left));
+    TRY(m->encoder->whole(m->encoder->context, m->work, &x, INT64_MAX, &p->list));
+    p->before = p->list.n;
+    p->n = 0;
+    for (int64_t i = 0; i < p->list.n; i++) {
+        if (p->list.special[i] || left-- > 0)
+            continue;
+        p->before = p->n++ ? p->before : i;
+    }
+    return STATUS_OK;
+}
+
+static status keep_window(maker *m, const record *r, const pair_tokens *p, int64_t from, int64_t n)
+{
+    const int64_t   behind = p->list.n - p->before - p->n;
+    const struct {
+        int64_t from, n;
+    } parts[] = {{0, p->before}, {p->before + from, n}, {p->before + p->n, behind}};
+    example         e = {.n = (int32_t)(p->before + n + behind), .task = r->task, .label = -1, .batch = r->batch};
+    example_window *w;
+    int32_t        *ids;
+    uint32_t       *places;
+    int64_t         at = 0;
+
+    TRY_TAKE(w, m->a, 1);
+    TRY_TAKE(ids, m->a, 2 * e.n);
+    TRY_TAKE(places, m->a, 2 * n);
+    for (size_t k = 0; k < COUNT_OF(parts); k++)
+        for (int64_t i = parts[k].from; i < parts[k].from + parts[k].n; i++, at++) {
+            ids[at] = p->list.ids[i];
+            ids[e.n + at] = p->list.types[i];
+        }
+    for (int64_t i = 0; i < n; i++) {
+        places[i] = p->list.begin[p->before + from + i];
+        places[n + i] = p->list.end[p->before + from + i];
+    }
+    *w = (example_window){.r = r, .number = m->out->n_windowed, .first = (int32_t)p->before, .n = (int32_t)n,
+                          .begin = places, .end = places + n};
+    e.ids = ids;
+    e.types = ids + e.n;
+    e.window = w;
+    return keep(m, r, &e);
+}
+
+static status make_windows(maker *m, const record *r)
+{
+    const int64_t length = m->o->length, stride = m->w->stride;
+    bool          dropped = false;
+    pair_tokens   p;
+    char          where[256];
+
+    TRY(encode_pair(m, r, &p));
+    const int64_t rest = p.list.n - p.n, room = length - rest;
+    if (p.list.n == 0)
+        return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
+    if (p.n > room && strcmp(m->o->overlong, "cut") != 0)
+        TRY(too_long(m, r, p.list.n, length, &dropped));
+    if (dropped)
+        return STATUS_OK;
+    if (p.n > room && room <= stride)
+        return fail(STATUS_USAGE, "%s: length is %lld, of which all but %s takes %lld: stride is %lld, must be less "
+                    "than what is left", record_where(r, where), (long long)length, m->w->second, (long long)rest,
+                    (long long)stride);
+    for (int64_t from = 0;; from += room - stride) {
+        const int64_t n = p.n - from < room ? p.n - from : room;
+        TRY(keep_window(m, r, &p, from, n));
+        if (from + n == p.n)
+            break;
+    }
+    m->out->n_windowed++;
     return STATUS_OK;
 }
 
@@ -244,7 +404,7 @@ static status make_words(maker *m, const record *r, example *e, bool *dropped)
         return fail(STATUS_USAGE, "%s: is no sentence of words with tags; the source conll gives them",
                     record_where(r, where));
     TRY(join_words(m, r, &x, &ends));
-    TRY(encode(m, r, &x, &list, dropped));
+    TRY(encode(m, r, &x, m->o->length, &list, dropped));
     if (*dropped)
         return STATUS_OK;
     TRY(copy_tokens(m, &list, e));
@@ -265,26 +425,47 @@ static status make_image(maker *m, const record *r, example *e)
     return m->encoder->image(m->encoder->context, m->a, m->work, r, e);
 }
 
+/* Token ids that are ready. */
+static status take_ids(const maker *m, const record *r, example *e)
+{
+    const bool wanted = m->w->kind == WHOLE_ANSWER;
+    char       where[256];
+
+    if (wanted != (r->source != NULL))
+        return fail(STATUS_USAGE, "%s: %s", record_where(r, where),
+                    wanted ? "has no \"source\", which the model's encoder reads"
+                           : "has a source, which only the objective seq2seq reads");
+    e->n = r->n_ids;
+    e->ids = r->ids;
+    e->labels = r->labels;
+    e->n_source = r->n_source;
+    e->source = r->source;
+    return STATUS_OK;
+}
+
 static status make_one(maker *m, const record *r)
 {
     example e = {.task = r->task, .label = r->label, .batch = r->batch};
     bool    dropped = false;
-
     char    where[256];
 
     if (m->w->kind == WHOLE_TEXTS && (m->running || r->ids || r->pixels || r->n_words))
         return fail(STATUS_USAGE, "%s: is one sequence, and the objective reads several texts a sample",
                     record_where(r, where));
+    if (m->running && m->w->kind == WHOLE_ANSWER)
+        return fail(STATUS_USAGE, "%s: is running text, without prompts and targets", r->origin);
+    if (m->w->kind == WHOLE_WINDOWS)
+        return make_windows(m, r);
     if (m->running)
         return make_running(m, r);
-    if (r->ids) {
-        e.n = r->n_ids;
-        e.ids = r->ids;
-        e.labels = r->labels;
-    } else if (m->w->kind == WHOLE_IMAGE)
+    if (r->ids)
+        TRY(take_ids(m, r, &e));
+    else if (m->w->kind == WHOLE_IMAGE)
         TRY(make_image(m, r, &e));
     else if (m->w->kind == WHOLE_TEXTS)
         TRY(make_texts(m, r, &e, &dropped));
+    else if (m->w->kind == WHOLE_ANSWER)
+        TRY(make_answer(m, r, &e, &dropped));
     else
         TRY(m->w->kind == WHOLE_WORDS ? make_words(m, r, &e, &dropped) : make_text(m, r, &e, &dropped));
     if (dropped)
@@ -295,10 +476,12 @@ static status make_one(maker *m, const record *r)
 /* The examples of one source. */
 static status make_all(maker *m, const records *r, const text_template *t)
 {
+    const bool texts = m->w->kind == WHOLE_TEXT || m->w->kind == WHOLE_ANSWER;
+
     m->running = r->running;
     if (m->w->kind == WHOLE_TEXTS && t && (t->chat || t->words.prompt))
         return fail(STATUS_USAGE, "template: the objective words its texts itself");
-    if (m->w->kind == WHOLE_TEXT && !r->v[0].ids && !r->running)
+    if (texts && !r->v[0].ids && !r->running)
         TRY(choose_wording(m, r, t));
     for (int64_t i = 0; i < r->n; i++) {
         const size_t mark = arena_mark(m->work);

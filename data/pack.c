@@ -16,6 +16,7 @@ status batch_open(arena *a, int64_t capacity, int64_t seqs_capacity, batch *out)
     TRY_TAKE(out->target_ids, a, capacity);
     TRY_TAKE(out->task, a, seqs_capacity);
     TRY_TAKE(out->label, a, seqs_capacity);
+    TRY_TAKE(out->spans, a, 2 * seqs_capacity);
     TRY_TAKE(out->sample, a, seqs_capacity);
     TRY_TAKE(out->example, a, seqs_capacity);
     TRY_TAKE(out->text, a, seqs_capacity);
@@ -106,7 +107,10 @@ static void add_targets(batch *b, const example *e, int32_t text, int32_t row)
         add_target_of_all(b, e, row - b->front);
     if (b->place == TARGET_LAST && text == example_texts(e) - 1)
         add_target_of_all(b, e, row + n - 1);
-    if (b->place == TARGET_SEQUENCE || b->place == TARGET_LAST || b->place == TARGET_MASKED || !e->labels)
+    if (b->place == TARGET_SPAN)
+        batch_add_target(b, row, 0);
+    if (b->place == TARGET_SEQUENCE || b->place == TARGET_LAST || b->place == TARGET_SPAN ||
+        b->place == TARGET_MASKED || !e->labels)
         return;
     for (int32_t i = ahead; i < n; i++)
         if (e->labels[from + i] != LABEL_NONE)
@@ -157,6 +161,8 @@ bool batch_add(batch *b, const example *e, int64_t sample, int64_t number)
         const int32_t s = b->n_seqs;
         b->task[s] = e->task;
         b->label[s] = e->label;
+        b->spans[2 * s] = b->front + e->span[0];
+        b->spans[2 * s + 1] = b->front + e->span[1];
         b->sample[s] = sample;
         b->example[s] = number;
         b->text[s] = i;
@@ -185,24 +191,46 @@ static int64_t shortest_of(const examples *x, int64_t i)
     return x->front + (int64_t)least;
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* The capacities of given micro-batches. */
 static status measure_given(packer *p)
 {
-    int64_t tokens = 0, seqs = 0;
+    int64_t tokens = 0, seqs = 0, source = 0;
 
     for (int64_t i = 0; i < p->x->n; i++) {
         const bool fresh = i == 0 || p->x->v[i].batch != p->x->v[i - 1].batch;
 
         tokens = (fresh ? 0 : tokens) + rows_of(p->x, i);
+        source = (fresh ? 0 : source) + p->x->v[i].n_source;
         seqs = (fresh ? 0 : seqs) + example_texts(&p->x->v[i]);
         p->batches += fresh;
-        p->capacity = tokens > p->capacity ? tokens : p->capacity;
-        p->seqs_capacity = seqs > p->seqs_capacity ? seqs : p->seqs_capacity;
+        p->capacity = larger(tokens, p->capacity);
+        p->source_capacity = larger(source, p->source_capacity);
+        p->seqs_capacity = larger(seqs, p->seqs_capacity);
     }
-    if (p->capacity > INT32_MAX / 2)
+    if (larger(p->capacity, p->source_capacity) > INT32_MAX / 2)
         return fail(STATUS_SHAPE, "data: a given micro-batch has %lld tokens, may have %d",
-                    (long long)p->capacity, INT32_MAX / 2);
+                    (long long)larger(p->capacity, p->source_capacity), INT32_MAX / 2);
     p->leaves_capacity = p->o.accumulate;
+    return STATUS_OK;
+}
+
+/* The encoder's part of a micro-batch. */
+static status measure_source(packer *p)
+{
+    const int64_t most = p->o.source_pack > 0 ? p->o.source_pack : p->o.pack;
+
+    if (p->x->longest_source == 0)
+        return STATUS_OK;
+    if (most > INT32_MAX / 2 || p->x->longest_source > most)
+        return fail(STATUS_USAGE, "data: a sample has %d tokens that the encoder reads, its part of a micro-batch is "
+                    "%lld (source_pack), must be at least as many and at most %d", p->x->longest_source,
+                    (long long)most, INT32_MAX / 2);
+    p->source_capacity = most;
     return STATUS_OK;
 }
 
@@ -231,6 +259,7 @@ static status measure_packed(packer *p)
         shortest = least < shortest ? least : shortest;
         texts = example_texts(&p->x->v[i]) > texts ? example_texts(&p->x->v[i]) : texts;
     }
+    TRY(measure_source(p));
     p->capacity = o->pack;
     p->seqs_capacity = o->pack / (shortest > 0 ? shortest : 1);
     if (o->batch_samples > 0 && o->batch_samples * texts < p->seqs_capacity)
@@ -297,9 +326,11 @@ status packer_open(arena *a, const examples *x, const pack_options *o, packer *o
     return STATUS_OK;
 }
 
-status packer_open_once(arena *a, const examples *x, int64_t pack, packer *out)
+status packer_open_once(arena *a, const examples *x, int64_t pack, int64_t source_pack, packer *out)
 {
-    return packer_open(a, x, &(pack_options){.pack = pack, .epochs = 1, .whole = true}, out);
+    const pack_options o = {.pack = pack, .source_pack = source_pack, .epochs = 1, .whole = true};
+
+    return packer_open(a, x, &o, out);
 }
 
 /* The example that lies at a place of an epoch before the epoch is shuffled. */
@@ -339,7 +370,7 @@ static void add_sample(packer *p, pack_step *s, pack_sample which)
     const example *e = &p->x->v[which.example];
 
     p->samples[s->n_samples++] = which;
-    s->n_tokens += rows_of(p->x, which.example);
+    s->n_tokens += rows_of(p->x, which.example) + e->n_source;
     s->n_targets += example_targets(e, p->x->place) + p->front_targets;
 }
 
@@ -348,26 +379,42 @@ static void close_leaf(packer *p, pack_step *s)
     p->first[++s->n_leaves] = (int32_t)s->n_samples;
 }
 
+/* What is left of a micro-batch. */
+typedef struct pack_room {
+    int64_t tokens, source, seqs;
+} pack_room;
+
+/* Takes the room of an example; false when there is not enough. */
+static bool take_room(const packer *p, int64_t example, pack_room *room)
+{
+    const int64_t tokens = rows_of(p->x, example), source = p->x->v[example].n_source;
+    const int64_t seqs = example_texts(&p->x->v[example]);
+
+    if (tokens > room->tokens || source > room->source || seqs > room->seqs)
+        return false;
+    room->tokens -= tokens;
+    room->source -= source;
+    room->seqs -= seqs;
+    return true;
+}
+
 /* Fills one micro-batch from the waiting samples, refilling them within the epoch. */
 static void plan_leaf(packer *p, pack_step *s)
 {
     pack_position *at = &p->at;
-    int64_t        room = p->capacity, seqs = p->seqs_capacity;
+    pack_room      room = {p->capacity, p->source_capacity, p->seqs_capacity};
 
     for (int64_t w = 0;;) {
         while (at->n_waiting < PACK_WINDOW && at->next < p->epoch)
             at->waiting[at->n_waiting++] = at->next++;
-        if (w >= at->n_waiting || seqs == 0)
+        if (w >= at->n_waiting || room.seqs == 0)
             break;
 
         const pack_sample which = place_sample(p, at->epoch, at->waiting[w]);
-        const int32_t     texts = example_texts(&p->x->v[which.example]);
-        if (rows_of(p->x, which.example) > room || texts > seqs) {
+        if (!take_room(p, which.example, &room)) {
             w++;
             continue;
         }
-        room -= rows_of(p->x, which.example);
-        seqs -= texts;
         add_sample(p, s, which);
         at->n_waiting--;
         memmove(at->waiting + w, at->waiting + w + 1,
@@ -411,21 +458,18 @@ static void plan_samples(packer *p, pack_step *s)
         }
     }
     while (s->n_samples < total) {
-        int64_t room = p->capacity, seqs = p->seqs_capacity;
+        pack_room room = {p->capacity, p->source_capacity, p->seqs_capacity};
 
         while (p->used[from])
             from++;
-        for (int64_t i = from; i < total && seqs > 0; i++) {
+        for (int64_t i = from; i < total && room.seqs > 0; i++) {
             const int64_t place = at.next + i;
             if (p->used[i])
                 continue;
             const pack_sample which = place_sample(p, at.epoch + place / n, place % n);
-            const int32_t     texts = example_texts(&p->x->v[which.example]);
-            if (rows_of(p->x, which.example) > room || texts > seqs)
+            if (!take_room(p, which.example, &room))
                 continue;
-            room -= rows_of(p->x, which.example);
             p->used[i] = true;
-            seqs -= texts;
             add_sample(p, s, which);
         }
         close_leaf(p, s);

@@ -58,6 +58,7 @@ typedef struct batch {
     int64_t  width;       /* of values, 0: there are none */
     float   *values;      /* [n_samples, width] what is wanted of samples, which all have some */
     int32_t *task, *label; /* [n_seqs] label -1: no class */
+    int32_t *spans;        /* [n_seqs, 2] of TARGET_SPAN: first and last row, counted from the sequence's first */
     int64_t *sample; /* [n_seqs] number of the sample in the run: epoch * n + its place in the epoch's
                         order; what random numbers are counted by */
     int64_t *example; /* [n_seqs] its number in the examples */
@@ -86,6 +87,7 @@ bool batch_add(batch *b, const example *e, int64_t sample, int64_t number);
 
 typedef struct pack_options {
     int64_t  pack;          /* tokens a micro-batch may hold; unused when batches are given */
+    int64_t  source_pack;   /* .. and of an encoder's; 0: as pack */
     int64_t  batch_tokens;  /* tokens a step: batch_tokens / pack micro-batches (a multiple); or .. */
     int64_t  batch_samples; /* .. exactly this many samples a step, in as many micro-batches as they
                                need; or .. */
@@ -115,7 +117,7 @@ typedef struct pack_step {
     int                n_leaves; /* 0: the data has ended */
     const int32_t     *first;    /* [n_leaves + 1] */
     const pack_sample *samples;
-    int64_t            n_tokens, n_targets, n_samples; /* of all leaves */
+    int64_t            n_tokens, n_targets, n_samples; /* of all leaves; tokens: also an encoder's */
 } pack_step;
 
 typedef struct packer {
@@ -124,6 +126,7 @@ typedef struct packer {
     pack_position   at;
     rng_key         key, mixture_key;
     int64_t         capacity, seqs_capacity; /* of the largest micro-batch there can be */
+    int64_t         source_capacity;         /* an encoder's tokens, 0: there is none */
     int64_t         leaves_capacity;         /* micro-batches of a step at most */
     int64_t         front_targets;           /* of every sample, beside its own */
     int64_t         batches;                 /* number of given micro-batches, 0: packed here */
@@ -138,8 +141,9 @@ typedef struct packer {
  * options do not go together. x must outlive it. */
 status packer_open(arena *a, const examples *x, const pack_options *o, packer *out);
 
-/* An evaluation: every sample once whatever the weights, in order, one micro-batch a step. */
-status packer_open_once(arena *a, const examples *x, int64_t pack, packer *out);
+/* An evaluation: every sample once whatever the weights, in order, one micro-batch a step. source_pack: as in the
+ * options. */
+status packer_open_once(arena *a, const examples *x, int64_t pack, int64_t source_pack, packer *out);
 
 /* Plans the next step; what it points to is good until the next call. Allocates nothing. The last step
  * before the end of the data may be smaller. */

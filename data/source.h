@@ -37,6 +37,8 @@ typedef struct record {
     int32_t        n_ids;    /* of the ids source, else 0 */
     const int32_t *ids;
     const int32_t *labels;   /* [n_ids], unshifted, -100 = not a target */
+    int32_t        n_source; /* beside ids: what an encoder reads, else 0 */
+    const int32_t *source;   /* [n_source] */
     int64_t        batch;    /* micro-batch it belongs to, -1: none given */
     int32_t        task;     /* 0 unless the record says otherwise */
     int32_t        label;    /* class of the whole record, -1: none */
@@ -154,7 +156,8 @@ typedef struct text_options {
     key_texts path;
 } text_options;
 
-/* ids: lines {"batch": 0, "ids": [..], "labels": [..], "task": 0, "label": 0}. */
+/* ids: lines {"batch": 0, "ids": [..], "labels": [..], "task": 0, "label": 0}; "source": [..] is what an encoder
+ * reads, `ids` are its decoder's then, and each label belongs to the place of its id. */
 typedef struct ids_options {
     const char *path;
 } ids_options;

@@ -31,6 +31,7 @@ static status read_list(arena *a, const cJSON *list, const char *name, bool targ
 static status read_object(arena *a, const cJSON *object, const char *what, record *r)
 {
     const cJSON *labels = cJSON_GetObjectItemCaseSensitive(object, "labels");
+    const cJSON *source = cJSON_GetObjectItemCaseSensitive(object, "source");
     int64_t      task = 0, label = -1;
     int32_t      n = 0;
 
@@ -39,6 +40,8 @@ static status read_object(arena *a, const cJSON *object, const char *what, recor
     TRY(json_int(object, "batch", false, 0, INT32_MAX, &r->batch, what));
     TRY(json_int(object, "task", false, 0, INT32_MAX, &task, what));
     TRY(json_int(object, "label", false, 0, INT32_MAX, &label, what));
+    if (source)
+        TRY(read_list(a, source, "source", false, what, &r->source, &r->n_source));
     r->task = (int32_t)task;
     r->label = (int32_t)label;
     if (labels) {
@@ -102,7 +105,8 @@ static status ids_load(arena *a, const void *options, records *out)
 
 static const key ids_keys[] = {
     {"path", KEY_TEXT, offsetof(ids_options, path), "!", 0, 0, false, NULL, "",
-     "File with lines {\"batch\": 0, \"ids\": [..], \"labels\": [..], \"task\": 0}."},
+     "File with lines {\"batch\": 0, \"ids\": [..], \"labels\": [..], \"task\": 0}; \"source\": [..] is what an "
+     "encoder reads."},
 };
 
 const data_source source_ids = {

@@ -33,12 +33,20 @@ static size_t trunk_bytes(const session *s)
     return bytes;
 }
 
+/* The second trunk that the loss reads, NULL: there is none. */
+static const session *teacher_of(const trainer *x)
+{
+    return x->o.goal ? x->o.goal->teacher : NULL;
+}
+
 static void add_device(const session *s, const trainer *x, bill *b)
 {
     const trainer_bill t = trainer_device_memory(x);
     const device_info *info = device_about(device_current());
+    const session     *teacher = teacher_of(x);
 
-    b->device = (struct bill_device){.trunk = session_device_bytes(s), .gradients = t.gradients,
+    b->device = (struct bill_device){.trunk = session_device_bytes(s) + (teacher ? session_device_bytes(teacher) : 0),
+                                     .gradients = t.gradients,
                                      .optimizer = t.optimizer, .step = t.step, .scratch = t.scratch,
                                      .context = info->context, .free = info->free};
     b->device.total = b->device.trunk + t.gradients + t.optimizer + t.step + t.scratch + info->context;
@@ -54,6 +62,8 @@ bill bill_of(const session *s, const trainer *x)
                             .gradients = t.gradients, .optimizer = t.optimizer, .step = t.step,
                             .program = PROGRAM_BYTES};
 
+    if (teacher_of(x))
+        b.trunk += trunk_bytes(teacher_of(x));
     const size_t rows = x->o.pack < HEAD_ROWS ? (size_t)x->o.pack : HEAD_ROWS;
     b.data = arena_mark(&s->setup) - peft_spare_bytes(s->p) + (size_t)memory_heap();
     b.scratch = (size_t)threads_count() * (PANEL_BYTES + (size_t)x->o.pack * HEAD_BYTES_TOKEN) + ROWS_BYTES +

@@ -30,7 +30,7 @@ static status measure(opening *o, figures *f)
         return fail(STATUS_USAGE, "%s: has no data.test to evaluate on", o->r->file);
     f->words = o->goal.o->perplexity;
     TRY(trainer_open(&x, &o->s.setup, &o->s.tuned, &o->s.m, o->s.p, &o->trainer, false));
-    status s = packer_open_once(&o->s.setup, &o->test, o->trainer.pack, &once);
+    status s = packer_open_once(&o->s.setup, &o->test, o->trainer.pack, o->trainer.source, &once);
     if (s == STATUS_OK)
         s = goal_tally_open(&o->goal, &o->s.setup, &o->test, &f->predictions);
     if (s == STATUS_OK)
@@ -149,6 +149,7 @@ static status evaluate(opening *o, const char *adapter, int64_t task, bool force
         log_info("%s: the state after step %lld of its run", adapter, (long long)f.step);
     TRY(check_memory(o));
     TRY(session_hold(&o->s));
+    TRY(goal_hold(&o->goal));
     TRY(opening_settle(o, false));
     TRY(measure(o, &f));
     if (json)

@@ -21,6 +21,7 @@ static void put_example(file_writer *w, int64_t number, int64_t step, const exam
     put_ints(w, "types", e->types, e->n);
     put_ints(w, "ends", e->ends, e->n_texts);
     put_ints(w, "source", e->source, e->n_source);
+    put_ints(w, "span", e->window ? e->span : NULL, 2);
     if (e->label >= 0)
         file_printf(w, ", \"label\": %d", e->label);
     for (int32_t i = 0; e->values && i < width; i++)

@@ -53,6 +53,8 @@ status feed_open(feed *f, const model *m, arena *memory, int64_t capacity, int64
     const int64_t targets = m->head.kind == HEAD_CLASSIFY ? seqs : capacity;
     f->target_rows = ints(f->b.target_rows, targets, &f->n_targets);
     f->target_ids = ints(f->b.target_ids, targets, &f->n_targets);
+    f->spans = (tensor){.s = shape_2(seqs, 2), .type = TYPE_I32, .v = f->b.spans, .rows = &f->n_seqs};
+    f->has_spans = m->head.kind == HEAD_SPAN;
     if (m->has_source)
         TRY(open_source(f, memory, source, seqs));
     return m->image.channels > 0 ? open_images(f, m, memory, capacity) : STATUS_OK;
@@ -90,7 +92,19 @@ target_place feed_place(const model_head *h)
 {
     if (h->kind == HEAD_CLASSIFY)
         return h->last ? TARGET_LAST : TARGET_SEQUENCE;
+    if (h->kind == HEAD_SPAN)
+        return TARGET_SPAN;
     return h->kind == HEAD_CAUSAL ? TARGET_NEXT : TARGET_HERE;
+}
+
+static void record_source(feed *f, tape *t, stream *s)
+{
+    s->source = &f->source;
+    s->source->ids = tape_input(t, &f->source_ids);
+    s->source->positions = tape_input(t, &f->source_positions);
+    s->source->samples = tape_input(t, &f->source_samples);
+    s->source->q_offsets = tape_input(t, &f->source_offsets);
+    s->source->tasks = s->tasks;
 }
 
 void feed_record(feed *f, tape *t, stream *s)
@@ -109,14 +123,10 @@ void feed_record(feed *f, tape *t, stream *s)
     f->target_rows_var = tape_input(t, &f->target_rows);
     f->target_ids_var = tape_input(t, &f->target_ids);
     f->values_var = f->b.width > 0 ? ag_expand(t, tape_input(t, &f->values)) : NULL;
-    if (f->b.source.capacity == 0)
-        return;
-    s->source = &f->source;
-    s->source->ids = tape_input(t, &f->source_ids);
-    s->source->positions = tape_input(t, &f->source_positions);
-    s->source->samples = tape_input(t, &f->source_samples);
-    s->source->q_offsets = tape_input(t, &f->source_offsets);
-    s->source->tasks = s->tasks;
+    f->spans_var = f->has_spans ? tape_input(t, &f->spans) : NULL;
+    if (f->b.source.capacity > 0)
+        record_source(f, t, s);
+    f->recorded = *s;
 }
 
 /* Names of the rows, for random numbers: the texts of a sample have others. */

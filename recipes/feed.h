@@ -21,7 +21,7 @@ typedef struct feed_texts {
 typedef struct feed {
     batch   b;
     int32_t n_rows, n_offsets, n_seqs, n_targets, n_samples, from_to[2];
-    bool    has_types, has_tasks;
+    bool    has_types, has_tasks, has_spans;
     tensor  ids, positions, types, samples, offsets, tasks, whole, target_rows, target_ids;
     int32_t *sample_of_row; /* [capacity] */
     /* of a model with an encoder */
@@ -35,6 +35,10 @@ typedef struct feed {
     var     *target_rows_var, *target_ids_var;
     /* of an objective whose samples are several texts; the objective puts on the tape what it wants of it */
     feed_texts texts;
+    stream   recorded; /* what feed_record made */
+    /* of TARGET_SPAN */
+    tensor   spans;
+    var     *spans_var;
     /* of an objective that wants values of samples */
     tensor   values;
     var     *values_var;

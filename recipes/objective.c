@@ -91,11 +91,38 @@ status goal_begin(goal *g)
     return g->o->begin ? fail_in(g->o->begin(g), "in objective %s", g->o->name) : STATUS_OK;
 }
 
+status goal_hold(goal *g)
+{
+    return g->teacher ? session_hold(g->teacher) : STATUS_OK;
+}
+
+void goal_close(goal *g)
+{
+    if (g->teacher)
+        session_close(g->teacher);
+    g->teacher = NULL;
+}
+
+/* A teacher reads the same rows at the same positions as the student. */
+static status check_teacher(const goal *g, const examples *x)
+{
+    const model      *m = &g->teacher->m;
+    const model_front front = model_in_front(&g->s->m);
+
+    if (front.tokens > 0 || front.positions > 0)
+        return fail(STATUS_UNSUPPORTED, "objective %s: the teacher has no place for what modules put in front of "
+                    "sequences", g->o->name);
+    if (x->longest > m->positions)
+        return fail(STATUS_USAGE, "data: a sample has %d tokens, the teacher has %lld positions; data.length may be "
+                    "that", x->longest, (long long)m->positions);
+    return STATUS_OK;
+}
+
 status goal_examples(const goal *g, const recipe *r, const records *list, examples *out)
 {
     TRY(session_examples(g->s, r, list, g->o->whole || g->o->several ? &g->samples : NULL, out));
     out->width = g->samples.width;
-    return STATUS_OK;
+    return g->teacher ? check_teacher(g, out) : STATUS_OK;
 }
 
 status goal_settle(const goal *g, examples *x, int64_t pack)
@@ -134,6 +161,8 @@ status goal_tally_open(const goal *g, arena *a, const examples *x, goal_tally *t
     const int64_t       room = x->n > x->n_targets ? x->n : x->n_targets;
 
     *t = (goal_tally){.n = o->metrics.n};
+    if (g->o->start)
+        TRY(g->o->start(g, a, x));
     TRY_TAKE(t->v, a, t->n);
     TRY_TAKE(t->figures, a, t->n);
     for (int i = 0; i < t->n; i++) {
@@ -157,8 +186,11 @@ status goal_tally_finish(const goal *g, goal_tally *t)
 {
     const goal_options *o = measured(g);
 
-    for (int i = 0; i < t->n; i++)
+    for (int i = 0; i < t->n; i++) {
+        if (g->o->finish)
+            TRY(g->o->finish(g, &t->v[i]));
         TRY(metric_result_of(&t->v[i], g->seed, o->resamples, &t->figures[i]));
+    }
     return STATUS_OK;
 }
 

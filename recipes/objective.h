@@ -34,8 +34,10 @@ typedef struct goal {
     unsigned         predicts; /* a union of metric_input, 0: nothing to measure beside the loss */
     metric_options   measured; /* what metrics need to know */
     whole_options    samples;
+    int64_t          source_pack; /* tokens that an encoder may have in a micro-batch, 0: as data.pack */
     const char      *selects;  /* train.metric */
     void            *state;    /* the objective's own */
+    session         *teacher;  /* a second trunk that the loss reads, NULL: none */
 } goal;
 
 /* Values of a recorded computation that are read after a forward; NULL: there are none. */
@@ -66,8 +68,12 @@ struct objective {
     void (*prepare)(const void *goal, batch *b);
     /* The sum of the losses of the targets, hidden [N, C]; NULL: cross-entropy of the head, v->scores its logits. */
     var *(*loss)(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v);
-    /* Adds the predictions of a micro-batch, scores [n_targets, columns], to a tally. */
+    /* Before the first micro-batch of an evaluation of x, with the arena of its tallies; NULL: nothing. */
+    status (*start)(const goal *g, arena *a, const examples *x);
+    /* Adds the predictions of a micro-batch, scores [n_targets, columns], to a tally; of a span [rows, 2], whose
+     * predictions are of several samples together: `finish` adds them. */
     status (*measure)(const goal *g, const batch *b, const float *scores, int64_t columns, metric_tally *tally);
+    status (*finish)(const goal *g, metric_tally *tally); /* NULL: all has been added */
 };
 
 /* The i-th objective; NULL past the last. */
@@ -79,7 +85,10 @@ status goal_open(goal *g, session *s, const recipe *r, records *train, records *
 status goal_begin(goal *g);
 /* Computes what the objective wants to know of the examples; after session_hold. */
 status goal_settle(const goal *g, examples *x, int64_t pack);
-/* The samples of records. */
+/* Brings what the goal holds beside the trunk to the device; as session_hold. */
+status goal_hold(goal *g);
+void   goal_close(goal *g);
+/* The samples of records, when the modules are there. */
 status goal_examples(const goal *g, const recipe *r, const records *list, examples *out);
 
 /* Records the loss. */

@@ -24,15 +24,20 @@ status opening_begin(opening *o, const recipe *r)
 
 void opening_end(opening *o)
 {
+    goal_close(&o->goal);
     session_close(&o->s);
     device_close(device_current());
 }
 
-static void say_overlong(const char *what, const examples *x, int64_t length)
+static void say_overlong(const char *what, const examples *x, int64_t length, int64_t source_length)
 {
+    char source[64] = "";
+
+    if (source_length > 0)
+        snprintf(source, sizeof source, " (prompts at %lld)", (long long)source_length);
     if (x->n_cut || x->n_dropped)
-        log_info("%s: %lld samples cut at %lld tokens, %lld dropped", what, (long long)x->n_cut,
-                 (long long)length, (long long)x->n_dropped);
+        log_info("%s: %lld samples cut at %lld tokens%s, %lld dropped", what, (long long)x->n_cut,
+                 (long long)length, source, (long long)x->n_dropped);
 }
 
 /* Records, and what they are for: before the trunk, which gets its head from it. */
@@ -50,21 +55,24 @@ static status load_goal(opening *o, records *train, records *test)
 static status load_data(opening *o, const records *train, const records *test)
 {
     const recipe *r = o->r;
+    const int64_t asked = o->goal.samples.source_length; /* tokens of a question */
 
-    o->packing = (pack_options){.pack = r->data.pack, .batch_tokens = r->train.batch_tokens,
+    o->packing = (pack_options){.pack = r->data.pack, .source_pack = o->goal.source_pack,
+                                .batch_tokens = r->train.batch_tokens,
                                 .batch_samples = r->train.batch_samples,
                                 .accumulate = r->train.accumulate, .epochs = r->train.epochs,
                                 .shuffle = r->data.shuffle, .seed = (uint64_t)r->seed};
     TRY_IN(goal_examples(&o->goal, r, train, &o->train), "in data.train");
-    say_overlong("data.train", &o->train, r->data.length);
+    say_overlong("data.train", &o->train, r->data.length, o->goal.samples.source_length);
     TRY(model_front_labels(&o->s.setup, &o->s.m, &o->train.front_labels));
     TRY_IN(packer_open(&o->s.setup, &o->train, &o->packing, &o->data), "in data.train");
     if (test->n > 0)
         TRY_IN(goal_examples(&o->goal, r, test, &o->test), "in data.test");
-    say_overlong("data.test", &o->test, r->data.length);
+    say_overlong("data.test", &o->test, r->data.length, o->goal.samples.source_length);
     o->ask = recipe_options(r, "+train", "answers");
     if (o->goal.o->asks && o->ask && o->ask->answers > 0 && test->n > 0)
-        TRY_IN(session_questions(&o->s, r, test, o->ask->answers, &o->questions, &o->n_questions), "in data.test");
+        TRY_IN(session_questions(&o->s, r, test, asked > 0 ? asked : r->data.length, o->ask->answers, &o->questions,
+                                 &o->n_questions), "in data.test");
     o->steps = r->train.epochs > 0 ? packer_count(&o->data, r->train.epochs) : r->train.steps;
     return STATUS_OK;
 }
@@ -105,16 +113,19 @@ static status load_trainer(opening *o)
     packer           test;
 
     *t = (trainer_options){.goal = &o->goal, .steps = o->steps, .seed = (uint64_t)r->seed, .pack = o->data.capacity,
-                           .seqs = o->data.seqs_capacity, .leaves = o->data.leaves_capacity};
+                           .seqs = o->data.seqs_capacity, .leaves = o->data.leaves_capacity,
+                           .source = o->data.source_capacity};
     TRY(optim_find(r->optim.optimizer.name, &t->optimizer));
     t->optimizer_options = r->optim.optimizer.options;
     t->schedule = *(const schedule_options *)recipe_options(r, "+optim", "schedule");
     t->clip = *(const clip_options *)recipe_options(r, "+optim", "clip");
     t->how = strcmp(r->train.recompute, "block") == 0 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE;
     if (o->test.n > 0) {
-        TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(r->data.pack, o->test.longest), &test),
+        TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(r->data.pack, o->test.longest),
+                                larger(t->source, o->test.longest_source), &test),
                "in data.test");
         t->pack = larger(t->pack, test.capacity);
+        t->source = larger(t->source, test.source_capacity);
         t->seqs = larger(t->seqs, test.seqs_capacity);
     }
     return load_groups(o);

@@ -31,6 +31,7 @@ static void add_example(sha256 *h, const examples *x, const example *e)
     add_values(h, e->patches, (e->n - 1) * x->patch);
     add_values(h, e->label >= 0 ? &e->label : NULL, 1);
     add_values(h, e->values, x->width);
+    add_values(h, e->window ? e->span : NULL, 2);
 }
 
 /* What was read of the data: counts and every value. */

@@ -63,8 +63,8 @@ status session_image_scale(session *s);
 /* An image as patches into e; `work` is scratch. */
 status session_image(const session *s, arena *a, arena *work, const record *r, example *e);
 
-/* Prompts without their answers, and the true answers as text, of the first records: `limit` in
- * all, of each source one in turn. */
+/* Prompts without their answers, of up to `length` tokens, and the true answers as text, of the first records: `limit`
+ * in all, of each source one in turn. */
 typedef struct question {
     const int32_t *ids;
     int64_t        n;
@@ -73,7 +73,8 @@ typedef struct question {
     size_t         truth_length;
     const char    *name; /* "bash", "test.jsonl:12" */
 } question;
-status session_questions(session *s, const recipe *r, const records *list, int64_t limit, question **out, int64_t *n);
+status session_questions(session *s, const recipe *r, const records *list, int64_t length, int64_t limit,
+                         question **out, int64_t *n);
 
 /* Text to ids and back with the session's tokenizer (or bytes). */
 status session_encode(const session *s, arena *a, const char *text, size_t n, bool special,

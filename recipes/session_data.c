@@ -217,6 +217,16 @@ static status open_words(session *s, const recipe *r, words *w)
     return begin_token(s, &w->encoder.begin);
 }
 
+/* ids may be NULL: there are none. */
+static status check_ids(const session *s, int64_t sample, const int32_t *ids, int32_t n)
+{
+    for (int32_t k = 0; ids && k < n; k++)
+        if (ids[k] < 0 || ids[k] >= s->m.words)
+            return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld", (long long)sample,
+                        ids[k], (long long)s->m.words - 1);
+    return STATUS_OK;
+}
+
 status session_examples(session *s, const recipe *r, const records *list, const whole_options *how, examples *out)
 {
     const example_options o = {.length = r->data.length, .overlong = r->data.overlong,
@@ -245,12 +255,11 @@ status session_examples(session *s, const recipe *r, const records *list, const 
                     most < s->m.positions ? ", some taken by what is in front" : "", (long long)most);
     const bool tasks = model_tasks(&s->m) > 0; /* it asks every hook */
     for (int64_t i = 0; i < out->n; i++) {
+        const example *e = &out->v[i];
         if (tasks)
-            TRY_IN(model_check_task(&s->m, out->v[i].task), "in sample %lld", (long long)i);
-        for (int32_t k = 0; out->v[i].ids && k < out->v[i].n; k++)
-            if (out->v[i].ids[k] < 0 || out->v[i].ids[k] >= s->m.words)
-                return fail(STATUS_FORMAT, "data: sample %lld has the token %d, must be 0..%lld",
-                            (long long)i, out->v[i].ids[k], (long long)s->m.words - 1);
+            TRY_IN(model_check_task(&s->m, e->task), "in sample %lld", (long long)i);
+        TRY(check_ids(s, i, e->ids, e->n));
+        TRY(check_ids(s, i, e->source, e->n_source));
     }
     return STATUS_OK;
 }
@@ -276,8 +285,26 @@ static size_t truth_length(const session *s, const char *truth, size_t n)
     return n;
 }
 
+/* What an encoder reads, cut as a sample is; a decoder begins by itself. */
+static status make_source_question(session *s, const words *w, const record *x, int64_t length, question *q)
+{
+    whole_text in = {0};
+    token_list list;
+    char      *prompt, *truth, where[256];
+    size_t     n;
+
+    TRY(template_fill(w->t.words.prompt, x, &s->setup, &prompt, &in.length));
+    TRY(template_fill(w->t.words.target, x, &s->setup, &truth, &n));
+    in.text = prompt;
+    TRY(encode_with_ends(s, &s->setup, &in, length, &list));
+    *q = (question){.ids = list.ids, .n = list.n, .task = x->task, .truth = truth,
+                    .truth_length = truth_length(s, truth, n), .name = record_where(x, where)};
+    q->name = arena_string(&s->setup, q->name, strlen(q->name));
+    return q->name ? STATUS_OK : STATUS_MEMORY;
+}
+
 /* The pieces before the first target are the prompt; the targets are the answer. */
-static status make_question(session *s, words *w, const record *x, int64_t length, question *q)
+static status make_question(session *s, const words *w, const record *x, int64_t length, question *q)
 {
     text_pieces pieces;
     int64_t     n = 0, room = length;
@@ -324,7 +351,8 @@ static status ask_in_turn(session *s, words *w, const records *parts, int n, int
                 continue;
             w->t.words = given;
             TRY(template_resolve(&w->t, &parts[i], &w->chat));
-            TRY(make_question(s, w, &parts[i].v[place], length, &out[*asked]));
+            TRY((s->m.has_source ? make_source_question : make_question)(s, w, &parts[i].v[place], length,
+                                                                         &out[*asked]));
             *asked += out[*asked].n > 0;
             more = true;
         }
@@ -332,13 +360,14 @@ static status ask_in_turn(session *s, words *w, const records *parts, int n, int
     return STATUS_OK;
 }
 
-status session_questions(session *s, const recipe *r, const records *list, int64_t limit, question **out, int64_t *n)
+status session_questions(session *s, const recipe *r, const records *list, int64_t length, int64_t limit,
+                         question **out, int64_t *n)
 {
     words w;
 
     *n = 0;
     TRY(open_words(s, r, &w));
     TRY_TAKE(*out, &s->setup, limit);
-    return ask_in_turn(s, &w, list->n_parts ? list->parts : list, list->n_parts ? list->n_parts : 1, r->data.length,
-                       limit, *out, n);
+    return ask_in_turn(s, &w, list->n_parts ? list->parts : list, list->n_parts ? list->n_parts : 1, length, limit,
+                       *out, n);
 }

@@ -53,6 +53,7 @@ static status open_run(training *t)
     TRY(bill_check(s, &t->x, &t->log.planned));
     trainer_close(&t->x);
     TRY(session_hold(s));
+    TRY(goal_hold(&t->in.goal));
     if (!t->o->dry_run)
         TRY(opening_settle(&t->in, true));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
@@ -84,7 +85,7 @@ static status measure(training *t)
     int64_t    targets;
 
     TRY(goal_tally_open(&t->in.goal, a, &t->in.test, &tally));
-    TRY(packer_open_once(a, &t->in.test, t->x.o.pack, &once));
+    TRY(packer_open_once(a, &t->in.test, t->x.o.pack, t->x.o.source, &once));
     TRY(trainer_evaluate(&t->x, &once, &tally, &sum, &targets));
     TRY(goal_tally_finish(&t->in.goal, &tally));
     const double loss = targets > 0 ? sum / (double)targets : 0;

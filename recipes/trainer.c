@@ -66,7 +66,7 @@ static status open_feed(trainer *x, arena *a)
 {
     const goal *g = x->o.goal;
 
-    TRY(feed_open(&x->f, x->m, a, x->o.pack, 0, x->o.seqs));
+    TRY(feed_open(&x->f, x->m, a, x->o.pack, x->o.source, x->o.seqs));
     if (!g)
         return STATUS_OK;
     x->f.prepare = g->o->prepare;

@@ -31,6 +31,7 @@ typedef struct trainer_options {
     uint64_t             seed;
     recompute            how;
     int64_t              pack, seqs, leaves; /* capacities: tokens, sequences, micro-batches a step */
+    int64_t              source;             /* tokens of an encoder, 0: there is none */
 } trainer_options;
 
 typedef struct trainer {

@@ -152,8 +152,8 @@ START_TEST(packing_counts_virtual_tokens)
     batch          b;
 
     MUST(arena_open(&a, "pack", 1 << 24));
-    MUST_FAIL(packer_open_once(&a, &x, 8, &p), "sample 1 has 9 tokens with the virtual ones in front");
-    MUST(packer_open_once(&a, &x, 14, &p));
+    MUST_FAIL(packer_open_once(&a, &x, 8, 0, &p), "sample 1 has 9 tokens with the virtual ones in front");
+    MUST(packer_open_once(&a, &x, 14, 0, &p));
     ck_assert_int_eq(p.seqs_capacity, 2);
     MUST(batch_open(&a, 14, 2, &b));
     b.front = 3;

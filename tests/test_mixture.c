@@ -161,7 +161,7 @@ START_TEST(epochs)
         for (int i = 0; i < 22; i++) /* all of a source equally often: 9 * 10 / 10, 9 * 5 / 9, 9 / 3 */
             ck_assert_int_eq(sum[i], i < 10 ? 9 : i < 19 ? 5 : 3);
     }
-    MUST(packer_open_once(&a, &x, 8, &p));
+    MUST(packer_open_once(&a, &x, 8, 0, &p));
     ck_assert_int_eq(p.epoch, 22);
     close_arenas();
 }

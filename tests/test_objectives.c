@@ -1,90 +1,10 @@
 /* objectives: losses against their formulas, masks, classes of two sources, and what is compared
  * tests/run: no device */
-#include "tests/helpers.h"
-
-#include "core/file.h"
-#include "recipes/opening.h"
+#include "tests/with_objective.h"
 
 #include <math.h>
-#include <unistd.h>
-
-typedef struct run {
-    arena   a;
-    recipe *r;
-    opening in;
-    trainer x;
-} run;
-
-/* A recipe of recipes/objectives, changed by n overrides. */
-static void open_run(run *t, const char *name, int n, const char *const *overrides)
-{
-    const key_texts changed = {n, overrides};
-    char            path[300];
-
-    ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
-    snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
-    memset(t, 0, sizeof *t);
-    MUST(arena_open(&t->a, "setup", (size_t)1 << 28));
-    MUST(recipe_load(&t->a, path, &changed, registry(), &t->r));
-    MUST(opening_begin(&t->in, t->r));
-    MUST(opening_load(&t->in, false));
-    MUST(opening_settle(&t->in, true));
-    MUST(trainer_open(&t->x, &t->in.s.setup, &t->in.s.tuned, &t->in.s.m, t->in.s.p, &t->in.trainer, false));
-}
-
-static status refuse(const char *name, const char *override)
-{
-    const key_texts changed = {1, &override};
-    char            path[300];
-    arena           a;
-    recipe         *r;
-    opening         in;
-
-    ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
-    snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
-    MUST(arena_open(&a, "setup", (size_t)1 << 28));
-    status s = recipe_load(&a, path, &changed, registry(), &r);
-    if (s == STATUS_OK) {
-        MUST(opening_begin(&in, r));
-        s = opening_load(&in, false);
-        opening_end(&in);
-    }
-    arena_close(&a);
-    return s;
-}
-
-static void close_run(run *t)
-{
-    trainer_close(&t->x);
-    opening_end(&t->in);
-    arena_close(&t->a);
-}
-
-/* The forward of the next micro-batch of the training data: its loss. */
-static double next_loss(run *t)
-{
-    pack_step plan;
-
-    packer_step(&t->in.data, &plan);
-    packer_fill(&t->in.data, &plan, 0, &t->x.f.b);
-    feed_load(&t->x.f);
-    tape_set_run(t->x.t, &t->x.run);
-    tape_forward(t->x.t);
-    return (double)*(const float *)t->x.loss->t.v;
-}
-
-static const float *scores_of(const run *t)
-{
-    return t->x.out.scores->t.v;
-}
 
 /* ---- losses -------------------------------------------------------------------------------------- */
-
-/* Sums of f32 values of about 1 by samples: 2^-20 of them. */
-static void same(const char *what, double is, double must)
-{
-    ck_assert_msg(fabs(is - must) <= 1e-6 * (1 + fabs(must)), "%s: the loss is %.9g, must be %.9g", what, is, must);
-}
 
 START_TEST(one_class_is_cross_entropy)
 {

@@ -47,6 +47,38 @@ contains 'classify: names of classes' "$(tr -d '[:space:]' <"$work/classify-merg
     '"id2label":{"0":"bird","1":"fruit","2":"tool"}'
 lacks 'regression: numbers have no names' "$(<"$work/regression-merged/config.json")" '"fruit"'
 
+same_merged() { # NAME TYPE BASE: what NAME has trained is the same merged into its base
+    call train "recipes/objectives/$1.yaml" base="$3" out="$work/$1" --quiet
+    equal "$1: exit" "$code" 0
+    call eval "$work/$1" --json
+    trained=$(figure loss)
+    contains "$1: task type" "$(<"$work/$1/adapter/adapter_config.json")" "\"$2\""
+    call merge "$3" "$work/$1/adapter" "$work/$1-merged"
+    equal "$1: merge: exit" "$code" 0
+    [[ ! -e $3/vocab.txt ]] || cp "$3/vocab.txt" "$work/$1-merged"
+    call eval "recipes/objectives/$1.yaml" base="$work/$1-merged" --json
+    equal "$1: merged" "$(printf '%.4f' "$(figure loss)")" "$(printf '%.4f' "$trained")"
+}
+same_merged span QUESTION_ANS "$work/base"
+contains 'span: merged' "$(<"$work/span-merged/config.json")" '"BertForQuestionAnswering"'
+contains 'span: the head is saved' "$(<"$work/span/adapter/adapter_config.json")" '"qa_outputs"'
+call eval "$work/span"
+contains 'span: measured' "$out" 'of 40 predictions'
+same_merged seq2seq SEQ_2_SEQ_LM random:tests/data/tiny_t5.json
+call eval "$work/seq2seq"
+contains 'seq2seq: words' "$out" perplexity
+call train recipes/objectives/seq2seq.yaml out="$work/asked" train.steps=60 train.answers=6 \
+    train.answer_metrics='[exact_match]' --quiet
+equal 'seq2seq: asked: exit' "$code" 0
+call eval "$work/asked" --json
+equal 'seq2seq: answers' "$(figure answers)" 6
+some=yes
+[[ $(figure exact_match) =~ [1-9] ]] || some=no
+equal 'seq2seq: some answers are right' "$some" yes
+same_merged distil CAUSAL_LM random:tests/data/tiny_llama.json
+call eval "$work/distil"
+lacks 'distil: no words' "$out" perplexity
+
 call eval "$work/classify"
 contains 'eval: a table' "$out" 'accuracy       1.000   of 60 predictions, 95 % interval'
 lacks 'eval: no words' "$out" perplexity

@@ -826,6 +826,102 @@ START_TEST(loss_of_the_head_is_its_composition)
 }
 END_TEST
 
+/* Sequences of 3, 1 and 5 rows, two columns. */
+enum { ANSWERED = 3, PLACE_ROWS = 9, MARKS = 2 };
+static const int32_t place_ends[ANSWERED + 1] = {0, 3, 4, 9}, place_targets[ANSWERED * MARKS] = {2, 0, 0, 0, 4, 1};
+
+static var *places(tape *t, var *const *in, pair *p)
+{
+    return ag_cross_entropy_place(t, in[0], tape_input(t, &p->offsets), tape_input(t, &p->targets), NULL);
+}
+
+static double place_share(const tensor *x, int s, int k, int row)
+{
+    double sum = 0;
+
+    for (int i = place_ends[s]; i < place_ends[s + 1]; i++)
+        sum += exp(at(x, i * MARKS + k) - at(x, row * MARKS + k));
+    return 1 / sum;
+}
+
+/* Values of about 1, whose roundings are those of compare. */
+START_TEST(losses_of_places_are_those_of_softmax)
+{
+    const shape s = shape_2(PLACE_ROWS, MARKS);
+
+    FOR_REALS {
+        const double may = reals[r] == TYPE_F64 ? 1e-14 : 1e-5;
+        double       loss = 0;
+        pair         p;
+        pair_open(&p, reals[r], 1, &s);
+        p.offsets = ints(&p, ANSWERED + 1, place_ends);
+        p.targets = ints(&p, ANSWERED * MARKS, place_targets);
+        p.targets.s = shape_2(ANSWERED, MARKS);
+        run_side(&p, &p.fused, places);
+        for (int q = 0; q < ANSWERED; q++)
+            for (int k = 0; k < MARKS; k++) {
+                const int target = place_ends[q] + place_targets[q * MARKS + k];
+                loss -= log(place_share(&p.value[0], q, k, target)) / MARKS;
+                for (int row = place_ends[q]; row < place_ends[q + 1]; row++) {
+                    const double slope = (place_share(&p.value[0], q, k, row) - (row == target)) / MARKS;
+                    ck_assert(fabs(at(&p.fused.grad[0], row * MARKS + k) - at(&p.seed, 0) * slope) < may);
+                }
+            }
+        ck_assert_msg(fabs(at(&p.fused.out->t, 0) - loss) < may * 10, "%g, must be %g", at(&p.fused.out->t, 0), loss);
+        tape_close(p.fused.t);
+        arena_close(&p.fused.step);
+        arena_close(&p.memory);
+    }
+}
+END_TEST
+
+static var *distillation(tape *t, var *const *in, pair *p)
+{
+    return ag_distillation(t, in[0], in[1], tape_input(t, &p->targets), &(distillation_options){2.5, 0.3, 4}, NULL);
+}
+
+static double warm_share(const tensor *x, int64_t row, int64_t V, int64_t word, double temperature)
+{
+    double sum = 0;
+
+    for (int64_t v = 0; v < V; v++)
+        sum += exp((at(x, row * V + v) - at(x, row * V + word)) / temperature);
+    return 1 / sum;
+}
+
+START_TEST(a_distillation_is_what_its_formula_says)
+{
+    enum { T = 3, V = 70 };
+    static const int32_t want[T] = {69, 0, 31};
+    const shape          s[] = {shape_2(T, V), shape_2(T, V)};
+
+    FOR_REALS {
+        const double may = reals[r] == TYPE_F64 ? 1e-14 : 1e-5;
+        double       soft = 0, hard = 0;
+        pair         p;
+        pair_open(&p, reals[r], 2, s);
+        p.fixed = 2;
+        p.targets = ints(&p, T, want);
+        run_side(&p, &p.fused, distillation);
+        for (int64_t t = 0; t < T; t++)
+            for (int64_t v = 0; v < V; v++) {
+                const double is = warm_share(&p.value[0], t, V, v, 2.5), must = warm_share(&p.value[1], t, V, v, 2.5);
+                const double own = warm_share(&p.value[0], t, V, v, 1);
+                const double slope = 0.3 * (own - (v == want[t])) + 4 * (is - must) / 2.5;
+                soft += must * log(must / is);
+                hard -= v == want[t] ? log(own) : 0;
+                ck_assert(fabs(at(&p.fused.grad[0], t * V + v) - at(&p.seed, 0) * slope) < may);
+            }
+        const double loss = 0.3 * hard + 4 * soft;
+        ck_assert_double_gt(soft, 0.01);
+        ck_assert_msg(fabs(at(&p.fused.out->t, 0) - loss) < may * 10, "%g, must be %g", at(&p.fused.out->t, 0), loss);
+        tape_close(p.fused.t);
+        arena_close(&p.fused.step);
+        arena_close(&p.memory);
+    }
+}
+END_TEST
+
 /* ---- what methods are made of -------------------------------------------------------------------------- */
 
 static var *cut_itself(tape *t, var *const *in, pair *p)
@@ -1070,4 +1166,5 @@ TESTS(ops, parts_of_methods_are_their_compositions, joined_attention_is_attentio
       long_attention_is_its_composition,
       long_attention_has_the_same_bits_on_all_threads, elementwise_are_their_compositions,
       functions_are_those_of_the_library, linear_lora_is_its_composition,
-      loss_of_the_head_is_its_composition, another_window_is_seen)
+      loss_of_the_head_is_its_composition, losses_of_places_are_those_of_softmax,
+      a_distillation_is_what_its_formula_says, another_window_is_seen)

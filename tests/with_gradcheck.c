@@ -44,6 +44,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define FACTOR(f) {.scale = {.factor = f}}
 #define PLUS(e) {.rmsnorm = {.eps = e, .offset = 1}}
 #define CAP(c) {.cross_entropy_head = {.softcap = c}}
+#define SHARES(t, h, s) {.distillation = {.temperature = t, .hard = h, .soft = s}}
 #define SKILLS(k, site_) {.skill_weights = {.skills = k, .site = site_}}
 #define BESIDE(b) {.mix_skills = {.beside = b}}
 #define CUT(rows_, columns_) {.cut = {.rows = rows_, .columns = columns_}}

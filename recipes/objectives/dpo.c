@@ -118,7 +118,7 @@ static status refer(reference *x, examples *out, int64_t pack)
 
     bare.front = 0;
     TRY(arena_open(&x->memory, "reference", (size_t)4 << 30));
-    TRY(packer_open_once(&x->memory, &bare, pack, &x->data));
+    TRY(packer_open_once(&x->memory, &bare, pack, 0, &x->data));
     TRY(record_reference(x));
     for (packer_step(&x->data, &plan); plan.n_leaves > 0; packer_step(&x->data, &plan))
         TRY(run_reference(x, &plan, out));
