@@ -168,8 +168,8 @@ typedef struct whole_options {
 status examples_whole(arena *a, arena *work, const records *r, const text_template *t, const text_encoder *encoder,
                       const example_options *o, const whole_options *w, examples *out);
 
-/* For makers of examples. Ends a part of a mixture, whose examples begin at `first`; one of which nothing is left, after
- * `overlong: drop`, is an error. out->parts has room for it. */
+/* For makers of examples. Ends a part of a mixture, whose examples begin at `first`; one of which nothing is left,
+ * after `overlong: drop`, is an error. out->parts has room for it. */
 status examples_part(const records *part, int64_t first, int64_t length, examples *out);
 /* Counts what out->v holds; labels come from r. */
 status examples_finish(const records *r, int64_t length, examples *out);

@@ -1,23 +1,11 @@
-/* example_whole: samples that a model reads as a whole: a text, two texts, a sentence by words, an image */
-#include "data/example.h"
+/* example_whole: samples that a model reads as a whole: a text, two texts or more, running text, an image */
+#include "data/example_maker.h"
 
 #include <string.h>
 
 enum { BYTES_A_TOKEN = 16 }; /* of running text, more than tokens have but seldom */
 
-typedef struct maker {
-    arena                 *a, *work;
-    wording                words;
-    const text_encoder    *encoder;
-    const example_options *o;
-    const whole_options   *w;
-    examples              *out;
-    bool                   running;
-    int64_t                room; /* examples that out->v has place for */
-} maker;
-
-/* Takes the sample, with what is wanted of it. */
-static status keep(maker *m, const record *r, example *e)
+status sample_keep(sample_maker *m, const record *r, example *e)
 {
     example *grown;
 
@@ -36,7 +24,7 @@ static status keep(maker *m, const record *r, example *e)
 /* ---- texts ------------------------------------------------------------------------------------------- */
 
 /* The template's wording, else the source's, else the field `text`. */
-static status choose_wording(maker *m, const records *r, const text_template *t)
+static status choose_wording(sample_maker *m, const records *r, const text_template *t)
 {
     char   *text;
     size_t  n;
@@ -60,8 +48,7 @@ static status choose_wording(maker *m, const records *r, const text_template *t)
     return m->words.pair ? template_fill(m->words.pair, &r->v[0], m->work, &text, &n) : STATUS_OK;
 }
 
-/* What `overlong` says of n tokens. *dropped: the sample is left out; else it is to be cut. */
-static status too_long(maker *m, const record *r, int64_t n, int64_t length, bool *dropped)
+status sample_too_long(sample_maker *m, const record *r, int64_t n, int64_t length, bool *dropped)
 {
     char where[256];
 
@@ -74,8 +61,8 @@ static status too_long(maker *m, const record *r, int64_t n, int64_t length, boo
     return STATUS_OK;
 }
 
-/* Encodes within a length. *dropped: the sample is left out. */
-static status encode(maker *m, const record *r, const whole_text *x, int64_t length, token_list *list, bool *dropped)
+status sample_encode(sample_maker *m, const record *r, const whole_text *x, int64_t length, token_list *list,
+                    bool *dropped)
 {
     char where[256];
 
@@ -84,11 +71,11 @@ static status encode(maker *m, const record *r, const whole_text *x, int64_t len
         return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
     if (list->n <= length)
         return STATUS_OK;
-    TRY(too_long(m, r, list->n, length, dropped));
+    TRY(sample_too_long(m, r, list->n, length, dropped));
     return *dropped ? STATUS_OK : m->encoder->whole(m->encoder->context, m->work, x, length, list);
 }
 
-static status copy_tokens(maker *m, const token_list *list, example *e)
+status sample_tokens(sample_maker *m, const token_list *list, example *e)
 {
     int32_t *ids, *types;
     bool     any = false;
@@ -108,7 +95,7 @@ static status copy_tokens(maker *m, const token_list *list, example *e)
     return STATUS_OK;
 }
 
-static status make_text(maker *m, const record *r, example *e, bool *dropped)
+static status make_text(sample_maker *m, const record *r, example *e, bool *dropped)
 {
     whole_text x = {0};
     token_list list;
@@ -119,12 +106,12 @@ static status make_text(maker *m, const record *r, example *e, bool *dropped)
         TRY(template_fill(m->words.pair, r, m->work, &second, &x.second_length));
     x.text = text;
     x.second = second;
-    TRY(encode(m, r, &x, m->o->length, &list, dropped));
-    return *dropped ? STATUS_OK : copy_tokens(m, &list, e);
+    TRY(sample_encode(m, r, &x, m->o->length, &list, dropped));
+    return *dropped ? STATUS_OK : sample_tokens(m, &list, e);
 }
 
 /* The texts of a record one after another. */
-static status make_texts(maker *m, const record *r, example *e, bool *dropped)
+static status make_texts(sample_maker *m, const record *r, example *e, bool *dropped)
 {
     const int64_t cut = m->out->n_cut;
     token_list   *lists;
@@ -140,7 +127,7 @@ static status make_texts(maker *m, const record *r, example *e, bool *dropped)
             continue;
         TRY(template_fill(m->w->texts[i], r, m->work, &text, &x.length));
         x.text = text;
-        TRY(encode(m, r, &x, m->o->length, &lists[e->n_texts], dropped));
+        TRY(sample_encode(m, r, &x, m->o->length, &lists[e->n_texts], dropped));
         n += lists[e->n_texts].n;
         ends[e->n_texts++] = (int32_t)n;
     }
@@ -162,7 +149,7 @@ static status make_texts(maker *m, const record *r, example *e, bool *dropped)
 }
 
 /* What the encoder reads. */
-static status make_prompt(maker *m, const record *r, example *e, bool *dropped)
+static status make_prompt(sample_maker *m, const record *r, example *e, bool *dropped)
 {
     const int64_t length = m->w->source_length > 0 ? m->w->source_length : m->o->length;
     whole_text    x = {0};
@@ -172,7 +159,7 @@ static status make_prompt(maker *m, const record *r, example *e, bool *dropped)
 
     TRY(template_fill(m->words.prompt, r, m->work, &text, &x.length));
     x.text = text;
-    TRY(encode(m, r, &x, length, &list, dropped));
+    TRY(sample_encode(m, r, &x, length, &list, dropped));
     if (*dropped)
         return STATUS_OK;
     TRY_TAKE(ids, m->a, list.n);
@@ -183,7 +170,7 @@ static status make_prompt(maker *m, const record *r, example *e, bool *dropped)
 }
 
 /* What the decoder learns, and what it reads: the same one place later, behind its first token. */
-static status make_answer(maker *m, const record *r, example *e, bool *dropped)
+static status make_answer(sample_maker *m, const record *r, example *e, bool *dropped)
 {
     const int64_t length = m->o->length, ends = m->encoder->end >= 0, cut = m->out->n_cut;
     char         *text, where[256];
@@ -199,7 +186,7 @@ static status make_answer(maker *m, const record *r, example *e, bool *dropped)
     if (n + ends == 0)
         return fail(STATUS_FORMAT, "%s: its target gives no tokens", record_where(r, where));
     if (n + ends > length) {
-        TRY(too_long(m, r, n + ends, length, dropped));
+        TRY(sample_too_long(m, r, n + ends, length, dropped));
         m->out->n_cut = *dropped ? cut : cut + 1; /* once, whatever is cut of it */
         n = length - ends;
     }
@@ -225,7 +212,7 @@ static size_t between_characters(const char *text, size_t to)
 }
 
 /* One piece of running text: as much as `length` tokens hold of the first bytes. *used: bytes of it. */
-static status make_piece(maker *m, const record *r, const char *text, size_t n, size_t *used)
+static status make_piece(sample_maker *m, const record *r, const char *text, size_t n, size_t *used)
 {
     const size_t window = (size_t)m->o->length * BYTES_A_TOKEN;
     whole_text   x = {.text = text, .length = n > window ? between_characters(text, window) : n};
@@ -241,12 +228,12 @@ static status make_piece(maker *m, const record *r, const char *text, size_t n, 
         *used = x.length; /* nothing but blanks */
         return STATUS_OK;
     }
-    TRY(copy_tokens(m, &list, &e));
-    return keep(m, r, &e);
+    TRY(sample_tokens(m, &list, &e));
+    return sample_keep(m, r, &e);
 }
 
 /* Running text in pieces. */
-static status make_running(maker *m, const record *r)
+static status make_running(sample_maker *m, const record *r)
 {
     const char *text = r->fields[0].text;
     size_t      left = r->fields[0].length, used;
@@ -259,164 +246,9 @@ static status make_running(maker *m, const record *r)
     return STATUS_OK;
 }
 
-/* ---- windows ----------------------------------------------------------------------------------------- */
-
-/* Two texts as tokens: what stands before the second's tokens, these, and what stands behind them. */
-typedef struct pair_tokens {
-    token_list list;
-    int64_t    before, n;
-} pair_tokens;
-
-/* The first text's tokens are as many as it has by itself. */
-static status encode_pair(maker *m, const record *r, pair_tokens *p)
-{
-    const field *first = record_field(r, m->w->first), *second = record_field(r, m->w->second);
-    int64_t      left;
-    int32_t     *ids;
-    char         where[256];
-
-    if (!first || !second)
-        return fail(STATUS_FORMAT, "%s: has no field %s", record_where(r, where), first ? m->w->second : m->w->first);
-    const whole_text x = {first->text, second->text, first->length, second->length};
-    TRY(m->encoder->encode(m->encoder->context, m->work, first->text, first->length, &ids, &left));
-    TRY(m->encoder->whole(m->encoder->context, m->work, &x, INT64_MAX, &p->list));
-    p->before = p->list.n;
-    p->n = 0;
-    for (int64_t i = 0; i < p->list.n; i++) {
-        if (p->list.special[i] || left-- > 0)
-            continue;
-        p->before = p->n++ ? p->before : i;
-    }
-    return STATUS_OK;
-}
-
-static status keep_window(maker *m, const record *r, const pair_tokens *p, int64_t from, int64_t n)
-{
-    const int64_t   behind = p->list.n - p->before - p->n;
-    const struct {
-        int64_t from, n;
-    } parts[] = {{0, p->before}, {p->before + from, n}, {p->before + p->n, behind}};
-    example         e = {.n = (int32_t)(p->before + n + behind), .task = r->task, .label = -1, .batch = r->batch};
-    example_window *w;
-    int32_t        *ids;
-    uint32_t       *places;
-    int64_t         at = 0;
-
-    TRY_TAKE(w, m->a, 1);
-    TRY_TAKE(ids, m->a, 2 * e.n);
-    TRY_TAKE(places, m->a, 2 * n);
-    for (size_t k = 0; k < COUNT_OF(parts); k++)
-        for (int64_t i = parts[k].from; i < parts[k].from + parts[k].n; i++, at++) {
-            ids[at] = p->list.ids[i];
-            ids[e.n + at] = p->list.types[i];
-        }
-    for (int64_t i = 0; i < n; i++) {
-        places[i] = p->list.begin[p->before + from + i];
-        places[n + i] = p->list.end[p->before + from + i];
-    }
-    *w = (example_window){.r = r, .number = m->out->n_windowed, .first = (int32_t)p->before, .n = (int32_t)n,
-                          .begin = places, .end = places + n};
-    e.ids = ids;
-    e.types = ids + e.n;
-    e.window = w;
-    return keep(m, r, &e);
-}
-
-static status make_windows(maker *m, const record *r)
-{
-    const int64_t length = m->o->length, stride = m->w->stride;
-    bool          dropped = false;
-    pair_tokens   p;
-    char          where[256];
-
-    TRY(encode_pair(m, r, &p));
-    const int64_t rest = p.list.n - p.n, room = length - rest;
-    if (p.list.n == 0)
-        return fail(STATUS_FORMAT, "%s: gives no tokens", record_where(r, where));
-    if (p.n > room && strcmp(m->o->overlong, "cut") != 0)
-        TRY(too_long(m, r, p.list.n, length, &dropped));
-    if (dropped)
-        return STATUS_OK;
-    if (p.n > room && room <= stride)
-        return fail(STATUS_USAGE, "%s: length is %lld, of which all but %s takes %lld: stride is %lld, must be less "
-                    "than what is left", record_where(r, where), (long long)length, m->w->second, (long long)rest,
-                    (long long)stride);
-    for (int64_t from = 0;; from += room - stride) {
-        const int64_t n = p.n - from < room ? p.n - from : room;
-        TRY(keep_window(m, r, &p, from, n));
-        if (from + n == p.n)
-            break;
-    }
-    m->out->n_windowed++;
-    return STATUS_OK;
-}
-
-/* ---- words ------------------------------------------------------------------------------------------- */
-
-/* The words with a blank between them, and where each ends. */
-static status join_words(maker *m, const record *r, whole_text *x, size_t **ends)
-{
-    size_t n = 0;
-    char  *text;
-
-    for (int i = 0; i < r->n_words; i++)
-        n += r->words[i].length + 1;
-    TRY_TAKE(text, m->work, n + 1);
-    TRY_TAKE(*ends, m->work, r->n_words);
-    n = 0;
-    for (int i = 0; i < r->n_words; i++) {
-        if (i > 0)
-            text[n++] = ' ';
-        memcpy(text + n, r->words[i].text, r->words[i].length);
-        n += r->words[i].length;
-        (*ends)[i] = n;
-    }
-    text[n] = '\0';
-    *x = (whole_text){.text = text, .length = n};
-    return STATUS_OK;
-}
-
-/* The tag of a word at its first token: the first that reaches into it. */
-static void place_tags(const record *r, const size_t *ends, const token_list *list, int32_t *labels)
-{
-    int word = 0; /* the next without a token */
-
-    for (int64_t i = 0; i < list->n; i++) {
-        labels[i] = LABEL_NONE;
-        if (list->special[i])
-            continue;
-        for (bool first = true; word < r->n_words && ends[word] - r->words[word].length < list->end[i]; word++) {
-            labels[i] = first ? r->tags[word] : labels[i];
-            first = false;
-        }
-    }
-}
-
-static status make_words(maker *m, const record *r, example *e, bool *dropped)
-{
-    char       where[256];
-    int32_t   *labels;
-    whole_text x;
-    token_list list;
-    size_t    *ends;
-
-    if (r->n_words == 0 || !r->tags)
-        return fail(STATUS_USAGE, "%s: is no sentence of words with tags; the source conll gives them",
-                    record_where(r, where));
-    TRY(join_words(m, r, &x, &ends));
-    TRY(encode(m, r, &x, m->o->length, &list, dropped));
-    if (*dropped)
-        return STATUS_OK;
-    TRY(copy_tokens(m, &list, e));
-    TRY_TAKE(labels, m->a, list.n);
-    place_tags(r, ends, &list, labels);
-    e->labels = labels;
-    return STATUS_OK;
-}
-
 /* ---- all --------------------------------------------------------------------------------------------- */
 
-static status make_image(maker *m, const record *r, example *e)
+static status make_image(sample_maker *m, const record *r, example *e)
 {
     char where[256];
 
@@ -426,7 +258,7 @@ static status make_image(maker *m, const record *r, example *e)
 }
 
 /* Token ids that are ready. */
-static status take_ids(const maker *m, const record *r, example *e)
+static status take_ids(const sample_maker *m, const record *r, example *e)
 {
     const bool wanted = m->w->kind == WHOLE_ANSWER;
     char       where[256];
@@ -443,7 +275,7 @@ static status take_ids(const maker *m, const record *r, example *e)
     return STATUS_OK;
 }
 
-static status make_one(maker *m, const record *r)
+static status make_one(sample_maker *m, const record *r)
 {
     example e = {.task = r->task, .label = r->label, .batch = r->batch};
     bool    dropped = false;
@@ -455,7 +287,7 @@ static status make_one(maker *m, const record *r)
     if (m->running && m->w->kind == WHOLE_ANSWER)
         return fail(STATUS_USAGE, "%s: is running text, without prompts and targets", r->origin);
     if (m->w->kind == WHOLE_WINDOWS)
-        return make_windows(m, r);
+        return sample_windows(m, r);
     if (m->running)
         return make_running(m, r);
     if (r->ids)
@@ -467,14 +299,14 @@ static status make_one(maker *m, const record *r)
     else if (m->w->kind == WHOLE_ANSWER)
         TRY(make_answer(m, r, &e, &dropped));
     else
-        TRY(m->w->kind == WHOLE_WORDS ? make_words(m, r, &e, &dropped) : make_text(m, r, &e, &dropped));
+        TRY(m->w->kind == WHOLE_WORDS ? sample_words(m, r, &e, &dropped) : make_text(m, r, &e, &dropped));
     if (dropped)
         return STATUS_OK;
-    return keep(m, r, &e);
+    return sample_keep(m, r, &e);
 }
 
 /* The examples of one source. */
-static status make_all(maker *m, const records *r, const text_template *t)
+static status make_all(sample_maker *m, const records *r, const text_template *t)
 {
     const bool texts = m->w->kind == WHOLE_TEXT || m->w->kind == WHOLE_ANSWER;
 
@@ -498,7 +330,7 @@ static status make_all(maker *m, const records *r, const text_template *t)
 status examples_whole(arena *a, arena *work, const records *r, const text_template *t, const text_encoder *encoder,
                       const example_options *o, const whole_options *w, examples *out)
 {
-    maker m = {.a = a, .work = work, .encoder = encoder, .o = o, .w = w, .out = out,
+    sample_maker m = {.a = a, .work = work, .encoder = encoder, .o = o, .w = w, .out = out,
                .room = r->n};
 
     *out = (examples){.place = w->place, .width = w->width, .patch = w->kind == WHOLE_IMAGE ? encoder->patch : 0};

@@ -161,7 +161,8 @@ static status render_messages(const chat_renderer *chat, const record *r, const 
         add_piece(out, text + spans[i].begin, spans[i].end - spans[i].begin, i == n - 1, true);
         done = spans[i].end;
     }
-    if (done == 0 || done + strspn(text + done, " \t\r\n") < length) /* line ends behind an answer are never generated */
+    const size_t blank = strspn(text + done, " \t\r\n"); /* line ends behind an answer are never generated */
+    if (done == 0 || done + blank < length)
         add_piece(out, text + done, length - done, false, false);
     return STATUS_OK;
 }

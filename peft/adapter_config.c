@@ -439,7 +439,8 @@ status adapter_write_config(const peft *p, int number, const char *path, const a
         return fail(STATUS_UNSUPPORTED, "%s has no adapter file", x->method->name);
     }
     cJSON_AddStringToObject(config, "base_model_name_or_path", info->base ? info->base : "");
-    cJSON_AddItemToObject(config, "task_type", info->task_type ? cJSON_CreateString(info->task_type) : cJSON_CreateNull());
+    cJSON_AddItemToObject(config, "task_type",
+                          info->task_type ? cJSON_CreateString(info->task_type) : cJSON_CreateNull());
     cJSON_AddBoolToObject(config, "inference_mode", true);
     s = x->method->write_config(x->options, config);
     say_orientation(config, x);

@@ -198,8 +198,8 @@ static status check_head(const session *s)
         for (int k = 0; k < s->p->n_tuned; k++)
             placed |= s->p->tensors[k].place == w;
         if (!placed)
-            return fail(STATUS_USAGE, "%s: has no %s, so it was made for the objective, and no module trains it; a module "
-                        "with `load` needs an adapter that holds it", s->path, w->name);
+            return fail(STATUS_USAGE, "%s: has no %s, so it was made for the objective, and no module trains it; a "
+                        "module with `load` needs an adapter that holds it", s->path, w->name);
     }
     return STATUS_OK;
 }

@@ -486,7 +486,8 @@ END_TEST
 
 START_TEST(what_does_not_fit_is_said)
 {
-    MUST_FAIL(refuse("classify", "objective.metrics=[pearson]"), "'pearson' does not fit classify, must be of: accuracy");
+    MUST_FAIL(refuse("classify", "objective.metrics=[pearson]"),
+              "'pearson' does not fit classify, must be of: accuracy");
     MUST_FAIL(refuse("classify", "train.metric=matthews"), "'matthews' must be loss, or one that stands in");
     MUST_FAIL(refuse("classify", "objective.label=kind"), "tiny_labels.jsonl:1: has no field kind");
     MUST_FAIL(refuse("classify", "objective.classes=2"), "objective.classes is 2, but the data has 3");
@@ -496,7 +497,8 @@ START_TEST(what_does_not_fit_is_said)
     MUST_FAIL(refuse("multi_label", "objective.metrics=[f1]"), "'f1' does not fit classify");
     MUST_FAIL(refuse("regression", "objective.fields=[label]"), "label is \"fruit\", must be a number");
     MUST_FAIL(refuse("regression", "objective.fields=[]"), "names no field");
-    MUST_FAIL(refuse("masked_lm", "base=random:tests/data/tiny_llama.json"), "has no masked_lm head, but these: causal_lm");
+    MUST_FAIL(refuse("masked_lm", "base=random:tests/data/tiny_llama.json"),
+              "has no masked_lm head, but these: causal_lm");
     MUST_FAIL(refuse("masked_lm", "train.metric=accuracy"), "'accuracy' must be loss");
     MUST_FAIL(refuse("contrastive", "objective.query=ask"), "there is no field {ask}");
     MUST_FAIL(refuse("contrastive", "objective.metrics=[f1_samples]"), "'f1_samples' does not fit contrastive");
