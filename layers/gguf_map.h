@@ -10,7 +10,7 @@
 #include <cjson/cJSON.h>
 
 /* One tensor. Sizes in letters: v words, h width, f hidden width of the mlp, q and k rows of the projections,
- * r half a head. */
+ * d a head, r half of one. */
 typedef struct gguf_role {
     const char *gguf, *checkpoint, *sizes;
     bool        need;

@@ -44,6 +44,8 @@ static int64_t size_of(const reader *r, char letter)
         return r->heads * r->head_dim;
     case 'k':
         return r->kv_heads * r->head_dim;
+    case 'd':
+        return r->head_dim;
     default:
         return r->head_dim / 2;
     }

@@ -111,7 +111,7 @@ static status read_facts(arena *a, const gguf *g, const gguf_map *map, facts *f)
     TRY(read_int(a, g, f, "feed_forward_length", true, 1, INT32_MAX, &f->ffn));
     TRY(read_int(a, g, f, "context_length", true, 1, INT32_MAX, &f->context));
     TRY(read_int(a, g, f, "attention.sliding_window", false, 0, INT32_MAX, &f->window));
-    if (f->window && f->arch->has_bias)
+    if (f->window && !f->arch->permutes) /* qwen */
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled",
                     g->map.path, f->arch->architecture);
     TRY(read_real(a, g, f, "attention.layer_norm_rms_epsilon", true, &f->eps));

@@ -1,4 +1,4 @@
-/* weights: the metadata of a GGUF file that a config.json amounts to, for llama, mistral and qwen2 */
+/* weights: the metadata of a GGUF file that a config.json amounts to, for llama and its relatives */
 #include "core/json.h"
 #include "layers/gguf_map.h"
 #include "layers/weights_files.h"
@@ -79,9 +79,9 @@ static status write_window(const writer *w)
     TRY(json_int(w->config, "sliding_window", false, 0, INT32_MAX, &window, w->what));
     TRY(json_bool(w->config, "use_sliding_window", false, &uses, w->what));
     if (!window || !uses ||
-        (w->map->has_bias && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
+        (!w->map->permutes && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
         return STATUS_OK;
-    if (w->map->has_bias)
+    if (!w->map->permutes) /* qwen */
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled", w->what,
                     w->map->model_type);
     put_int(w, "attention.sliding_window", window);

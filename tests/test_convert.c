@@ -325,6 +325,18 @@ START_TEST(folder_to_file_and_back)
 }
 END_TEST
 
+/* qwen3 has norms of its heads, whose rows lie as they are. */
+START_TEST(norms_of_heads_come_along)
+{
+    const char *from = SOURCE_FOLDER "/tests/golden/trunks/qwen3";
+
+    begin();
+    const char *file = converted(from, "qwen3.gguf", NULL), *back = converted(file, "qwen3", NULL);
+    ck_assert_int_eq(same_tensors(from, back, TYPE_F32, true), 47);
+    end();
+}
+END_TEST
+
 START_TEST(file_to_folder_and_back)
 {
     if (!golden_folder())
@@ -543,5 +555,5 @@ END_TEST
 
 TESTS(convert, gguf_written_is_gguf_read, put_values_are_found, gguf_writer_refuses,
       a_full_disk_loses_nothing, shards_come_back, narrow_types_are_widened, folder_to_file_and_back,
-      file_to_folder_and_back, what_has_no_place_is_refused, tokenizers_go_along, adapters_come_back,
+      norms_of_heads_come_along, file_to_folder_and_back, what_has_no_place_is_refused, tokenizers_go_along, adapters_come_back,
       other_scales_are_kept)

@@ -268,7 +268,7 @@ START_TEST(only_llama_rows_are_put_back)
     build(path, "qwen2", NULL, NULL, 32);
     MUST_FAIL(weights_open(&setup, path, &w), "sliding window");
     build(path, "gemma", NULL, NULL, 0);
-    MUST_FAIL(weights_open(&setup, path, &w), "gemma, must be llama, mistral or qwen2");
+    MUST_FAIL(weights_open(&setup, path, &w), "gemma, must be llama, mistral, qwen2 or qwen3");
     MUST(folder_remove_tree(folder));
     arena_close(&setup);
 }
