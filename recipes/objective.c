@@ -158,7 +158,8 @@ var *goal_loss(const goal *g, tape *t, model *m, var *hidden, const feed *f, goa
 status goal_tally_open(const goal *g, arena *a, const examples *x, goal_tally *t)
 {
     const goal_options *o = measured(g);
-    const int64_t       room = x->n > x->n_targets ? x->n : x->n_targets;
+    const int64_t       most = x->n > x->n_targets ? x->n : x->n_targets;
+    const int64_t       room = x->width > 1 ? most * x->width : most;
 
     *t = (goal_tally){.n = o->metrics.n};
     if (g->o->start)

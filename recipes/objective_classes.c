@@ -36,8 +36,6 @@ static status unite(goal *g, records *train, records *test)
 
     if (!test)
         return STATUS_OK;
-    if (test->n_labels == 0)
-        return fail(STATUS_USAGE, "data.train has named classes and data.test has none");
     TRY_TAKE(names, &g->s->setup, train->n_labels + test->n_labels);
     for (int i = 0; i < train->n_labels; i++)
         names[i] = train->labels[i];
@@ -53,8 +51,9 @@ static status unite(goal *g, records *train, records *test)
 /* Classes that the records have by themselves. */
 static status take_own(goal *g, records *train, records *test, const key_texts *names)
 {
-    const int32_t most = largest(train) > largest(test) ? largest(train) : largest(test);
-
+    if (test && (train->n_labels > 0) != (test->n_labels > 0))
+        return fail(STATUS_USAGE, "data.%s has named classes and data.%s has none", train->n_labels ? "train" : "test",
+                    train->n_labels ? "test" : "train");
     if (train->n_labels > 0 && names->n > 0) {
         TRY_IN(records_relabel(&g->s->setup, train, names->n, names->v), "in data.train");
         if (test)
@@ -63,6 +62,8 @@ static status take_own(goal *g, records *train, records *test, const key_texts *
         TRY(unite(g, train, test));
     g->measured.tags = names->n > 0 ? names->v : train->labels;
     g->measured.n_tags = names->n > 0 ? names->n : train->n_labels;
+
+    const int32_t most = largest(train) > largest(test) ? largest(train) : largest(test);
     g->measured.classes = g->measured.n_tags > 0 ? g->measured.n_tags : most + 1;
     if (most >= g->measured.classes)
         return fail(STATUS_FORMAT, "data: there is a class %d, must be 0..%d", most, g->measured.classes - 1);
@@ -80,6 +81,25 @@ static status take_field(goal *g, records *train, records *test, const char *fie
     return STATUS_OK;
 }
 
+/* Classes beyond those that have names are called as transformers calls them. */
+static status name_more(goal *g, int count)
+{
+    const char **names;
+
+    g->measured.classes = count;
+    if (g->measured.n_tags == 0)
+        return STATUS_OK;
+    TRY_TAKE(names, &g->s->setup, count);
+    for (int i = 0; i < count; i++) {
+        names[i] = i < g->measured.n_tags ? g->measured.tags[i] : arena_printf(&g->s->setup, "LABEL_%d", i);
+        if (!names[i])
+            return STATUS_MEMORY;
+    }
+    g->measured.tags = names;
+    g->measured.n_tags = count;
+    return STATUS_OK;
+}
+
 status goal_classes(goal *g, records *train, records *test, const char *field, const key_texts *names, int64_t count)
 {
     const bool own = has_own(train) || train->v[0].ids;
@@ -88,8 +108,8 @@ status goal_classes(goal *g, records *train, records *test, const char *field, c
     if (count > 0 && g->measured.classes > count)
         return fail(STATUS_USAGE, "objective.classes is %lld, but the data has %d of them", (long long)count,
                     g->measured.classes);
-    if (count > 0)
-        g->measured.classes = (int)count;
+    if (count > g->measured.classes)
+        TRY(name_more(g, (int)count));
     if (g->measured.classes < 2)
         return fail(STATUS_USAGE, "data: %d class, at least two are needed", g->measured.classes);
     g->head.classes = g->measured.classes;

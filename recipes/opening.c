@@ -126,6 +126,7 @@ static status load_trainer(opening *o)
                "in data.test");
         t->pack = larger(t->pack, test.capacity);
         t->source = larger(t->source, test.source_capacity);
+        TRY_IN(packer_open_once(&o->s.setup, &o->test, t->pack, t->source, &test), "in data.test");
         t->seqs = larger(t->seqs, test.seqs_capacity);
     }
     return load_groups(o);

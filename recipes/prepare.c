@@ -101,6 +101,9 @@ status prepare_module(peft *p, int number, const examples *x, arena *seen)
 
     if (x->n == 0)
         return fail(STATUS_USAGE, "module %s: there is no sample that its start could see", r.m->name);
+    if (x->v[0].ends || x->v[0].patches || x->v[0].source)
+        return fail(STATUS_UNSUPPORTED, "module %s: its start looks at samples that are one text each, and here they are "
+                    "several texts, images, or texts for an encoder", r.m->name);
     TRY(arena_open(&r.work, "samples", (size_t)1 << 38));
     peft_detach(p);
     const status done = watch_samples(&r);

@@ -30,16 +30,22 @@ static void add_example(sha256 *h, const examples *x, const example *e)
     add_values(h, e->source, e->n_source);
     add_values(h, e->patches, (e->n - 1) * x->patch);
     add_values(h, e->label >= 0 ? &e->label : NULL, 1);
-    add_values(h, e->values, x->width);
+    add_values(h, e->ends, e->ends ? example_texts(e) : 0);
+    if (x->place != TARGET_TEXTS) /* there they are what a device computed */
+        add_values(h, e->values, x->width);
     add_values(h, e->window ? e->span : NULL, 2);
 }
 
-/* What was read of the data: counts and every value. */
-static status data_fingerprint(const examples *x, char hex[65])
+/* What was read of the data: counts and every value; and the teacher that says more of it. */
+static status data_fingerprint(const examples *x, session *teacher, char hex[65])
 {
     sha256 h;
 
+    if (teacher)
+        TRY(session_fingerprint(teacher));
     TRY(sha256_open(&h));
+    if (teacher)
+        sha256_add(&h, teacher->fingerprint, strlen(teacher->fingerprint));
     for (int64_t i = 0; i < x->n; i++)
         add_example(&h, x, &x->v[i]);
     sha256_close(&h, hex);
@@ -59,7 +65,7 @@ static const char *device_text(void)
 static status fill_facts(run_state *st, checkpoint_facts *f, char data[65], char recipe_text_[17])
 {
     TRY(session_fingerprint(st->s));
-    TRY(data_fingerprint(st->data->x, data));
+    TRY(data_fingerprint(st->data->x, st->x->o.goal->teacher, data));
     snprintf(recipe_text_, 17, "%016llx", (unsigned long long)st->r->fingerprint);
     *f = (checkpoint_facts){.base = st->s->fingerprint, .data = data, .recipe = recipe_text_,
                             .device = device_text()};
@@ -113,7 +119,7 @@ static status put_state(run_state *st, h5_file *f)
     const pack_position *at = &st->data->at;
 
     TRY(h5_put_int(f, "step", st->step));
-    TRY(h5_put_real(f, "best", isfinite(st->best) ? st->best : -1));
+    TRY(h5_put_real(f, "best", st->best_step >= 0 ? st->best : 0));
     TRY(h5_put_int(f, "best_step", st->best_step));
     TRY(h5_put_int(f, "worse", st->worse));
     TRY(h5_put(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof *at / sizeof(int64_t))), at));
@@ -177,7 +183,7 @@ static status get_state(run_state *st, h5_file *f)
     TRY(h5_get_real(f, "best", &st->best));
     TRY(h5_get_int(f, "best_step", &st->best_step));
     TRY(h5_get_int(f, "worse", &st->worse));
-    if (st->best < 0)
+    if (st->best_step < 0)
         st->best = INFINITY;
     TRY(h5_get(f, "data_position", TYPE_I64, shape_1((int64_t)(sizeof at / sizeof(int64_t))), &at));
     for (int i = 0; i < st->s->p->n_tuned; i++) {

@@ -15,7 +15,7 @@ typedef struct run_state {
     run_folder *folder;
     recipe     *r;
     int64_t     step; /* steps made */
-    double      best;      /* smallest evaluation loss so far; infinity: none */
+    double      best;      /* smallest goal_selected so far; infinity: none */
     int64_t     best_step; /* -1: none */
     int64_t     worse;     /* evaluations since the best */
 } run_state;

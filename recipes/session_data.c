@@ -227,6 +227,20 @@ static status check_ids(const session *s, int64_t sample, const int32_t *ids, in
     return STATUS_OK;
 }
 
+/* Labels that are words, and kinds of tokens. */
+static status check_beside(const session *s, int64_t sample, const example *e, bool words)
+{
+    for (int32_t k = 0; words && e->labels && k < e->n; k++)
+        if (e->labels[k] != LABEL_NONE && (e->labels[k] < 0 || e->labels[k] >= s->m.words))
+            return fail(STATUS_FORMAT, "data: sample %lld has the label %d, must be 0..%lld, or %d for none",
+                        (long long)sample, e->labels[k], (long long)s->m.words - 1, LABEL_NONE);
+    for (int32_t k = 0; s->m.types > 0 && e->types && k < e->n; k++)
+        if (e->types[k] < 0 || e->types[k] >= s->m.types)
+            return fail(STATUS_USAGE, "data: sample %lld has a token of kind %d, as second texts of pairs have; the model "
+                        "knows %lld kinds", (long long)sample, e->types[k], (long long)s->m.types);
+    return STATUS_OK;
+}
+
 status session_examples(session *s, const recipe *r, const records *list, const whole_options *how, examples *out)
 {
     const example_options o = {.length = r->data.length, .overlong = r->data.overlong,
@@ -254,12 +268,14 @@ status session_examples(session *s, const recipe *r, const records *list, const 
                     out->longest, (long long)s->m.positions,
                     most < s->m.positions ? ", some taken by what is in front" : "", (long long)most);
     const bool tasks = model_tasks(&s->m) > 0; /* it asks every hook */
+    const bool words = out->place == TARGET_NEXT || out->place == TARGET_TEXTS || s->m.has_source;
     for (int64_t i = 0; i < out->n; i++) {
         const example *e = &out->v[i];
         if (tasks)
             TRY_IN(model_check_task(&s->m, e->task), "in sample %lld", (long long)i);
         TRY(check_ids(s, i, e->ids, e->n));
         TRY(check_ids(s, i, e->source, e->n_source));
+        TRY(check_beside(s, i, e, words));
     }
     return STATUS_OK;
 }

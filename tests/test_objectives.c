@@ -516,6 +516,10 @@ START_TEST(what_does_not_fit_is_said)
     MUST_FAIL(refuse("dpo", "base=random:tests/data/tiny_bert/config.json"), "has no causal_lm head");
     MUST_FAIL(refuse("dpo", "objective={name: dpo, loss: ipo, label_smoothing: 0.1}"), "belongs to the loss sigmoid");
     MUST_FAIL(refuse("classify", "objective=tag"), "is no sentence of words with tags");
+    MUST_FAIL(refuse("pairs", "base=random:tests/data/tiny_bert_one.json"), "the model knows 1 kinds");
+    MUST_FAIL(refuse("image", "modules.main.init_lora_weights=corda"), "samples that are one text each");
+    MUST_FAIL(refuse("image", "data.test={source: jsonl, path: tests/data/tiny_labels.jsonl}"),
+              "data.train has named classes and data.test has none");
 }
 END_TEST
 
@@ -534,6 +538,39 @@ START_TEST(classes_are_those_of_the_recipe)
     open_run(&t, "classify", 1, more);
     ck_assert_int_eq(t.in.s.m.head.classes, 7);
     ck_assert_int_eq(t.in.train.v[0].label, 1); /* bird, fruit, tool */
+    close_run(&t);
+}
+END_TEST
+
+/* More classes than names: the others are called as transformers calls them; tags need names of their kind. */
+START_TEST(classes_without_names_get_some)
+{
+    static const char *const more[] = {"objective.classes=7"};
+    run                      t;
+
+    open_run(&t, "classify", 1, more);
+    ck_assert_int_eq(t.in.goal.measured.n_tags, 7);
+    ck_assert_str_eq(t.in.goal.measured.tags[6], "LABEL_6");
+    close_run(&t);
+    MUST_FAIL(refuse("tag", "objective.classes=40"), "there are 7 tags: name the others in objective.names");
+}
+END_TEST
+
+/* Two numbers a sample: both are measured. */
+START_TEST(every_number_is_measured)
+{
+    static const char *const two[] = {"objective.fields=[size, size]"};
+    run                      t;
+    goal_tally               tally;
+    packer                   once;
+    double                   sum;
+    int64_t                  targets;
+
+    open_run(&t, "regression", 1, two);
+    MUST(goal_tally_open(&t.in.goal, &t.in.s.setup, &t.in.test, &tally));
+    MUST(packer_open_once(&t.in.s.setup, &t.in.test, t.x.o.pack, 0, &once));
+    MUST(trainer_evaluate(&t.x, &once, &tally, &sum, &targets));
+    ck_assert_int_eq(tally.v[0].n, 120);
     close_run(&t);
 }
 END_TEST
@@ -564,4 +601,5 @@ TESTS(objectives, one_class_is_cross_entropy, several_classes_are_binary_cross_e
       queries_are_told_from_all_texts, negatives_are_farther_by_a_margin, cosines_come_near_to_scores,
       chosen_answers_become_more_likely, the_reference_is_the_bare_trunk, a_share_of_the_words_is_masked,
       masks_belong_to_the_sample, tags_stand_at_first_tokens, images_are_scaled, what_does_not_fit_is_said,
-      classes_are_those_of_the_recipe, the_best_is_smaller)
+      classes_are_those_of_the_recipe, classes_without_names_get_some, every_number_is_measured,
+      the_best_is_smaller)

@@ -95,6 +95,27 @@ call eval "$work/best" --json
 equal 'best: its step' "$(figure step)" "${best#* }"
 equal 'best: its accuracy' "$(printf '%.4f' "$(figure accuracy)")" "$(printf '%.4f' "${best% *}")"
 
+# the best of a metric that is the better the larger it is, is known again after a resume
+call train recipes/objectives/classify.yaml out="$work/again" train.steps=30 train.eval_every=10 train.save_every=10 \
+    train.keep=9 optim.lr=0.2 train.select=best train.metric=accuracy --quiet
+cp -r "$work/again" "$work/again2"
+rm -rf "$work/again2"/checkpoints/step-0000{20,30} "$work/again2/adapter"
+call train recipes/objectives/classify.yaml out="$work/again2" train.steps=30 train.eval_every=10 train.save_every=10 \
+    train.keep=9 optim.lr=0.2 train.select=best train.metric=accuracy --resume --quiet
+equal 'resumed: exit' "$code" 0
+equal 'resumed: the state' "$(sha256sum <"$work/again/checkpoints/step-000030/state.h5")" \
+    "$(sha256sum <"$work/again2/checkpoints/step-000030/state.h5")"
+
+# given micro-batches that are wider than the test's
+seq -s, 7 46 | sed 's/.*/{"batch": 0, "ids": [&], "label": 1}/' >"$work/wide.ids"
+printf '{"ids": [5, 6, 7], "label": 0}\n%.0s' {1..30} >"$work/narrow.ids"
+call train recipes/objectives/classify.yaml data.train="{source: ids, path: $work/wide.ids}" data.pack=8 data.length=8 \
+    data.test="{source: ids, path: $work/narrow.ids}" train.batch_samples= train.accumulate=1 train.steps=3 out="$work/wide" --quiet
+equal 'wide micro-batches: exit' "$code" 0
+printf '{"ids": [5, 6, 7], "labels": [5, 6, 100000]}\n' >"$work/bad.ids"
+call train recipes/tiny.yaml data.train="{source: ids, path: $work/bad.ids}" data.template= out="$work/bad" --quiet
+contains 'labels are words' "$err" 'has the label 100000, must be 0..'
+
 # a trunk whose file has neither head nor pooler, nor the names' beginning
 bare=../shared/golden/trunks/bert_hidden
 if [[ -d $bare ]]; then

@@ -32,6 +32,10 @@ static status open_goal(goal *g, records *train, records *test)
                     record_where(&train->v[0], where));
     g->samples = (whole_options){.kind = WHOLE_WORDS, .place = TARGET_HERE};
     TRY(goal_classes(g, train, test, "tags", &o->names, o->classes));
+    const int named = o->names.n > 0 ? o->names.n : train->n_labels;
+    if (named > 0 && g->measured.classes > named)
+        return fail(STATUS_USAGE, "objective.classes is %d, and there are %d tags: name the others in objective.names",
+                    g->measured.classes, named);
     g->measured.scheme = strcmp(o->scheme, "any") == 0 ? NULL : o->scheme;
     g->predicts = METRIC_CLASSES | (g->measured.n_tags > 0 ? METRIC_TAGS : 0);
     return STATUS_OK;
