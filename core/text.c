@@ -87,3 +87,26 @@ const char *text_nearest(const char *wrong, const char *const *names, int n)
     }
     return nearest;
 }
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+int64_t text_sort(const char **v, int64_t n)
+{
+    int64_t kept = 0;
+
+    qsort(v, (size_t)n, sizeof *v, compare_texts);
+    for (int64_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(v[i], v[kept - 1]) != 0)
+            v[kept++] = v[i];
+    return kept;
+}
+
+int64_t text_sorted_index(const char *text, const char *const *sorted, int64_t n)
+{
+    const char *const *at = n > 0 ? bsearch(&text, sorted, (size_t)n, sizeof *sorted, compare_texts) : NULL;
+
+    return at ? at - sorted : -1;
+}

@@ -62,17 +62,11 @@ const char *record_where(const record *r, char out[256])
     return out;
 }
 
-static int compare_texts(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The distinct texts of the field, sorted. */
 static status distinct(arena *a, records *r, const char *name)
 {
     const char **all;
     char         where[256];
-    int          n = 0;
 
     TRY_TAKE(all, a, r->n);
     for (int64_t i = 0; i < r->n; i++) {
@@ -82,12 +76,8 @@ static status distinct(arena *a, records *r, const char *name)
                         record_where(&r->v[i], where), name);
         all[i] = f->text;
     }
-    qsort(all, (size_t)r->n, sizeof *all, compare_texts);
-    for (int64_t i = 0; i < r->n; i++)
-        if (i == 0 || strcmp(all[i], all[n - 1]) != 0)
-            all[n++] = all[i];
     r->labels = all;
-    r->n_labels = n;
+    r->n_labels = (int)text_sort(all, r->n);
     return STATUS_OK;
 }
 

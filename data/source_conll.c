@@ -5,6 +5,7 @@
 #include "data/lines.h"
 #include "data/source.h"
 
+#include "core/text.h"
 #include "core/utf8.h"
 
 #include <stdlib.h>
@@ -151,33 +152,22 @@ static status read_sentences(arena *a, reader *r, records *out)
     }
 }
 
-static int compare_texts(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The tags that occur, sorted, and their numbers at the words. */
 static status number_tags(arena *a, const reader *r, records *out)
 {
     const char **names;
     int32_t     *tags;
-    int          n = 0;
 
     TRY_TAKE(names, a, r->n_words);
     TRY_TAKE(tags, a, r->n_words);
     memcpy(names, r->tags, (size_t)r->n_words * sizeof *names);
-    qsort(names, (size_t)r->n_words, sizeof *names, compare_texts);
+    const int64_t n = text_sort(names, r->n_words);
     for (int64_t i = 0; i < r->n_words; i++)
-        if (n == 0 || strcmp(names[i], names[n - 1]) != 0)
-            names[n++] = names[i];
-    for (int64_t i = 0; i < r->n_words; i++) {
-        const char **at = bsearch(&r->tags[i], names, (size_t)n, sizeof *names, compare_texts);
-        tags[i] = (int32_t)(at - names);
-    }
+        tags[i] = (int32_t)text_sorted_index(r->tags[i], names, n);
     for (int64_t i = 0; i < out->n; i++)
         out->v[i].tags = tags + (out->v[i].words - r->words);
     out->labels = names;
-    out->n_labels = n;
+    out->n_labels = (int)n;
     return STATUS_OK;
 }
 

@@ -19,11 +19,6 @@ typedef struct reader {
 
 /* ---- folders ----------------------------------------------------------------------------------------- */
 
-static int compare_texts(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The names in a folder, sorted; hidden ones are left out. */
 static status list_folder(arena *a, const char *path, const char ***names, int *n)
 {
@@ -52,7 +47,7 @@ static status list_folder(arena *a, const char *path, const char ***names, int *
     for (int i = 0; i < *n; i++)
         if (!utf8_valid((*names)[i], strlen((*names)[i]), &bad))
             return fail(STATUS_FORMAT, "%s: a name in it is not valid UTF-8: \"%.60s\"", path, (*names)[i]);
-    qsort(*names, (size_t)*n, sizeof **names, compare_texts);
+    *n = (int)text_sort(*names, *n);
     return STATUS_OK;
 }
 

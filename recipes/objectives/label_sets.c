@@ -1,6 +1,8 @@
 /* label_sets: see the header */
 #include "recipes/objectives/label_sets.h"
 
+#include "core/text.h"
+
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,11 +104,6 @@ static status fill_numbers(arena *a, label_set *out)
     return STATUS_OK;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* Gathers the names of all records; out NULL: only counts the room that they may need. */
 static status gather(arena *a, const records *r, const char *name, int64_t *room, label_set *out)
 {
@@ -126,7 +123,6 @@ static status gather(arena *a, const records *r, const char *name, int64_t *room
 status label_sets_names(arena *a, const records *train, const records *test, const char *name, label_set *out)
 {
     int64_t room = 0;
-    int     kept = 0;
 
     *out = (label_set){0};
     TRY(gather(a, train, name, &room, NULL));
@@ -134,10 +130,6 @@ status label_sets_names(arena *a, const records *train, const records *test, con
     TRY_TAKE(out->v, a, room + 1);
     TRY_IN(gather(a, train, name, &room, out), "in data.train");
     TRY_IN(gather(a, test, name, &room, out), "in data.test");
-    qsort(out->v, (size_t)out->n, sizeof *out->v, compare_names);
-    for (int i = 0; i < out->n; i++)
-        if (i == 0 || strcmp(out->v[i], out->v[kept - 1]) != 0)
-            out->v[kept++] = out->v[i];
-    out->n = kept;
+    out->n = (int)text_sort(out->v, out->n);
     return fill_numbers(a, out);
 }
