@@ -175,11 +175,14 @@ status goal_tally_open(const goal *g, arena *a, const examples *x, goal_tally *t
 
 status goal_tally_add(const goal *g, const batch *b, const goal_vars *v, goal_tally *t)
 {
-    if (b->n_targets == 0)
+    if (b->n_targets == 0 || t->n == 0)
         return STATUS_OK;
-    for (int i = 0; i < t->n; i++)
-        TRY_IN(g->o->measure(g, b, v->scores->t.v, shape_last(v->scores->t.s), &t->v[i]), "in %s", t->v[i].m ?
-               metric_title_of(&t->v[i]) : "metrics");
+    const float  *scores = v->scores->t.v;
+    const int64_t columns = shape_last(v->scores->t.s);
+    if (g->o->look)
+        g->o->look(g, b, scores, columns);
+    for (int i = 0; g->o->measure && i < t->n; i++)
+        TRY_IN(g->o->measure(g, b, scores, columns, &t->v[i]), "in %s", metric_title_of(&t->v[i]));
     return STATUS_OK;
 }
 

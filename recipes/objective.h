@@ -70,6 +70,8 @@ struct objective {
     var *(*loss)(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v);
     /* Before the first micro-batch of an evaluation of x, with the arena of its tallies; NULL: nothing. */
     status (*start)(const goal *g, arena *a, const examples *x);
+    /* Looks at a micro-batch, once whatever metrics there are; NULL: nothing. */
+    void (*look)(const goal *g, const batch *b, const float *scores, int64_t columns);
     /* Adds the predictions of a micro-batch, scores [n_targets, columns], to a tally; of a span [rows, 2], whose
      * predictions are of several samples together: `finish` adds them. */
     status (*measure)(const goal *g, const batch *b, const float *scores, int64_t columns, metric_tally *tally);

@@ -121,12 +121,11 @@ static status load_trainer(opening *o)
     t->clip = *(const clip_options *)recipe_options(r, "+optim", "clip");
     t->how = strcmp(r->train.recompute, "block") == 0 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE;
     if (o->test.n > 0) {
-        TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(r->data.pack, o->test.longest),
+        TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(larger(t->pack, r->data.pack), o->test.longest),
                                 larger(t->source, o->test.longest_source), &test),
                "in data.test");
         t->pack = larger(t->pack, test.capacity);
         t->source = larger(t->source, test.source_capacity);
-        TRY_IN(packer_open_once(&o->s.setup, &o->test, t->pack, t->source, &test), "in data.test");
         t->seqs = larger(t->seqs, test.seqs_capacity);
     }
     return load_groups(o);

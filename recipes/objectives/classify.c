@@ -126,9 +126,12 @@ static status measure_class(const goal *g, const batch *b, const float *z, int64
 
     TRY_TAKE(p, &g->s->setup, columns);
     for (int32_t i = 0; i < b->n_targets; i++, z += columns) {
+        if (tally->input == METRIC_CLASSES) {
+            TRY(metric_add_class(tally, goal_largest(z, columns), b->target_ids[i]));
+            continue;
+        }
         softmax(z, columns, p);
-        TRY(tally->input == METRIC_CLASSES ? metric_add_class(tally, goal_largest(z, columns), b->target_ids[i])
-                                           : metric_add_scores(tally, p, b->target_ids[i]));
+        TRY(metric_add_scores(tally, p, b->target_ids[i]));
     }
     arena_rewind(&g->s->setup, mark);
     return STATUS_OK;

@@ -211,16 +211,14 @@ static void search(const span_options *o, const example_window *w, const float *
         }
 }
 
-static status measure(const goal *g, const batch *b, const float *scores, int64_t columns, metric_tally *tally)
+static void look(const goal *g, const batch *b, const float *scores, int64_t columns)
 {
     const span_state *s = g->state;
 
-    (void)tally;
     for (int32_t i = 0; i < b->n_seqs; i++) {
         const example_window *w = s->x->v[b->example[i]].window;
         search(g->options, w, scores + (b->offsets[i] + b->front) * columns, &s->v[w->number]);
     }
-    return STATUS_OK;
 }
 
 static metric_text text_of(const span_options *o, const found *f)
@@ -263,6 +261,6 @@ const objective objective_span = {
     .open = open_goal,
     .loss = record_loss,
     .start = start,
-    .measure = measure,
+    .look = look,
     .finish = finish,
 };
