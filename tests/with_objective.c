@@ -4,16 +4,22 @@
 #include <math.h>
 #include <unistd.h>
 
-void open_run(run *t, const char *name, int n, const char *const *overrides)
+/* The recipe of that name, in the arena that this opens. */
+static status load(arena *a, const char *name, int n, const char *const *overrides, recipe **out)
 {
     const key_texts changed = {n, overrides};
     char            path[300];
 
     ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
     snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
+    MUST(arena_open(a, "setup", (size_t)1 << 28));
+    return recipe_load(a, path, &changed, registry(), out);
+}
+
+void open_run(run *t, const char *name, int n, const char *const *overrides)
+{
     memset(t, 0, sizeof *t);
-    MUST(arena_open(&t->a, "setup", (size_t)1 << 28));
-    MUST(recipe_load(&t->a, path, &changed, registry(), &t->r));
+    MUST(load(&t->a, name, n, overrides, &t->r));
     MUST(opening_begin(&t->in, t->r));
     MUST(opening_load(&t->in, false));
     MUST(opening_settle(&t->in, true));
@@ -22,16 +28,11 @@ void open_run(run *t, const char *name, int n, const char *const *overrides)
 
 status refuse(const char *name, const char *override)
 {
-    const key_texts changed = {1, &override};
-    char            path[300];
-    arena           a;
-    recipe         *r;
-    opening         in;
+    arena   a;
+    recipe *r;
+    opening in;
+    status  s = load(&a, name, 1, &override, &r);
 
-    ck_assert_int_eq(chdir(SOURCE_FOLDER), 0);
-    snprintf(path, sizeof path, "recipes/objectives/%s.yaml", name);
-    MUST(arena_open(&a, "setup", (size_t)1 << 28));
-    status s = recipe_load(&a, path, &changed, registry(), &r);
     if (s == STATUS_OK) {
         MUST(opening_begin(&in, r));
         s = opening_load(&in, false);
