@@ -58,6 +58,11 @@ status folder_make(const char *path);
 status folder_sync(const char *path);
 status folder_remove_tree(const char *path);
 
+/* Copies a file, or a folder with all below, to a path that takes its place as one when all is written; a folder's must
+ * not exist. */
+status file_copy(const char *from, const char *to);
+status folder_copy(const char *from, const char *to);
+
 /* Syncs `tmp` (a folder: its files too) and renames it to `path`, which must not exist. */
 status folder_publish(const char *tmp, const char *path);
 

@@ -125,6 +125,54 @@ static status sync_one(const char *path, bool is_folder)
     return STATUS_OK;
 }
 
+status file_copy(const char *from, const char *to)
+{
+    file_map map;
+
+    TRY(file_map_open(&map, from));
+    const status s = file_replace(to, map.v, map.bytes);
+    file_map_close(&map);
+    return s;
+}
+
+/* Into a folder that is there. */
+static status copy_below(const char *from, const char *to)
+{
+    DIR           *dir = opendir(from);
+    struct dirent *entry;
+    status         s = STATUS_OK;
+
+    if (!dir)
+        return io_error(from, "open the folder");
+    while (s == STATUS_OK && (entry = readdir(dir)) != NULL) {
+        char source[PATH_MAX], target[PATH_MAX];
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if ((size_t)snprintf(source, sizeof source, "%s/%s", from, entry->d_name) >= sizeof source ||
+            (size_t)snprintf(target, sizeof target, "%s/%s", to, entry->d_name) >= sizeof target)
+            s = fail(STATUS_IO, "%s: path is too long", from);
+        else if (!path_is_folder(source))
+            s = file_copy(source, target);
+        else if ((s = folder_make(target)) == STATUS_OK)
+            s = copy_below(source, target);
+    }
+    closedir(dir);
+    return s;
+}
+
+status folder_copy(const char *from, const char *to)
+{
+    char tmp[PATH_MAX];
+
+    if ((size_t)snprintf(tmp, sizeof tmp, "%s.tmp", to) >= sizeof tmp)
+        return fail(STATUS_IO, "%s: path is too long", to);
+    TRY(folder_remove_tree(tmp));
+    TRY(folder_make(tmp));
+    TRY(copy_below(from, tmp));
+    return folder_publish(tmp, to);
+}
+
 status folder_publish(const char *tmp, const char *path)
 {
     char parent[PATH_MAX];

@@ -225,17 +225,11 @@ static size_t without_slashes(const char *path)
 
 static status copy_file(arena *a, const char *from, const char *to, const char *name)
 {
-    char    *source = path_join(a, from, name), *target = path_join(a, to, name);
-    file_map map;
+    char *source = path_join(a, from, name), *target = path_join(a, to, name);
 
     if (!source || !target)
         return STATUS_MEMORY;
-    if (!path_exists(source))
-        return STATUS_OK;
-    TRY(file_map_open(&map, source));
-    const status s = file_replace(target, map.v, map.bytes);
-    file_map_close(&map);
-    return s;
+    return path_exists(source) ? file_copy(source, target) : STATUS_OK;
 }
 
 static status write_config(merge *m, const char *folder)

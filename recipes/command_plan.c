@@ -9,6 +9,7 @@
 #include "core/threads.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
+#include "recipes/procedure.h"
 #include "recipes/work.h"
 
 #include <string.h>
@@ -165,12 +166,29 @@ static status plan(opening *o, bool json, FILE *out)
     return s;
 }
 
-status command_plan(const recipe *r, bool json, FILE *out)
+static status plan_phase(const recipe *r, bool json, FILE *out)
 {
     opening o;
 
     TRY(opening_begin(&o, r));
     const status s = plan(&o, json, out);
     opening_end(&o);
+    return s;
+}
+
+status command_plan(recipe *r, bool json, FILE *out)
+{
+    arena    a;
+    recipe **phases;
+    int      n;
+
+    TRY(arena_open(&a, "phases", (size_t)1 << 32));
+    status s = procedure_foretell(&a, r, &phases, &n);
+    for (int i = 0; s == STATUS_OK && i < n; i++) {
+        if (n > 1 && !json)
+            fprintf(out, "%s# phase %d of %d: %s\n", i > 0 ? "\n" : "", i + 1, n, phases[i]->name);
+        s = plan_phase(phases[i], json, out);
+    }
+    arena_close(&a);
     return s;
 }

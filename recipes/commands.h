@@ -40,8 +40,8 @@ status command_tokenize(const char *base, bool decode, FILE *in, FILE *out);
 status command_eval(const char *what, const key_texts *overrides, const char *adapter, int64_t task, bool force,
                     bool json, FILE *out);
 
-/* The recipe as resolved, sites, trainable table, memory bill, FLOPs, time estimate. */
-status command_plan(const recipe *r, bool json, FILE *out);
+/* The recipe as resolved, sites, trainable table, memory bill, FLOPs, time estimate: of each phase of its procedure. */
+status command_plan(recipe *r, bool json, FILE *out);
 
 /* What a model, adapter, run or checkpoint holds. */
 status command_inspect(const char *path, bool json, FILE *out);

@@ -6,9 +6,9 @@
 #include "recipes/choose_device.h"
 #include "recipes/commands.h"
 #include "recipes/demo.h"
+#include "recipes/procedure.h"
 #include "recipes/registry.h"
 #include "recipes/signals.h"
-#include "recipes/train.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -163,7 +163,7 @@ static status run_train(call *c, FILE *out)
     TRY(recipe_load(c->a, c->rest.v[0], &overrides, registry(), &r));
     if (c->o.offline_demo)
         demo_announce(r);
-    const status s = train_run(r, &c->o.train);
+    const status s = procedure_train(r, &c->o.train);
     if (s == STATUS_OK && c->o.offline_demo && !c->o.train.dry_run)
         return demo_conclude(c->a, r);
     if (s != STATUS_OK && !c->o.offline_demo && is_fetching(status_text()))

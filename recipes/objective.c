@@ -21,6 +21,14 @@ const objective *objective_at(int i)
     return i >= 0 && i < (int)COUNT_OF(all) ? all[i] : NULL;
 }
 
+const objective *objective_of(const recipe *r)
+{
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (strcmp(all[i]->name, r->objective.name) == 0)
+            return all[i];
+    return NULL;
+}
+
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 /* The recipe's metrics; those without have none. */
@@ -72,10 +80,8 @@ static status check_metrics(const goal *g)
 
 status goal_open(goal *g, session *s, const recipe *r, records *train, records *test)
 {
-    *g = (goal){.s = s, .options = r->objective.options, .seed = (uint64_t)r->seed, .selects = r->train.metric};
-    for (int i = 0; objective_at(i); i++)
-        if (strcmp(objective_at(i)->name, r->objective.name) == 0)
-            g->o = objective_at(i);
+    *g = (goal){.o = objective_of(r), .s = s, .options = r->objective.options, .seed = (uint64_t)r->seed,
+                .selects = r->train.metric};
     CHECK(g->o);
     g->head = (head_wish){.given = true, .kind = g->o->head, .seed = g->seed};
     if (g->o->open)

@@ -80,6 +80,8 @@ struct objective {
 
 /* The i-th objective; NULL past the last. */
 const objective *objective_at(int i);
+/* That of a recipe. */
+const objective *objective_of(const recipe *r);
 
 /* The goal of a recipe; test NULL: no test data. Metrics that do not fit the objective are refused. */
 status goal_open(goal *g, session *s, const recipe *r, records *train, records *test);

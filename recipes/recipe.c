@@ -336,26 +336,42 @@ static status read_parts(reader *x)
     return STATUS_OK;
 }
 
+/* From the tree of what files say to the recipe. */
+static status load(reader *x, const char *file, const char *from, const key_texts *overrides, recipe **out)
+{
+    for (int i = 0; overrides && i < overrides->n; i++)
+        TRY(recipe_tree_override(x->a, x->root, overrides->v[i]));
+    TRY_TAKE(x->r, x->a, 1);
+    *x->r = (recipe){.file = file, .from = from};
+    TRY_TAKE(x->r->extra, x->a, x->registry->n);
+    TRY(read_parts(x));
+    x->r->from = from;
+    x->r->tree = x->root;
+    TRY(recipe_check(x->a, x->r));
+    TRY(recipe_fingerprint(x->root, &x->r->fingerprint));
+    *out = x->r;
+    return STATUS_OK;
+}
+
 status recipe_load(arena *a, const char *path, const key_texts *overrides,
                    const option_registry *registry, recipe **out)
 {
+    reader      x = {.a = a, .registry = registry};
+    const char *from;
+
+    TRY(recipe_tree_read(a, path, &x.root, &from));
+    return load(&x, path, from, overrides, out);
+}
+
+status recipe_derive(arena *a, const recipe *r, const char *over, const key_texts *overrides,
+                     const option_registry *registry, recipe **out)
+{
     reader x = {.a = a, .registry = registry};
 
-    TRY_TAKE(x.r, a, 1);
-    *x.r = (recipe){.file = path};
-    TRY(recipe_tree_read(a, path, &x.root, &x.r->from));
-    for (int i = 0; overrides && i < overrides->n; i++)
-        TRY(recipe_tree_override(a, x.root, overrides->v[i]));
-    TRY_TAKE(x.r->extra, a, registry->n);
-
-    const char *from = x.r->from;
-    TRY(read_parts(&x));
-    x.r->from = from;
-    x.r->tree = x.root;
-    TRY(recipe_check(a, x.r));
-    TRY(recipe_fingerprint(x.root, &x.r->fingerprint));
-    *out = x.r;
-    return STATUS_OK;
+    TRY(yaml_copy(a, r->tree, &x.root));
+    if (over)
+        TRY(recipe_tree_overlay(a, x.root, over));
+    return load(&x, r->file, r->from, overrides, out);
 }
 
 const void *recipe_options(const recipe *r, const char *group, const char *name)

@@ -129,6 +129,10 @@ typedef struct recipe {
 status recipe_load(arena *a, const char *path, const key_texts *overrides,
                    const option_registry *registry, recipe **out);
 
+/* The same recipe under the one in the file `over` (NULL: none), and with further overrides. */
+status recipe_derive(arena *a, const recipe *r, const char *over, const key_texts *overrides,
+                     const option_registry *registry, recipe **out);
+
 /* The options of an extra set: recipe_options(r, "+optim", "schedule"). NULL: no such set. */
 const void *recipe_options(const recipe *r, const char *group, const char *name);
 

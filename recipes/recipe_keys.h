@@ -55,6 +55,8 @@ bool        part_is_below(const recipe_part *child, const recipe_part *parent);
 
 /* Reads recipe trees before they are checked: recipe_tree.c. */
 status recipe_tree_read(arena *a, const char *path, yaml_node **root, const char **from);
+/* Lays the file's mapping over the tree. */
+status recipe_tree_overlay(arena *a, yaml_node *root, const char *path);
 status recipe_tree_override(arena *a, yaml_node *root, const char *assignment);
 status recipe_tree_find(arena *a, yaml_node *root, const char *path, yaml_node **out);
 /* "objective: causal_lm" becomes "objective: {name: causal_lm}". */

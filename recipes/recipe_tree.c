@@ -137,6 +137,15 @@ status recipe_tree_read(arena *a, const char *path, yaml_node **root, const char
     return read_file(a, path, NULL, root, from);
 }
 
+status recipe_tree_overlay(arena *a, yaml_node *root, const char *path)
+{
+    yaml_node  *over;
+    const char *from;
+
+    TRY(recipe_tree_read(a, path, &over, &from));
+    return overlay(a, root, over);
+}
+
 /* ---- paths: a.b.0.c -------------------------------------------------------------------------- */
 
 /* The entry of a list that a segment names: by `name`, else by number; -1: none. */

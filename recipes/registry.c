@@ -8,6 +8,7 @@
 #include "peft/peft.h"
 #include "recipes/metrics.h"
 #include "recipes/objective.h"
+#include "recipes/procedure.h"
 
 enum { ROWS_MAX = 256 };
 
@@ -54,9 +55,9 @@ const option_registry *registry(void)
     for (int i = 0; objective_at(i); i++)
         add("objective", objective_at(i)->name, objective_at(i)->keys.n ? &objective_at(i)->keys : NULL,
             objective_at(i)->help);
-#define PROCEDURE(name, help) add("procedure", #name, NULL, help);
-#include "recipes/procedures.def"
-#undef PROCEDURE
+    for (int i = 0; procedure_at(i); i++)
+        add("procedure", procedure_at(i)->name, procedure_at(i)->keys.n ? &procedure_at(i)->keys : NULL,
+            procedure_at(i)->help);
     add("+optim", "schedule", &schedule_keys, NULL);
     add("+optim", "clip", &clip_keys, NULL);
     add("+train", "answers", &answer_table, NULL);

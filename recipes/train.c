@@ -217,22 +217,13 @@ static status begin(training *t)
     return STATUS_OK;
 }
 
-static void print_next(const training *t)
+void train_say_next(const recipe *r, const char *run)
 {
-    const char *run = t->folder.path;
-
-    if (!t->in.goal.o->asks) {
-        log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:\n"
-                 "  ./cambium eval %s\n"
-                 "  ./cambium merge %s %s/adapter merged", run, run, t->r->base, run);
-        return;
-    }
-
-    log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:\n"
-             "  ./cambium generate %s --adapter %s/adapter --prompt \"...\"\n"
-             "  ./cambium eval %s\n"
-             "  ./cambium merge %s %s/adapter merged",
-             run, t->r->base, run, run, t->r->base, run);
+    log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:", run);
+    if (objective_of(r)->asks)
+        log_info("  ./cambium generate %s --adapter %s/adapter --prompt \"...\"", r->base, run);
+    log_info("  ./cambium eval %s\n"
+             "  ./cambium merge %s %s/adapter merged", run, r->base, run);
 }
 
 static status finish(training *t)
@@ -255,7 +246,8 @@ static status finish(training *t)
         answers_print(t->in.questions, t->in.ask->show < t->in.n_questions ? t->in.ask->show : t->in.n_questions,
                       t->before, after);
     }
-    print_next(t);
+    if (!t->o->phase)
+        train_say_next(t->r, t->folder.path);
     return STATUS_OK;
 }
 

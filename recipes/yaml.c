@@ -263,6 +263,24 @@ void yaml_remove(yaml_node *map, const char *key)
     map->n = kept;
 }
 
+status yaml_copy(arena *a, const yaml_node *n, yaml_node **out)
+{
+    yaml_node *copy;
+
+    TRY_TAKE(copy, a, 1);
+    *copy = *n;
+    copy->room = n->n;
+    TRY_TAKE(copy->v, a, n->n + 1);
+    for (int i = 0; i < n->n; i++) {
+        copy->v[i] = (yaml_entry){0};
+        if (n->v[i].key)
+            TRY(yaml_copy(a, n->v[i].key, &copy->v[i].key));
+        TRY(yaml_copy(a, n->v[i].value, &copy->v[i].value));
+    }
+    *out = copy;
+    return STATUS_OK;
+}
+
 const char *yaml_where(const yaml_node *n, char *text, size_t room)
 {
     if (!n->file)

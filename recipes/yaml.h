@@ -63,6 +63,9 @@ status     yaml_append(arena *a, yaml_node *to, yaml_node *key, yaml_node *value
 status     yaml_set(arena *a, yaml_node *map, yaml_node *key, yaml_node *value);
 void       yaml_remove(yaml_node *map, const char *key);
 
+/* A tree of its own with the same nodes and places. */
+status yaml_copy(arena *a, const yaml_node *n, yaml_node **out);
+
 /* "file:line:column", "command line" or "default", into text[n]; returns text. */
 const char *yaml_where(const yaml_node *n, char *text, size_t room);
 

@@ -53,7 +53,7 @@ static status load(arena *a, const char *more, recipe **r)
 }
 
 /* The total of `plan --json`. */
-static double planned(const recipe *r)
+static double planned(recipe *r)
 {
     char  *text = NULL;
     size_t n = 0;
