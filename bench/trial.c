@@ -79,21 +79,29 @@ status trial_write(bench *b, const trial_spec *s, char **path)
     return file_writer_close(&w, true);
 }
 
-status trial_open(trial *t, bench *b, const char *path)
+static status open_run(trial *t, const char *path, trial *first)
 {
     const key_texts none = {0};
     recipe         *r;
+    session        *s = &t->in.s;
 
-    *t = (trial){.b = b};
-    TRY(recipe_load(b->a, path, &none, registry(), &r));
+    TRY(recipe_load(t->b->a, path, &none, registry(), &r));
     t->open = true;
-    TRY(opening_begin(&t->in, r));
+    TRY(first ? opening_begin_beside(&t->in, r, &first->in) : opening_begin(&t->in, r));
     t->in.noise = device_current() && strncmp(r->base, "random:", 7) == 0;
     TRY(opening_load(&t->in, false));
-    session *s = &t->in.s;
     TRY(session_hold(s));
     TRY(opening_settle(&t->in, true));
+    if (first && !first->activations.base)
+        TRY(arena_open(&first->activations, "step", (size_t)256 << 30));
+    t->in.trainer.step = first ? &first->activations : NULL;
     return trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false);
+}
+
+status trial_open(trial *t, bench *b, const char *path)
+{
+    *t = (trial){.b = b};
+    return open_run(t, path, NULL);
 }
 
 status trial_open_spec(trial *t, bench *b, const trial_spec *s)
@@ -102,7 +110,16 @@ status trial_open_spec(trial *t, bench *b, const trial_spec *s)
 
     *t = (trial){.b = b};
     TRY(trial_write(b, s, &path));
-    return trial_open(t, b, path);
+    return open_run(t, path, NULL);
+}
+
+status trial_open_beside(trial *t, bench *b, const trial_spec *s, trial *first)
+{
+    char *path;
+
+    *t = (trial){.b = b};
+    TRY(trial_write(b, s, &path));
+    return open_run(t, path, first);
 }
 
 void trial_close(trial *t)
@@ -110,6 +127,7 @@ void trial_close(trial *t)
     if (!t->open)
         return;
     trainer_close(&t->x);
+    arena_close(&t->activations);
     opening_end(&t->in);
     t->open = false;
 }

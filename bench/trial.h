@@ -22,6 +22,7 @@ typedef struct trial {
     bench  *b;
     opening in;
     trainer x;
+    arena   activations; /* of trials that stand beside one another */
     bool    open;
     int64_t step;
 } trial;
@@ -40,6 +41,8 @@ status trial_folder(const char **folder);
 /* `path`: a recipe. Close it also after a failure. */
 status trial_open(trial *t, bench *b, const char *path);
 status trial_open_spec(trial *t, bench *b, const trial_spec *s);
+/* The same beside an open one of the same base, with its weights and memory of a step; closed before it. */
+status trial_open_beside(trial *t, bench *b, const trial_spec *s, trial *first);
 void   trial_close(trial *t);
 
 /* For bench_time: one step; tokens, and needed GFLOP as work. */

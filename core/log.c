@@ -8,6 +8,7 @@
 
 static log_level level = LOG_INFO;
 static int       live; /* a live line stands on the terminal */
+static const char *speaker; /* NULL: nobody */
 
 void log_set_level(log_level l)
 {
@@ -19,6 +20,8 @@ static void line(const char *before, const char *format, va_list args)
     if (live)
         fputs("\r\033[K", stderr);
     live = 0;
+    if (speaker)
+        fprintf(stderr, "%s: ", speaker);
     fputs(before, stderr);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
@@ -43,11 +46,16 @@ void log_live(const char *text)
     if (level < LOG_INFO || !isatty(STDERR_FILENO))
         return;
     if (text)
-        fprintf(stderr, "\r\033[K%s", text);
+        fprintf(stderr, "\r\033[K%s%s%s", speaker ? speaker : "", speaker ? ": " : "", text);
     else if (live)
         fputc('\n', stderr);
     live = text != NULL;
     fflush(stderr);
+}
+
+void log_speaker(const char *name)
+{
+    speaker = name;
 }
 
 int log_colour(void)

@@ -23,6 +23,9 @@ void log_debug(const char *format, ...) PRINTF_LIKE(1, 2);
  * or pipe); log_live(NULL) ends it. Other log lines push it down unharmed. */
 void log_live(const char *text);
 
+/* Who speaks: stands in front of every line from now on, "name: "; NULL: nobody. The text must outlive its use. */
+void log_speaker(const char *name);
+
 /* True when stderr is a terminal and NO_COLOR is not set. */
 int log_colour(void);
 

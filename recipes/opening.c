@@ -8,9 +8,10 @@
 
 static status check_supported(const recipe *r)
 {
-    if (r->together.n > 0 || r->router.router.name)
-        return fail(STATUS_UNSUPPORTED, "%s is not in this version",
-                    r->together.n > 0 ? "together" : "router");
+    if (r->together.n > 0)
+        return fail(STATUS_USAGE, "%s: several recipes are trained `together`; name one of them", r->file);
+    if (r->router.router.name)
+        return fail(STATUS_UNSUPPORTED, "router is not in this version");
     return STATUS_OK;
 }
 
@@ -22,11 +23,21 @@ status opening_begin(opening *o, const recipe *r)
     return session_open(&o->s);
 }
 
+status opening_begin_beside(opening *o, const recipe *r, const opening *first)
+{
+    *o = (opening){.r = r};
+    TRY(check_supported(r));
+    TRY(session_open(&o->s));
+    o->s.shares = &first->s;
+    return STATUS_OK;
+}
+
 void opening_end(opening *o)
 {
     goal_close(&o->goal);
     session_close(&o->s);
-    device_close(device_current());
+    if (!o->s.shares)
+        device_close(device_current());
 }
 
 static void say_overlong(const char *what, const examples *x, int64_t length, int64_t source_length)

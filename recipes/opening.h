@@ -24,6 +24,8 @@ typedef struct opening {
 
 /* Opens the session's arenas and refuses what this version cannot run, before any file is read. */
 status opening_begin(opening *o, const recipe *r);
+/* The same for a run beside one that has been loaded, on its device and with its weights: it must end before. */
+status opening_begin_beside(opening *o, const recipe *r, const opening *first);
 void   opening_end(opening *o);
 
 /* Trunk, modules, data, trainer options. shapes_only: modules' values are not allocated. */

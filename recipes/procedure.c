@@ -7,6 +7,7 @@
 #include "recipes/registry.h"
 #include "recipes/run_folder.h"
 #include "recipes/run_state.h"
+#include "recipes/together.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +91,10 @@ status procedure_foretell(arena *a, recipe *r, recipe ***out, int *n)
     phase         p;
     recipe       *one;
 
+    if (r->together.n > 0) {
+        *n = r->together.n;
+        return together_recipes(a, r, out);
+    }
     x.foretold = true;
     TRY_TAKE(*out, a, PHASES_MAX);
     (*out)[0] = r;
@@ -121,7 +126,7 @@ static status run_phase(const procedure_run *x, int i, recipe *r, const train_op
         return STATUS_OK;
     }
     log_info("phase %s", r->name);
-    one.phase = true;
+    one.part = true;
     TRY_IN(train_run(r, &one), "in phase %s", r->name);
     if (p->after)
         TRY_IN(p->after(x, i, r->out), "in phase %s", r->name);
@@ -207,6 +212,8 @@ status procedure_train(recipe *r, const train_options *o)
 {
     arena a;
 
+    if (r->together.n > 0)
+        return together_train(r, o);
     if (!procedure_of(r)->phase)
         return train_run(r, o);
     TRY(arena_open(&a, "phases", (size_t)1 << 32));

@@ -44,10 +44,11 @@ typedef struct procedure {
 const procedure *procedure_at(int i);
 const procedure *procedure_of(const recipe *r);
 
-/* Trains: train_run for a recipe of one phase. With options->resume finished phases are passed over. */
+/* Trains: train_run for a recipe of one phase, together_train for one of several recipes. With options->resume finished phases are passed over. */
 status procedure_train(recipe *r, const train_options *o);
 
-/* The recipe of each phase as it is known before the run, for plans: [*n]. One phase: r itself. */
+/* The recipe of each phase as it is known before the run, for plans: [*n]. One phase: r itself; several recipes:
+ * those. */
 status procedure_foretell(arena *a, recipe *r, recipe ***out, int *n);
 
 /* ---- for procedures ---- */

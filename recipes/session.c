@@ -22,7 +22,8 @@ void session_close(session *s)
 {
     device_arena_close(&s->there);
     tokenizer_close(s->words);
-    weights_close(&s->w);
+    if (!s->shares)
+        weights_close(&s->w);
     arena_close(&s->tuned);
     arena_close(&s->trunk);
     arena_close(&s->setup);
@@ -96,7 +97,10 @@ status session_base_adapter(session *s, const char *base, const char *adapter)
 status session_base_for(session *s, const char *base, uint64_t seed, bool shapes_only, const head_wish *head)
 {
     s->base = base;
-    if (strncmp(base, "random:", 7) == 0) {
+    if (s->shares) {
+        s->path = s->shares->path;
+        s->w = s->shares->w;
+    } else if (strncmp(base, "random:", 7) == 0) {
         s->path = arena_string(&s->setup, base + 7, strlen(base + 7));
         if (!s->path)
             return STATUS_MEMORY;
@@ -280,7 +284,9 @@ size_t session_device_bytes(const session *s)
     }
     for (int i = 0; d && i < s->m.n_tensors; i++) {
         const tensor *x = &s->m.tensors[i].value, there = {.s = x->s, .type = device_weight_type(d, x)};
-        bytes += device_arena_room(tensor_bytes(&there));
+        dtype         type;
+        if (!s->shares || !device_find(d, x->v, &type))
+            bytes += device_arena_room(tensor_bytes(&there));
     }
     return d ? bytes : 0;
 }

@@ -15,6 +15,8 @@ typedef struct session {
     const char *base;  /* as given */
     char       *path;  /* where it lies */
     weights     w;
+    const struct session *shares; /* lends the weights of the same base, and outlives this one; NULL: they are its own.
+                                     Set behind session_open */
     model       m;
     tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
     peft       *p;     /* NULL until session_peft */

@@ -17,7 +17,7 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct training {
+struct training {
     recipe              *r;
     const train_options *o;
     opening              in;
@@ -27,10 +27,35 @@ typedef struct training {
     report               log;
     profile              trace;
     answer              *before;
-    bool                 stopped;
-} training;
+    arena                activations;
+    training            *beside;  /* whose memory of a step is used, NULL: its own */
+    training_bytes       planned;
+    bool                 stopped; /* by a signal, when the state was saved */
+};
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
+
+static status check_bill(training *t)
+{
+    const bill b = bill_of(&t->in.s, &t->x);
+
+    t->planned = (training_bytes){.shared = b.trunk + b.step + b.scratch + b.program,
+                                  .own = b.values + b.gradients + b.optimizer + b.data};
+    if (b.device.total > 0)
+        t->planned = (training_bytes){
+            .shared = b.device.trunk + b.device.step + b.device.scratch + b.device.context,
+            .own = b.device.gradients + b.device.optimizer};
+    return bill_check(&t->in.s, &t->x, &t->log.planned);
+}
+
+/* Runs that take turns have one memory of a step: what is in it is of no use to the next step. */
+static status open_activations(training *t)
+{
+    if (!t->beside)
+        TRY(arena_open(&t->activations, "step", (size_t)256 << 30));
+    t->in.trainer.step = t->beside ? t->beside->in.trainer.step : &t->activations;
+    return STATUS_OK;
+}
 
 static status open_run(training *t)
 {
@@ -50,12 +75,13 @@ static status open_run(training *t)
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, true));
     log_info("%s: trains %lld values in %d tensors, on %lld samples, in %lld steps", r->name,
              (long long)s->p->trained, s->p->n_tuned, (long long)t->in.train.n, (long long)t->in.steps);
-    TRY(bill_check(s, &t->x, &t->log.planned));
+    TRY(check_bill(t));
     trainer_close(&t->x);
     TRY(session_hold(s));
     TRY(goal_hold(&t->in.goal));
     if (!t->o->dry_run)
         TRY(opening_settle(&t->in, true));
+    TRY(open_activations(t));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
     TRY(profile_open(&t->trace, &s->setup, t->o->profile));
     t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,
@@ -115,7 +141,7 @@ static status ask(training *t, answer **answers)
 
     if (t->in.n_questions == 0)
         return STATUS_OK;
-    arena_vacate(&t->x.memory);
+    arena_vacate(t->in.trainer.step);
     TRY(answers_make(&t->in.s, t->in.questions, t->in.n_questions, o->max_tokens, answers));
     TRY(answers_score(&t->in.s.setup, t->in.questions, *answers, t->in.n_questions, o, (uint64_t)t->r->seed,
                       &f));
@@ -138,9 +164,14 @@ static bool out_of_patience(const training *t)
     return t->r->train.patience > 0 && t->st.worse >= t->r->train.patience;
 }
 
-static bool ended(const training *t)
+bool training_ended(const training *t)
 {
-    return t->st.step >= t->in.steps || out_of_patience(t);
+    return t->st.step >= t->in.steps || out_of_patience(t) || t->stopped;
+}
+
+bool training_stopped(const training *t)
+{
+    return t->stopped;
 }
 
 /* The state is that of the best evaluation, and will be wanted again. */
@@ -161,39 +192,49 @@ static status step(training *t, step_report *r)
     return profile_end(&t->trace, t->x.t, t->st.step + 1);
 }
 
-static status loop(training *t)
+status training_save(training *t)
+{
+    return run_state_save(&t->st);
+}
+
+status training_step(training *t)
 {
     const recipe_train *o = &t->r->train;
+    step_report         r;
 
-    if (t->trace.path && t->st.step >= t->in.steps)
-        return fail(STATUS_USAGE, "--profile: there is no step left to trace");
-    while (!ended(t)) {
-        step_report r;
-        TRY(step(t, &r));
-        if (r.leaves == 0)
-            break;
-        t->st.step++;
-        TRY(report_step(&t->log, &t->st, &r));
-        if (due(t->st.step, o->eval_every, t->in.steps))
-            TRY(evaluate(t));
-        t->stopped = signals_stop_requested();
-        if (t->stopped || ended(t) || is_result(t) || due(t->st.step, o->save_every, t->in.steps))
-            TRY(run_state_save(&t->st));
-        if (t->stopped)
-            return fail(STATUS_STOPPED, "stopped by %s after step %lld; the state is saved: "
-                        "--resume goes on", signals_name(), (long long)t->st.step);
-        t->log.last = clock_seconds();
+    t->log.last = clock_seconds();
+    TRY(step(t, &r));
+    if (r.leaves == 0) { /* the data has ended */
+        t->in.steps = t->st.step;
+        return STATUS_OK;
     }
-    log_live(NULL);
-    if (out_of_patience(t))
-        log_info("step %lld  stopped early: %lld evaluations were not better than that of step %lld",
-                 (long long)t->st.step, (long long)t->st.worse, (long long)t->st.best_step);
+    t->st.step++;
+    TRY(report_step(&t->log, &t->st, &r));
+    if (due(t->st.step, o->eval_every, t->in.steps))
+        TRY(evaluate(t));
+    const bool asked = signals_stop_requested();
+    if (asked || training_ended(t) || is_result(t) || due(t->st.step, o->save_every, t->in.steps))
+        TRY(training_save(t));
+    t->stopped = asked;
     return STATUS_OK;
+}
+
+static status stopped(const training *t)
+{
+    return fail(STATUS_STOPPED, "stopped by %s after step %lld; the state is saved: --resume goes on", signals_name(),
+                (long long)t->st.step);
+}
+
+static status loop(training *t)
+{
+    while (!training_ended(t))
+        TRY(training_step(t));
+    return t->stopped ? stopped(t) : STATUS_OK;
 }
 
 /* ---- the whole run ------------------------------------------------------------------------------------- */
 
-static status begin(training *t)
+status training_begin(training *t)
 {
     bool  resumed = false;
     char *path = arena_printf(&t->in.s.setup, "%s/recipe.yaml", t->folder.path);
@@ -214,6 +255,8 @@ static status begin(training *t)
     t->log.first_step = t->st.step;
     t->log.steps = t->in.steps;
     t->log.started = t->log.last = clock_seconds();
+    if (t->trace.path && t->st.step >= t->in.steps)
+        return fail(STATUS_USAGE, "--profile: there is no step left to trace");
     return STATUS_OK;
 }
 
@@ -226,13 +269,17 @@ void train_say_next(const recipe *r, const char *run)
              "  ./cambium merge %s %s/adapter merged", run, r->base, run);
 }
 
-static status finish(training *t)
+status training_finish(training *t)
 {
     answer *after = NULL;
     char   *path = arena_printf(&t->in.s.setup, "%s/adapter", t->folder.path);
 
     if (!path)
         return STATUS_MEMORY;
+    log_live(NULL);
+    if (out_of_patience(t))
+        log_info("step %lld  stopped early: %lld evaluations were not better than that of step %lld",
+                 (long long)t->st.step, (long long)t->st.worse, (long long)t->st.best_step);
     if (run_state_selects_best(&t->st)) {
         TRY(run_state_take_best(&t->st));
         log_info("the result is the state after step %lld, the best evaluation: %s %.4f", (long long)t->st.best_step,
@@ -246,7 +293,7 @@ static status finish(training *t)
         answers_print(t->in.questions, t->in.ask->show < t->in.n_questions ? t->in.ask->show : t->in.n_questions,
                       t->before, after);
     }
-    if (!t->o->phase)
+    if (!t->o->part)
         train_say_next(t->r, t->folder.path);
     return STATUS_OK;
 }
@@ -262,32 +309,68 @@ static status dump(training *t)
     return t->in.test.n > 0 ? dump_examples(test, &t->in.test) : STATUS_OK;
 }
 
-static status run(training *t)
+static status begin_opening(training *t)
 {
+    return t->beside ? opening_begin_beside(&t->in, t->r, &t->beside->in) : opening_begin(&t->in, t->r);
+}
+
+status training_open(arena *a, recipe *r, const train_options *o, training *beside, training **out)
+{
+    *out = NULL;
+    if (o->dry_run && o->profile)
+        return fail(STATUS_USAGE, "--profile needs a step to trace, and --dry-run makes none");
+    training *t;
+    TRY_TAKE(t, a, 1);
+    *t = (training){.r = r, .o = o, .beside = beside};
+    memory_use(&t->log.idle, NULL);
+    TRY(begin_opening(t));
+    *out = t;
     TRY(open_run(t));
-    if (t->o->batches)
-        TRY(dump(t));
-    if (t->o->dry_run)
-        return STATUS_OK;
-    TRY(begin(t));
-    TRY(loop(t));
-    return finish(t);
+    return o->batches ? dump(t) : STATUS_OK;
+}
+
+void training_close(training *t)
+{
+    log_live(NULL);
+    trainer_close(&t->x);
+    arena_close(&t->activations);
+    if (t->folder.path[0])
+        run_folder_close(&t->folder);
+    opening_end(&t->in);
+}
+
+training_bytes training_planned(const training *t)
+{
+    return t->planned;
+}
+
+void training_plan(training *t, size_t total)
+{
+    t->log.planned = total;
+}
+
+static status run(arena *a, recipe *r, const train_options *o)
+{
+    training *t = NULL;
+    status    s = training_open(a, r, o, NULL, &t);
+
+    if (s == STATUS_OK && !o->dry_run)
+        s = training_begin(t);
+    if (s == STATUS_OK && !o->dry_run)
+        s = loop(t);
+    if (s == STATUS_OK && !o->dry_run)
+        s = training_finish(t);
+    if (t)
+        training_close(t);
+    return s;
 }
 
 status train_run(recipe *r, const train_options *o)
 {
-    training t = {.r = r, .o = o};
-    status   s;
+    arena a;
 
-    if (o->dry_run && o->profile)
-        return fail(STATUS_USAGE, "--profile needs a step to trace, and --dry-run makes none");
-    memory_use(&t.log.idle, NULL);
-    TRY(opening_begin(&t.in, r));
-    s = run(&t);
-    log_live(NULL);
-    trainer_close(&t.x);
-    if (t.folder.path[0])
-        run_folder_close(&t.folder);
-    opening_end(&t.in);
+    TRY(arena_open(&a, "run", (size_t)1 << 20));
+    const status s = run(&a, r, o);
+    arena_close(&a);
     return s;
 }

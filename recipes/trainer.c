@@ -173,6 +173,10 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     TRY(optim_open(&x->opt, tuned_memory, o->optimizer, o->optimizer_options, x->spans, x->n_spans));
     TRY(hold(x));
     TRY(bind_extra_loss(x));
+    if (o->step) {
+        arena_rewind(o->step, 0);
+        return tape_bind(x->t, o->step);
+    }
     TRY(arena_open(&x->memory, "step", tape_step_bytes(x->t) + 4096));
     return tape_bind(x->t, &x->memory);
 }

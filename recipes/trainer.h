@@ -32,6 +32,7 @@ typedef struct trainer_options {
     recompute            how;
     int64_t              pack, seqs, leaves; /* capacities: tokens, sequences, micro-batches a step */
     int64_t              source;             /* tokens of an encoder, 0: there is none */
+    arena               *step;               /* for activations, with others that take turns; NULL: its own */
 } trainer_options;
 
 typedef struct trainer {
