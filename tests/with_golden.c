@@ -168,6 +168,15 @@ static bool is_float(const tensor *t)
     return t->type == TYPE_F32 || t->type == TYPE_F64;
 }
 
+double golden_largest(const safetensors_entry *e)
+{
+    double largest = 0;
+
+    for (int64_t i = 0; !e->opaque && is_float(&e->t) && i < shape_count(e->t.s); i++)
+        largest = fmax(largest, fabs(value_at(&e->t, e->v, i)));
+    return largest;
+}
+
 void golden_tensor(golden *g, const char *what, const tensor *got, const safetensors_entry *want,
                    double bound, bool absolute)
 {

@@ -38,6 +38,9 @@ void golden_exact(golden *g, const char *what, int64_t wrong);
 void golden_tensor(golden *g, const char *what, const tensor *got, const safetensors_entry *want,
                    double bound, bool absolute);
 
+/* max |want| of real numbers, else 0. */
+double golden_largest(const safetensors_entry *e);
+
 /* A case that is known but not run, with its reason. */
 void golden_skip(golden *g, const char *folder, const char *name, const char *format, ...)
     PRINTF_LIKE(4, 5);
@@ -47,7 +50,8 @@ void golden_skip(golden *g, const char *folder, const char *name, const char *fo
 void golden_wrong(golden *g, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Handlers: true when the folder was theirs and nothing below it is looked at. */
-#define GOLDEN_KINDS(X) X(trunk) X(peft) X(real) X(optim) X(tokenizer) X(gguf) X(hostile)
+#define GOLDEN_KINDS(X) X(trunk) X(peft) X(real) X(optim) X(tokenizer) X(gguf) X(hostile) \
+    X(llm_adapters)
 #define GOLDEN_KIND(kind) bool golden_##kind(golden *g, const char *folder);
 GOLDEN_KINDS(GOLDEN_KIND)
 #undef GOLDEN_KIND

@@ -4,9 +4,8 @@
 #include "core/json.h"
 #include "recipes/prepare.h"
 #include "recipes/trace.h"
-#include "recipes/trainer.h"
 #include "tests/with_golden.h"
-#include "tests/with_options.h"
+#include "tests/with_trajectory.h"
 
 #include <math.h>
 #include <string.h>
@@ -226,15 +225,6 @@ static status compare_residuals(golden *g, peft_case *c, const char *folder)
     return STATUS_OK;
 }
 
-static double largest_of(const safetensors_entry *e)
-{
-    double largest = 0;
-
-    for (int64_t i = 0; e->t.type == TYPE_F32 && i < shape_count(e->t.s); i++)
-        largest = fmax(largest, fabs((double)((const float *)e->v)[i]));
-    return largest;
-}
-
 /* A gradient that is zero but for float64's rounding (of a key's bias, which softmax does not see) is in float32
  * the rounding of the terms that cancel: as large as 2^-20 of the largest gradient's values. */
 static void compare_gradient(golden *g, const peft_case *c, const safetensors_item *got)
@@ -244,8 +234,8 @@ static void compare_gradient(golden *g, const peft_case *c, const safetensors_it
 
     for (int i = 0; i < c->want.n; i++)
         if (strncmp(c->want.e[i].name, "grad.", 5) == 0)
-            largest = fmax(largest, largest_of(&c->want.e[i]));
-    const bool zero = want && largest_of(want) < largest * 0x1p-40;
+            largest = fmax(largest, golden_largest(&c->want.e[i]));
+    const bool zero = want && golden_largest(want) < largest * 0x1p-40;
     golden_tensor(g, got->name, &got->t, want, zero ? largest * 0x1p-20 : 5e-5, zero);
 }
 
@@ -347,16 +337,20 @@ static double expected(const peft_case *c, const char *name, int64_t i)
                                  : (double)((const int32_t *)e->v)[i];
 }
 
-static status run_steps(golden *g, peft_case *c, trainer *x, packer *data, int64_t steps)
+typedef struct compared {
+    golden *g;
+    const peft_case *c;
+} compared;
+
+static status compare_step(trajectory *t, const step_report *r)
 {
-    for (int64_t t = 0; t < steps; t++) {
-        step_report r;
-        TRY(trainer_step(x, data, t, &r));
-        golden_number(g, "loss", r.loss, expected(c, "loss", t), 2e-5, true);
-        golden_number(g, "grad_norm", r.grad_norm, expected(c, "grad_norm", t), 5e-5, true);
-        golden_number(g, "lr", r.lr, expected(c, "lr", t), 1e-6, true); /* stored as float32 */
-        golden_number(g, "count", (double)r.targets, expected(c, "count", t), 0, false);
-    }
+    const compared *x = t->context;
+    golden *g = x->g;
+
+    golden_number(g, "loss", r->loss, expected(x->c, "loss", r->step), 2e-5, true);
+    golden_number(g, "grad_norm", r->grad_norm, expected(x->c, "grad_norm", r->step), 5e-5, true);
+    golden_number(g, "lr", r->lr, expected(x->c, "lr", r->step), 1e-6, true); /* stored as float32 */
+    golden_number(g, "count", (double)r->targets, expected(x->c, "count", r->step), 0, false);
     return STATUS_OK;
 }
 
@@ -389,7 +383,7 @@ static void compare_tuned(golden *g, const peft_case *c, const char *prefix, con
     json_double(noises, prefix, false, &noise, c->name);
     for (int i = 0; i < c->want.n; i++)
         if (strncmp(c->want.e[i].name, prefix, strlen(prefix)) == 0)
-            largest = fmax(largest, largest_of(&c->want.e[i]));
+            largest = fmax(largest, golden_largest(&c->want.e[i]));
     const bool noisy = 10 * noise > bound * largest;
     golden_tensor(g, name, got, safetensors_find(&c->want, name), noisy ? 10 * noise : bound,
                   noisy);
@@ -423,41 +417,6 @@ static void compare_final(golden *g, const peft_case *c)
             compare_tuned(g, c, "final", c->p->tensors[i].name, &c->p->tensors[i].value, 2e-5);
 }
 
-/* AdamW's options, the schedule and the clipping of `hyper`. */
-static status read_hyper(golden *g, const peft_case *c, trainer_options *o)
-{
-    const cJSON *hyper = cJSON_GetObjectItemCaseSensitive(c->entry, "hyper");
-    double lr = 0, betas[2] = {0.9, 0.999}, smoothing = 0;
-    void *options;
-
-    *o = (trainer_options){.schedule = {.schedule = "cosine"}};
-    TRY(json_double(hyper, "lr", true, &lr, "hyper"));
-    TRY(json_double(hyper, "beta1", false, &betas[0], "hyper"));
-    TRY(json_double(hyper, "beta2", false, &betas[1], "hyper"));
-    TRY(json_double(hyper, "label_smoothing", false, &smoothing, "hyper"));
-    TRY(json_double(hyper, "clip", false, &o->clip.clip, "hyper"));
-    TRY(json_double(hyper, "warmup", true, &o->schedule.warmup, "hyper"));
-    TRY(json_string(hyper, "schedule", false, &o->schedule.schedule, "hyper"));
-    TRY(json_int(hyper, "steps", true, 1, 100000, &o->steps, "hyper"));
-    if (smoothing != 0)
-        return fail(STATUS_UNSUPPORTED, "label smoothing is not in this version");
-    TRY(optim_find("adamw", &o->optimizer));
-
-    cJSON *own = cJSON_CreateObject();
-    for (int i = 0; i < 2; i++) {
-        const char *name = i ? "weight_decay" : "eps";
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(hyper, name);
-        if (item)
-            cJSON_AddItemToObject(own, name, cJSON_Duplicate(item, true));
-    }
-    cJSON_AddNumberToObject(own, "lr", lr);
-    cJSON_AddItemToObject(own, "betas", cJSON_CreateDoubleArray(betas, 2));
-    const status s = options_from_json(g->a, o->optimizer->keys, own, NULL, &options);
-    cJSON_Delete(own);
-    o->optimizer_options = options;
-    return s;
-}
-
 /* The runs have no noise, where a method has any. */
 static void without_noise(const module *m)
 {
@@ -469,29 +428,22 @@ static void without_noise(const module *m)
 static status run_train(golden *g, peft_case *c, const char *folder, int micro)
 {
     const char *start = arena_printf(g->a, "%s/start", folder);
-    trainer_options o;
+    compared both = {g, c};
     examples e;
-    packer data;
-    trainer x = {0};
+    trajectory t = {.a = g->a, .tuned = &c->tuned, .m = &c->m, .x = &e, .micro = micro, .after = compare_step,
+                    .context = &both};
 
     TRY(open_adapters(g, c, &start, 1));
     without_noise(&c->p->modules[0]);
     TRY(json_read(golden_path(folder, "batches.json"), &c->json));
     TRY(safetensors_open(g->a, golden_path(folder, "expected.safetensors"), &c->want));
-    TRY(read_hyper(g, c, &o));
+    TRY(trajectory_options(g->a, cJSON_GetObjectItemCaseSensitive(c->entry, "hyper"), "hyper", &t.o));
     TRY(read_batches(g->a, c->json, micro, &c->m, &e));
     TRY(compare_first(g, c));
-    TRY(packer_open(g->a, &e, &(pack_options){.accumulate = micro}, &data));
-    o.pack = data.capacity;
-    o.seqs = data.seqs_capacity;
-    o.leaves = data.leaves_capacity;
-    status s = trainer_open(&x, g->a, &c->tuned, &c->m, c->p, &o, false);
-    if (s == STATUS_OK)
-        s = run_steps(g, c, &x, &data, o.steps);
-    trainer_close(&x);
-    if (s == STATUS_OK)
-        compare_final(g, c);
-    return s;
+    t.p = c->p;
+    TRY(trajectory_run(&t));
+    compare_final(g, c);
+    return STATUS_OK;
 }
 
 /* ---- combinations

@@ -29,6 +29,8 @@ static status set_preset(arena *a, const key *k, void *at)
 {
     if (k->kind == KEY_REAL)
         *(double *)at = k->preset ? strtod(k->preset, NULL) : 0;
+    else if (k->kind == KEY_INT)
+        *(int64_t *)at = k->preset ? strtoll(k->preset, NULL, 10) : 0;
     else if (k->kind == KEY_BOOL)
         *(bool *)at = k->preset && strcmp(k->preset, "yes") == 0;
     else if (k->kind == KEY_TEXTS)
@@ -36,6 +38,12 @@ static status set_preset(arena *a, const key *k, void *at)
     else
         *(const char **)at = k->preset;
     return STATUS_OK;
+}
+
+static status copy_text(arena *a, const char *text, void *at)
+{
+    *(const char **)at = arena_string(a, text, strlen(text));
+    return *(const char **)at ? STATUS_OK : STATUS_MEMORY;
 }
 
 static status set_json(arena *a, const key *k, void *at, const cJSON *item)
@@ -46,10 +54,12 @@ static status set_json(arena *a, const key *k, void *at, const cJSON *item)
 
     if (k->kind == KEY_REAL && cJSON_IsNumber(item))
         *(double *)at = item->valuedouble;
+    else if (k->kind == KEY_INT && cJSON_IsNumber(item))
+        *(int64_t *)at = (int64_t)item->valuedouble;
     else if (k->kind == KEY_BOOL && cJSON_IsBool(item))
         *(bool *)at = cJSON_IsTrue(item);
     else if (k->kind == KEY_CHOICE && cJSON_IsString(item))
-        *(const char **)at = item->valuestring;
+        TRY(copy_text(a, item->valuestring, at));
     else if (k->kind == KEY_TEXTS && cJSON_IsArray(item)) {
         cJSON_ArrayForEach(
             number, item) if (n < 8 && (v[n++] = arena_printf(a, "%.17g", number->valuedouble)) ==
