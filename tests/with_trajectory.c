@@ -21,7 +21,7 @@ static status optimizer_options(arena *a, const cJSON *hyper, const char *what, 
             cJSON_AddItemToObject(own, same[i], cJSON_Duplicate(item, true));
     }
     cJSON_AddItemToObject(own, "betas", cJSON_CreateDoubleArray(betas, 2));
-    const status s = options_from_json(a, o->optimizer->keys, own, NULL, &options);
+    const status s = options_from_json(a, o->optimizer->keys, own, "betas", &options); /* not all have them */
     cJSON_Delete(own);
     o->optimizer_options = options;
     return s;
