@@ -19,13 +19,20 @@ static var *gelu_quick(tape *t, var *x)
     return ag_gelu(t, x, GELU_QUICK);
 }
 
+static var *linear(tape *t, var *x)
+{
+    (void)t;
+    return x;
+}
+
 static const struct {
     const char *name;
     activation *function;
 } known[] = {{"gelu", activation_gelu},     {"gelu_python", activation_gelu}, {"gelu_new", gelu_tanh},
              {"gelu_fast", gelu_tanh},      {"gelu_pytorch_tanh", gelu_tanh}, {"gelu_accurate", gelu_tanh},
              {"quick_gelu", gelu_quick},    {"relu", ag_relu},                {"silu", ag_silu},
-             {"swish", ag_silu},            {"tanh", ag_tanh}};
+             {"swish", ag_silu},            {"tanh", ag_tanh},
+             {"linear", linear}};
 
 status activation_find(const char *name, const char *what, activation **out)
 {

@@ -25,7 +25,7 @@ typedef struct bottleneck_options {
 static const key bottleneck_keys[] = {
     {.name = "size", .kind = KEY_INT, .offset = AT(size), .preset = "64", .lo = 1, .hi = 65536,
      .help = "Width r of the bottleneck."},
-    {.name = "act", .kind = KEY_CHOICE, .offset = AT(act), .preset = "tanh", .choices = "tanh|relu|gelu|silu",
+    {.name = "act", .kind = KEY_CHOICE, .offset = AT(act), .preset = "tanh", .choices = "tanh|relu|gelu|silu|linear",
      .help = "Function in the middle."},
     {.name = "place", .kind = KEY_CHOICE, .offset = AT(place), .preset = "series", .choices = "series|parallel",
      .help = "Behind what the site computes, or beside it."},
