@@ -9,8 +9,8 @@
  * Bernoulli samples of them, a sequence its own.
  *
  * A new task begins with an `inventory`, the skills of a trained module, and fresh logits. What is trained then is
- * all (mhr), the logits (mhr_z), or one adapter that begins as the mean of the A_k and that of the B_k (mhr_mu), which
- * is a LoRA and saved as one. mhr_mu_k_copies trains the skills under constant weights 1 / K. */
+ * all (mhr), the logits (mhr_z), or one adapter that begins as the mean of the A_k and that of the B_k (mhr_mu): a
+ * LoRA, and saved as one. mhr_mu_k_copies trains the skills under constant weights 1 / K. */
 #include "peft/poly.h"
 
 #include "core/json.h"

@@ -27,10 +27,10 @@ typedef struct poly_inventory poly_inventory;
 status poly_inventory_open(const peft_attach *at, const poly_options *o, int n_sites, poly_inventory **out);
 
 /* Starts "poly_lora_A" or "poly_lora_B" at the site as the folder has it. */
-status poly_inventory_start(const peft_attach *at, const poly_inventory *x, const char *suffix, tuned_start *out);
+status poly_inventory_start(const peft_attach *at, poly_inventory *x, const char *suffix, tuned_start *out);
 
 /* Starts a matrix of an adapter, [r, in] or [out, r], with the mean over the skills of that tensor. */
-status poly_inventory_mean(const peft_attach *at, const poly_inventory *x, const char *suffix, tuned_start *out);
+status poly_inventory_mean(const peft_attach *at, poly_inventory *x, const char *suffix, tuned_start *out);
 
 /* ---- for tests ---- */
 

@@ -13,14 +13,15 @@ struct poly_inventory {
     const poly_options *o;
     const char         *folder;
     int                 n_sites;
+    bool                checked; /* its file as a whole */
 };
 
 /* One tensor of it. */
 typedef struct piece {
-    const poly_inventory *x;
-    const char           *name; /* in the file */
-    bool                  second, mean;
-    int64_t               in, out; /* of the site */
+    poly_inventory *x;
+    const char     *name; /* in the file */
+    bool            second, mean;
+    int64_t         in, out; /* of the site */
 } piece;
 
 /* ---- its configuration --------------------------------------------------------------------------- */
@@ -71,15 +72,21 @@ status poly_inventory_open(const peft_attach *at, const poly_options *o, int n_s
 
 /* ---- its tensors --------------------------------------------------------------------------------- */
 
-/* No skill is left behind in silence, and none is of another trunk. */
+/* Nothing is left behind in silence but old tasks, and nothing is of another trunk. */
 static status check_file(const poly_inventory *x, const safetensors *f, const char *path)
 {
     const char *made_on = safetensors_metadata(f, "cambium.base_sha256");
     char        own[65];
     int         sites = 0;
 
-    for (int i = 0; i < f->n; i++)
-        sites += text_ends(f->e[i].name, ".poly_lora_A");
+    for (int i = 0; i < f->n; i++) {
+        const char *name = f->e[i].name;
+        sites += text_ends(name, ".poly_lora_A");
+        if (!text_ends(name, ".poly_lora_A") && !text_ends(name, ".poly_lora_B") &&
+            !text_ends(name, ".poly_router.module_logits"))
+            return fail(STATUS_USAGE, "poly: the inventory %s also holds %s, which would be lost; only skills can be "
+                        "taken", x->folder, name);
+    }
     if (sites != x->n_sites)
         return fail(STATUS_USAGE, "poly: the inventory %s has skills at %d sites, `at` selects %d; must be the same",
                     x->folder, sites, x->n_sites);
@@ -129,7 +136,9 @@ static status read_piece(arena *work, const piece *t, const safetensors *f, cons
     const shape              want = file_shape(t);
     float                   *v;
 
-    TRY(check_file(t->x, f, path));
+    if (!t->x->checked)
+        TRY(check_file(t->x, f, path));
+    t->x->checked = true;
     if (!e)
         return fail(STATUS_USAGE, "poly: the inventory %s has no tensor %s", t->x->folder, t->name);
     if (e->opaque || !quant_is_real(e->t.type) || !shape_equal(e->t.s, want))
@@ -161,7 +170,7 @@ static status make_value(arena *work, const void *context, const tensor *value)
     return s;
 }
 
-static status start(const peft_attach *at, const poly_inventory *x, const char *suffix, bool mean, tuned_start *out)
+static status start(const peft_attach *at, poly_inventory *x, const char *suffix, bool mean, tuned_start *out)
 {
     piece *t;
 
@@ -172,12 +181,12 @@ static status start(const peft_attach *at, const poly_inventory *x, const char *
     return t->name ? STATUS_OK : STATUS_MEMORY;
 }
 
-status poly_inventory_start(const peft_attach *at, const poly_inventory *x, const char *suffix, tuned_start *out)
+status poly_inventory_start(const peft_attach *at, poly_inventory *x, const char *suffix, tuned_start *out)
 {
     return start(at, x, suffix, false, out);
 }
 
-status poly_inventory_mean(const peft_attach *at, const poly_inventory *x, const char *suffix, tuned_start *out)
+status poly_inventory_mean(const peft_attach *at, poly_inventory *x, const char *suffix, tuned_start *out)
 {
     return start(at, x, suffix, true, out);
 }

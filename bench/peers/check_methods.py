@@ -19,7 +19,8 @@ import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
 
-NOT_IN_PEFT = ["bitfit", "full", "bottleneck_houlsby", "bottleneck_parallel", "bottleneck_pfeiffer", "bottleneck_series"]
+NOT_IN_PEFT = ["bitfit", "full", "bottleneck_houlsby", "bottleneck_parallel", "bottleneck_pfeiffer", "bottleneck_series",
+               "llm_adapters_parallel", "llm_adapters_series"]
 NEEDS_GPU = {"loftq": "PEFT quantises the weights with bitsandbytes, which wants a GPU"}
 CHANGED = {"boft": ["modules.main.butterfly_factors=1"]}  # more of them only with PEFT's CUDA extension
 REMADE = ["randlora"]  # PEFT makes the projections anew from the seed, and warns that they are missing
@@ -64,7 +65,7 @@ def check(cambium, base, name, folder):
     adapter, case, trace = folder / "run/adapter", folder / "case.json", folder / "trace.safetensors"
     run(cambium, "train", f"recipes/methods/{name}.yaml", f"base={base}", f"out={folder / 'run'}", "train.steps=12",
         "train.save_every=0", "train.eval_every=0", "--quiet", *CHANGED.get(name, []))
-    tasks = [i % 2 for i in range(len(SEQUENCES))] if name in ("poly", "multitask_prompt") else [0] * len(SEQUENCES)
+    tasks = [i % 2 for i in range(len(SEQUENCES))] if name in ("poly", "mhr", "multitask_prompt") else [0] * len(SEQUENCES)
     case.write_text(json.dumps({"sequences": [{"ids": s, "task": t} for s, t in zip(SEQUENCES, tasks)]}))
     run(cambium, "trace", "--base", base, "--adapter", adapter, "--ids", case, "--out", trace)
     want, said = theirs(base, adapter, tasks)
