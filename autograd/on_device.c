@@ -199,6 +199,18 @@ static const copied *same_gradient(const on_device *x, const tensor *gradient)
     return NULL;
 }
 
+/* What an operation gives that changes an input in place is that input's copy. */
+static const copied *changed_in_place(const tape *t, const slot *s)
+{
+    const node *n = s->v.producer >= 0 ? &t->nodes[s->v.producer] : NULL;
+
+    for (int i = 0; n && i < t->far->n_inputs; i++)
+        for (int k = 0; k < n->n_in; k++)
+            if ((op_rows[n->op].flags & (uint32_t)IS(k)) && t->far->inputs[i].s == n->in[k])
+                return &t->far->inputs[i];
+    return NULL;
+}
+
 /* Lists what is copied, and gives it places behind the image's head. */
 static status bind_copies(tape *t, arena *a)
 {
@@ -210,7 +222,12 @@ static status bind_copies(tape *t, arena *a)
     x->n_inputs = x->n_gradients = 0;
     for (int i = 0; i < t->n_slots; i++) {
         slot *s = &t->slots[i];
-        if (is_input(t, s)) {
+        const copied *changed = is_input(t, s) ? changed_in_place(t, s) : NULL;
+        if (changed) {
+            copied *same = &x->inputs[x->n_inputs++];
+            *same = *changed;
+            same->s = s;
+        } else if (is_input(t, s)) {
             x->inputs[x->n_inputs++] = (copied){.from = s->external, .s = s, .host = (uint8_t *)x->image + at,
                                                 .there = (uint8_t *)x->image_there + at, .as = s->v.t.type};
             at += device_arena_room(tensor_bytes(s->external));

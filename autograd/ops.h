@@ -18,6 +18,10 @@ var *ag_mean_rows(tape *t, var *x, var *from, var *to);
 var *ag_columns(tape *t, var *x, int64_t from, int64_t width);
 /* cache [P, C], x [N, C], slots i32 [N]: cache[slots[i]] = x[i]; the result is the cache itself */
 var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots);
+/* w of any shape, frozen, v [E], places i32 [E] -> w with w[places[e]] = v[e], counted over all its values; places in
+ * rising order, none twice. The result is w's memory, changed in place; what flows back to it is only gathered at the
+ * places */
+var *ag_put_values(tape *t, var *w, var *v, var *places);
 /* x [N, C], table [R, C], keys i32 [N], map i32 [K] or NULL -> x with table[r] in the rows n that have a place r =
  * map[keys[n]] in 0 .. R-1; without a map r = keys[n] - first. keys NULL: row n has the key n. */
 var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first);
@@ -174,5 +178,7 @@ var *ag_distillation(tape *t, var *x, var *y, var *targets, const distillation_o
 var *ag_sum(tape *t, var *x);
 /* p [R, K] -> |p p^T - I| [1], the Frobenius norm; turned: |p^T p - I| of p [K, R] */
 var *ag_orthogonality(tape *t, var *p, bool turned);
+/* x, x0 of one shape, x0 fixed -> sum of |x - x0| [1] */
+var *ag_distance(tape *t, var *x, var *x0);
 
 #endif

@@ -40,6 +40,11 @@ var *ag_scatter_rows(tape *t, var *cache, var *x, var *slots)
     return apply(t, OP_scatter_rows, 3, cache, x, slots);
 }
 
+var *ag_put_values(tape *t, var *w, var *v, var *places)
+{
+    return apply(t, OP_put_values, 3, w, v, places);
+}
+
 var *ag_replace_rows(tape *t, var *x, var *table, var *keys, var *map, int32_t first)
 {
     var          *in[] = {x, table, keys, map};
@@ -420,4 +425,9 @@ var *ag_orthogonality(tape *t, var *p, bool turned)
     const op_attr attr = {.orthogonality = {turned}};
 
     return tape_apply(t, OP_orthogonality, 1, &p, &attr);
+}
+
+var *ag_distance(tape *t, var *x, var *x0)
+{
+    return apply(t, OP_distance, 2, x, x0, NULL);
 }

@@ -24,6 +24,9 @@ var *weight_var(tape *t, model_weight *w)
 {
     if (!w)
         return NULL;
+    if (w->part)
+        return ag_put_values(t, tape_tensor(t, &w->value), tape_param(t, w->part->values, w->part->grad),
+                             tape_tensor(t, w->part->places));
     return w->grad ? tape_param(t, &w->value, w->grad) : tape_tensor(t, &w->value);
 }
 

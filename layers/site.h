@@ -17,12 +17,18 @@ typedef enum site_kind {
     SITE_BLOCK = 32     /* what a half of a block adds to the stream, before it does; has no weight */
 } site_kind;
 
+/* Some values of a weight that are trained, those at `places` (ag_put_values): the rest of it stays. */
+typedef struct weight_part {
+    tensor *values, *grad, *places;
+} weight_part;
+
 /* A weight of the trunk, expanded or as stored. Tied uses share one. grad is NULL while frozen. */
 typedef struct model_weight {
     const char *name; /* in the file */
     const char *full; /* among the architecture's modules, from which files often leave the prefix or endings */
     tensor      value;
     tensor     *grad;
+    const weight_part *part; /* NULL: none of it, or all */
     bool        fresh;  /* the file lacks it: made for a head that is to be trained */
     bool        turned; /* the checkpoint has it as [in, out]: value is a turned copy */
     shape       on_disk; /* where it has other sizes in the checkpoint than `value`; else without sizes */
@@ -89,7 +95,7 @@ var *site_layernorm(tape *t, const site *s, var *x, double eps);
 /* What half of a block makes of x, y, through the hooks. */
 var *site_block(tape *t, const site *s, var *x, var *y);
 
-/* The weight on the tape: frozen, or a parameter when it has a gradient. */
+/* The weight on the tape: frozen, or a parameter when it has a gradient, or with the values of its part in it. */
 var *weight_var(tape *t, model_weight *w);
 
 /* Patterns, for sites of these kinds (site_kind bits) only. One of: a name, either kind, with '*' for

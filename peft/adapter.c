@@ -196,9 +196,13 @@ static status check_also(const safetensors *f, const char *path, const tuned *x,
 /* Places must lie in their matrix, in the order of rows and then columns, none twice. */
 static status check_places(const tuned *x, const int32_t *v, const char *path)
 {
-    const int64_t n = x->value.s.d[1];
+    const int64_t n = shape_last(x->value.s);
 
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && x->value.s.n == 1; i++)
+        if (v[i] < 0 || v[i] >= x->below[0] || (i > 0 && v[i - 1] >= v[i]))
+            return fail(STATUS_FORMAT, "%s: place %lld of tensor %s is %d, must be below %lld and behind the one before "
+                        "it", path, (long long)i, x->name, v[i], (long long)x->below[0]);
+    for (int64_t i = 0; i < n && x->value.s.n == 2; i++) {
         const int32_t row = v[i], column = v[n + i];
         if (row < 0 || row >= x->below[0] || column < 0 || column >= x->below[1])
             return fail(STATUS_FORMAT,
@@ -390,6 +394,7 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     TRY(load_file(p, number, false, folder, info));
     if (aside)
         TRY(load_file(p, number, true, folder, info));
+    peft_settle(p);
     return peft_push(p);
 }
 

@@ -1,22 +1,49 @@
 /* full: the weights of the sites, and their biases, are trained in their place. The file holds them whole. */
-#include "peft/peft.h"
+#include "peft/sparse_delta.h"
 
 #include "core/json.h"
 
 typedef struct full_options {
-    bool bias;
+    bool   bias, norms, untie;
+    double l1;
 } full_options;
 
 #define AT(member) offsetof(full_options, member)
 static const key full_keys[] = {
     {.name = "bias", .kind = KEY_BOOL, .offset = AT(bias), .preset = "yes",
      .help = "Train the biases of the sites too."},
+    {.name = "norms", .kind = KEY_BOOL, .offset = AT(norms), .preset = "yes", .help = "Train norms among the sites too."},
+    {.name = "untie", .kind = KEY_BOOL, .offset = AT(untie), .preset = "no",
+     .help = "A head that shares the embedding's weight keeps it as it is."},
+    {.name = "l1", .kind = KEY_REAL, .offset = AT(l1), .preset = "0", .lo = 0, .hi = 1e9,
+     .help = "Weight in the loss of the values' summed distance from their start, divided by the number of all values of "
+             "the model."},
 };
 static const key_table full_table = KEY_TABLE("full", full_keys, full_options);
+
+static status full_open(const peft_attach *at, const void *options, const site *const *sites, int n, void **shared)
+{
+    const full_options *o = options;
+    bool                any = o->norms || n == 0;
+
+    (void)shared;
+    for (int i = 0; i < n; i++)
+        any |= sites[i]->kind != SITE_NORM;
+    if (!any)
+        return fail(STATUS_USAGE, "full: the %d sites are norms, which stay as they are with `norms: no`", n);
+    return o->untie ? peft_untie(at->p) : STATUS_OK;
+}
+
+static bool takes(const full_options *o, const site *s)
+{
+    return s->kind != SITE_NORM || o->norms;
+}
 
 static status full_attach(const peft_attach *at, const void *options, void **state)
 {
     *state = NULL;
+    if (!takes(options, at->s))
+        return STATUS_OK;
     TRY(peft_in_place(at->p, at->module, at->s->weight, NULL)); /* embedding and tied head are one */
     if (!at->s->bias || !((const full_options *)options)->bias)
         return STATUS_OK;
@@ -25,6 +52,8 @@ static status full_attach(const peft_attach *at, const void *options, void **sta
 
 static int64_t full_count(const site *s, const void *options)
 {
+    if (!takes(options, s))
+        return 0;
     return shape_count(s->weight->value.s) + (s->bias && ((const full_options *)options)->bias ? s->out : 0);
 }
 
@@ -42,10 +71,20 @@ static int64_t full_count_beside(const peft *p, int number, const void *options)
     return n;
 }
 
+static void full_extra_loss(tape *t, const peft *p, int number, const void *options, peft_losses *l)
+{
+    sparse_delta_penalty(t, p, number, ((const full_options *)options)->l1, l);
+}
+
 static status full_write_config(const void *options, cJSON *config)
 {
+    const full_options *o = options;
+
     cJSON_AddStringToObject(config, "peft_type", "FULL");
-    cJSON_AddBoolToObject(config, "bias", ((const full_options *)options)->bias);
+    cJSON_AddBoolToObject(config, "bias", o->bias);
+    cJSON_AddBoolToObject(config, "norms", o->norms);
+    cJSON_AddBoolToObject(config, "untie", o->untie);
+    cJSON_AddNumberToObject(config, "l1", o->l1);
     return STATUS_OK;
 }
 
@@ -54,8 +93,14 @@ static status full_read_config(const cJSON *config, arena *a, void *options, con
     full_options *o = options;
 
     (void)a;
-    *o = (full_options){.bias = true};
-    return json_bool(config, "bias", false, &o->bias, what);
+    *o = (full_options){.bias = true, .norms = true};
+    TRY(json_bool(config, "bias", false, &o->bias, what));
+    TRY(json_bool(config, "norms", false, &o->norms, what));
+    TRY(json_bool(config, "untie", false, &o->untie, what));
+    TRY(json_double(config, "l1", false, &o->l1, what));
+    if (!(o->l1 >= 0 && o->l1 <= 1e9))
+        return fail(STATUS_FORMAT, "%s: l1 is %g, must be 0..1e9", what, o->l1);
+    return STATUS_OK;
 }
 
 const peft_method peft_full = {
@@ -64,7 +109,9 @@ const peft_method peft_full = {
     .traits = PEFT_IDENTITY_AT_START | PEFT_MERGES,
     .keys = &full_table,
     .help = "Trains whole weights in their place: full fine-tuning of what is selected.",
+    .open = full_open,
     .attach = full_attach,
+    .extra_loss = full_extra_loss,
     .count = full_count,
     .count_beside = full_count_beside,
     .write_config = full_write_config,

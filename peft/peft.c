@@ -123,6 +123,13 @@ status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t
     return STATUS_OK;
 }
 
+status peft_flat_places(const peft_attach *at, const char *suffix, int64_t n, int64_t of, tuned_start start, tuned **out)
+{
+    TRY(add_tensor(at->p, at->module, name_at(at, suffix), TYPE_I32, shape_1(n), start, true, out));
+    (*out)->below[0] = of;
+    return STATUS_OK;
+}
+
 static status check_place(const peft *p, int module, const model_weight *w)
 {
     for (int i = 0; i < p->n_tuned; i++)
@@ -298,6 +305,7 @@ static void stand_in(peft *p, bool in)
         if (x->value.v)
             x->place->value = in ? x->value : x->kept;
         x->place->grad = in && !x->fixed && p->modules[x->module].trains ? &x->grad : NULL;
+        x->place->part = in && x->part && p->modules[x->module].trains ? &x->part->w : NULL;
     }
 }
 
@@ -433,6 +441,7 @@ void peft_attach_again(peft *p)
 
 const tensor *peft_stand_in(const peft *p, const char *name)
 {
+    peft_settle(p);
     for (int i = 0; i < p->n_tuned; i++)
         if (p->tensors[i].place && strcmp(p->tensors[i].place->name, name) == 0)
             return &p->tensors[i].value;

@@ -53,7 +53,14 @@ typedef struct tuned {
     bool          beside; /* with this in further columns. Its start is unsaved, and holds where the file has none */
     model_weight *place; /* trunk tensor that it stands in for while modules are attached, or NULL */
     tensor        kept;  /* what the trunk has there */
+    const struct tuned_part *part; /* of one that stands in: which of its values are trained; NULL: none of them, or all */
 } tuned;
+
+/* Chosen values of a trunk's tensor. */
+typedef struct tuned_part {
+    weight_part w;
+    tuned      *places, *start, *values; /* i32 [n], counted over the whole tensor; what the trunk has there; trained */
+} tuned_part;
 
 enum peft_trait {
     PEFT_IDENTITY_AT_START = 1, /* a fresh module changes no output bit */
@@ -90,6 +97,18 @@ status peft_fixed(const peft_attach *at, const char *suffix, shape s, tuned_star
  * none twice. `make` makes them. */
 status peft_places(const peft_attach *at, const char *suffix, int64_t n, int64_t rows, int64_t columns,
                    tuned_start start, tuned **out);
+
+/* The same for n places among `of` values: i32 [n], rising. */
+status peft_flat_places(const peft_attach *at, const char *suffix, int64_t n, int64_t of, tuned_start start, tuned **out);
+
+/* Tunes n values of a trunk's tensor, those at `places`, which are rising and outlive the module: while modules are
+ * attached an f32 copy of the tensor stands in its place, into which every forward run puts them. The file has, under the
+ * tensor's full name, .places, .start (what the trunk had there) and .values; places count in the order of our weights,
+ * [out, in]. */
+status peft_part(const peft_attach *at, model_weight *w, const int32_t *places, int64_t n);
+
+/* Puts the trained values of parts into the copies here, where only runs on a device or none have. */
+void peft_settle(const peft *p);
 
 /* Tunes a copy of a trunk's tensor, as f32, in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
@@ -265,6 +284,9 @@ status peft_tune_tokens(peft *p, int module, const int32_t *ids, int64_t n);
 
 /* Values of both together. */
 int64_t peft_whole_count(const peft *p, int module);
+
+/* A tied head gets a weight of its own, which stays as it is while the embedding is trained. */
+status peft_untie(peft *p);
 
 /* One of two tied uses of a weight was trained alone: no merged folder can say that. */
 bool peft_parts_tied(const peft *p);

@@ -153,6 +153,16 @@ static status part_from(const peft *p, site *s)
     return STATUS_OK;
 }
 
+status peft_untie(peft *p)
+{
+    site       *head = p->m->head.out;
+    const site *words = model_words(p->m);
+
+    if (!head || !words || !words->weight || strcmp(head->weight->name, words->weight->name) != 0)
+        return fail(STATUS_USAGE, "untie: head and embedding of this %s model are not one weight", p->m->family->name);
+    return head->weight == words->weight ? part_from(p, head) : STATUS_OK;
+}
+
 /* Another use of the weight has parted from it. */
 static bool part_left(const peft *p, const model_weight *w)
 {
@@ -247,8 +257,10 @@ int64_t peft_whole_count(const peft *p, int module)
 
 bool peft_parts_tied(const peft *p)
 {
-    for (int i = 0; i < p->n_tuned; i++)
-        if (p->tensors[i].place && model_find(p->m, p->tensors[i].place->name) != p->tensors[i].place)
+    for (int i = 0; i < p->m->n_sites; i++) {
+        const model_weight *w = p->m->sites[i].weight;
+        if (w && model_find(p->m, w->name) != w)
             return true;
+    }
     return false;
 }

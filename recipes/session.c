@@ -273,6 +273,14 @@ static status hold_values(session *s, bool fixed)
     return STATUS_OK;
 }
 
+/* The weight of a site that parted from the one it shared, and stays as it is; NULL: of another. */
+static const tensor *parted_weight(const session *s, int site_number)
+{
+    const model_weight *w = s->m.sites[site_number].weight;
+
+    return w && !w->grad && !w->part && !(w >= s->m.tensors && w < s->m.tensors + s->m.n_tensors) ? &w->value : NULL;
+}
+
 size_t session_device_bytes(const session *s)
 {
     const device *d = device_current();
@@ -288,6 +296,13 @@ size_t session_device_bytes(const session *s)
         if (!s->shares || !device_find(d, x->v, &type))
             bytes += device_arena_room(tensor_bytes(&there));
     }
+    for (int i = 0; d && i < s->m.n_sites; i++) {
+        const tensor *x = parted_weight(s, i);
+        if (x) {
+            const tensor there = {.s = x->s, .type = device_weight_type(d, x)};
+            bytes += device_arena_room(tensor_bytes(&there));
+        }
+    }
     return d ? bytes : 0;
 }
 
@@ -298,6 +313,21 @@ static void make_noise(const device *d, const tensor *x, uint64_t seed)
     void *there = device_find(d, x->v, &type);
 
     device_functions(d)->noise(there, type == TYPE_BF16, (size_t)shape_count(x->s), seed, 0.02f);
+}
+
+static status hold_parted(session *s)
+{
+    device *d = s->there.d;
+    dtype   type;
+
+    for (int i = 0; i < s->m.n_sites; i++) {
+        const tensor *x = parted_weight(s, i);
+        if (!x || device_find(d, x->v, &type))
+            continue;
+        TRY(device_hold(&s->there, x, device_weight_type(d, x)));
+        device_push(d, x);
+    }
+    return STATUS_OK;
 }
 
 status session_hold(session *s)
@@ -320,5 +350,6 @@ status session_hold(session *s)
         else
             device_push(d, x);
     }
+    TRY(hold_parted(s));
     return device_check(d);
 }

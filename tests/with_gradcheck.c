@@ -19,6 +19,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define REAL4(a, b, c, d) {.kind = GRAD_REAL, .s = {4, {a, b, c, d}}, .used = -1}
 #define USED2(n, a, b) {.kind = GRAD_REAL, .s = {2, {a, b}}, .used = n}
 #define USED3(n, a, b, c) {.kind = GRAD_REAL, .s = {3, {a, b, c}}, .used = n}
+#define FIXED1(a) {.kind = GRAD_FIXED, .s = {1, {a}}, .used = -1}
 #define FIXED2(a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = -1}
 #define USED1(n, a) {.kind = GRAD_REAL, .s = {1, {a}}, .used = n}
 #define FIXED_USED2(n, a, b) {.kind = GRAD_FIXED, .s = {2, {a, b}}, .used = n}
