@@ -4,7 +4,7 @@
 #include "core/json.h"
 
 typedef struct full_options {
-    bool   bias, norms, untie;
+    bool   bias, norms, head, untie;
     double l1;
 } full_options;
 
@@ -13,6 +13,8 @@ static const key full_keys[] = {
     {.name = "bias", .kind = KEY_BOOL, .offset = AT(bias), .preset = "yes",
      .help = "Train the biases of the sites too."},
     {.name = "norms", .kind = KEY_BOOL, .offset = AT(norms), .preset = "yes", .help = "Train norms among the sites too."},
+    {.name = "head", .kind = KEY_BOOL, .offset = AT(head), .preset = "yes",
+     .help = "Train the output projection among the sites too."},
     {.name = "untie", .kind = KEY_BOOL, .offset = AT(untie), .preset = "no",
      .help = "A head that shares the embedding's weight keeps it as it is."},
     {.name = "l1", .kind = KEY_REAL, .offset = AT(l1), .preset = "0", .lo = 0, .hi = 1e9,
@@ -21,22 +23,23 @@ static const key full_keys[] = {
 };
 static const key_table full_table = KEY_TABLE("full", full_keys, full_options);
 
+static bool takes(const full_options *o, const site *s)
+{
+    return (s->kind != SITE_NORM || o->norms) && (s->kind != SITE_HEAD || o->head);
+}
+
 static status full_open(const peft_attach *at, const void *options, const site *const *sites, int n, void **shared)
 {
     const full_options *o = options;
-    bool                any = o->norms || n == 0;
+    bool                any = n == 0;
 
     (void)shared;
     for (int i = 0; i < n; i++)
-        any |= sites[i]->kind != SITE_NORM;
+        any |= takes(o, sites[i]);
     if (!any)
-        return fail(STATUS_USAGE, "full: the %d sites are norms, which stay as they are with `norms: no`", n);
+        return fail(STATUS_USAGE, "full: the %d sites are norms or the head, which stay as they are with `norms: no` and "
+                    "`head: no`", n);
     return o->untie ? peft_untie(at->p) : STATUS_OK;
-}
-
-static bool takes(const full_options *o, const site *s)
-{
-    return s->kind != SITE_NORM || o->norms;
 }
 
 static status full_attach(const peft_attach *at, const void *options, void **state)
@@ -63,10 +66,9 @@ static int64_t full_count_beside(const peft *p, int number, const void *options)
     const module *m = &p->modules[number];
     int64_t       n = 0;
 
-    (void)options;
     for (int i = 0; i < m->n_sites; i++)
         for (int k = 0; k < i; k++)
-            if (m->at[k]->weight == m->at[i]->weight)
+            if (m->at[k]->weight == m->at[i]->weight && takes(options, m->at[i]) && takes(options, m->at[k]))
                 n -= shape_count(m->at[i]->weight->value.s);
     return n;
 }
@@ -83,6 +85,7 @@ static status full_write_config(const void *options, cJSON *config)
     cJSON_AddStringToObject(config, "peft_type", "FULL");
     cJSON_AddBoolToObject(config, "bias", o->bias);
     cJSON_AddBoolToObject(config, "norms", o->norms);
+    cJSON_AddBoolToObject(config, "head", o->head);
     cJSON_AddBoolToObject(config, "untie", o->untie);
     cJSON_AddNumberToObject(config, "l1", o->l1);
     return STATUS_OK;
@@ -93,9 +96,10 @@ static status full_read_config(const cJSON *config, arena *a, void *options, con
     full_options *o = options;
 
     (void)a;
-    *o = (full_options){.bias = true, .norms = true};
+    *o = (full_options){.bias = true, .norms = true, .head = true};
     TRY(json_bool(config, "bias", false, &o->bias, what));
     TRY(json_bool(config, "norms", false, &o->norms, what));
+    TRY(json_bool(config, "head", false, &o->head, what));
     TRY(json_bool(config, "untie", false, &o->untie, what));
     TRY(json_double(config, "l1", false, &o->l1, what));
     if (!(o->l1 >= 0 && o->l1 <= 1e9))

@@ -89,6 +89,18 @@ void sparse_delta_select(void *options, const sparse_mask *mask)
     ((sparse_options *)options)->chosen = mask;
 }
 
+double sparse_delta_k(const void *options)
+{
+    return ((const sparse_options *)options)->k;
+}
+
+bool sparse_delta_draws(const void *options)
+{
+    const sparse_options *o = options;
+
+    return !o->chosen && !o->file && strcmp(o->mask, "random") == 0;
+}
+
 static status list_places(arena *a, const lottery_tensor *x, sparse_places *out)
 {
     int32_t *at;

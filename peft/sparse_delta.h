@@ -21,6 +21,12 @@ typedef struct sparse_mask {
  * must be one of its sites'. */
 void sparse_delta_select(void *options, const sparse_mask *mask);
 
+/* Their k; and whether they say no more of which values are trained: drawn at random. */
+double sparse_delta_k(const void *options);
+bool   sparse_delta_draws(const void *options);
+
+extern const peft_method peft_sparse_delta;
+
 /* The places that are 1 in the masks, of tensors where any are. */
 status sparse_mask_of(arena *a, const lottery_tensor *x, int n, sparse_mask *out);
 

@@ -6,6 +6,7 @@
 #include "recipes/answers.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
+#include "recipes/procedure.h"
 
 #include <math.h>
 #include <string.h>
@@ -174,6 +175,8 @@ status command_eval(const char *what, const key_texts *overrides, const char *ad
             adapter = path_join(&a, what, "adapter");
     }
     status s = file ? recipe_load(&a, file, overrides, registry(), &r) : STATUS_MEMORY;
+    if (s == STATUS_OK && adapter)
+        s = procedure_evaluate(&a, r, adapter, &r);
     if (s == STATUS_OK)
         s = opening_begin(&o, r);
     if (s == STATUS_OK) {

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "recipes/opening.h"
 #include "recipes/registry.h"
 #include "recipes/run_folder.h"
 #include "recipes/run_state.h"
@@ -111,6 +112,23 @@ status procedure_foretell(arena *a, recipe *r, recipe ***out, int *n)
     }
 }
 
+status procedure_evaluate(arena *a, recipe *r, const char *adapter, recipe **out)
+{
+    phase p = {0};
+
+    *out = r;
+    if (!procedure_of(r)->phase)
+        return STATUS_OK;
+    for (int i = 0; i < r->n_modules; i++) {
+        const char *name = r->modules[i].name;
+        const bool  alone = r->n_modules == 1;
+        TRY(phase_say(a, &p, "modules.%d={name: %s, load: %s%s%s}", i, name, adapter, alone ? "" : "/",
+                      alone ? "" : name));
+    }
+    TRY(phase_say(a, &p, "procedure=single"));
+    return recipe_derive(a, r, NULL, &p.says, registry(), out);
+}
+
 /* ---- training ----------------------------------------------------------------------------------------- */
 
 static status run_phase(const procedure_run *x, int i, recipe *r, const train_options *o)
@@ -185,12 +203,27 @@ static status dry_run(arena *a, recipe *r, const train_options *o)
     return STATUS_OK;
 }
 
+/* What is wrong in a late phase is refused before the first. */
+static status check_phases(arena *a, recipe *r)
+{
+    recipe **v;
+    opening  o;
+    int      n;
+
+    TRY(procedure_foretell(a, r, &v, &n));
+    for (int i = 1; i < n; i++) {
+        TRY(opening_begin(&o, v[i]));
+        const status s = opening_load(&o, true);
+        opening_end(&o);
+        TRY_IN(s, "in phase %s", v[i]->name);
+    }
+    return STATUS_OK;
+}
+
 static status train_phases(arena *a, recipe *r, const train_options *o)
 {
     const procedure_run x = begin(a, r);
     run_folder          folder;
-    recipe            **foretold;
-    int                 n;
 
     if (!x.out)
         return STATUS_MEMORY;
@@ -199,7 +232,7 @@ static status train_phases(arena *a, recipe *r, const train_options *o)
                     "folder in %s/phases", x.out);
     if (o->dry_run)
         return dry_run(a, r, o);
-    TRY(procedure_foretell(a, r, &foretold, &n)); /* a wrong recipe of a late phase is refused before the first */
+    TRY(check_phases(a, r));
     TRY(run_folder_open(&folder, x.out, o->resume));
     status s = write_recipe(&x);
     if (s == STATUS_OK)

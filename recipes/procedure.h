@@ -51,6 +51,10 @@ status procedure_train(recipe *r, const train_options *o);
  * those. */
 status procedure_foretell(arena *a, recipe *r, recipe ***out, int *n);
 
+/* The recipe with which the result of a run of r, in the folder `adapter`, is evaluated: its modules are what the folder
+ * says, for the recipe says it of the first phase. Of one phase: r itself. */
+status procedure_evaluate(arena *a, recipe *r, const char *adapter, recipe **out);
+
 /* ---- for procedures ---- */
 
 /* The folder of a phase. */

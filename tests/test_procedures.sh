@@ -18,6 +18,8 @@ call() { # sets out, err and code
     err=$(<"$work/err")
 }
 
+figure() { sed -n "s/.*\"$1\": \([^,}]*\).*/\1/p" <<<"$out"; }
+
 # ---- pretraining, then two held-out tasks ----
 head -n 6 tests/data/tiny.jsonl >"$work/first.jsonl"
 tail -n 6 tests/data/tiny.jsonl >"$work/last.jsonl"
@@ -90,5 +92,50 @@ equal 'no tasks: exit' "$code" 2
 contains 'no tasks' "$err" "needs the key 'tasks'"
 call train "${few[@]}" out="$work/bad" --profile "$work/p.json"
 equal 'profile: exit' "$code" 2
+
+# ---- the lottery ----
+lottery=(recipes/lottery.yaml out="$work/lottery" train.save_every=5)
+call train "${lottery[@]}" procedure.keep_full=yes
+equal 'lottery: exit' "$code" 0
+contains 'lottery: chosen' "$err" 'lottery: 300 of 28672 values are chosen'
+call eval "$work/lottery" --json
+sparse=$(figure loss)
+call merge random:tests/data/tiny_llama.json "$work/lottery/adapter" "$work/lottery-merged"
+call eval recipes/tiny.yaml base="$work/lottery-merged" --json
+equal 'lottery: merged' "$(figure loss)" "$sparse"
+
+# by hand: the dense phase, then a module with its mask
+call train recipes/tiny.yaml out="$work/full" train.steps=10 train.save_every=5 optim.schedule=linear optim.warmup=0 \
+    'modules=[{name: main, method: full, at: ["*"], norms: no, head: no}]'
+equal 'lottery by hand: exit' "$code" 0
+same 'lottery: the dense phase' "$work/full/$values" "$work/lottery/phases/1-full/$values"
+call train recipes/tiny.yaml out="$work/sparse" optim.schedule=linear optim.warmup=0 \
+    "modules=[{name: main, method: sparse_delta, at: ['*'], k: 300, mask: file,
+      mask_file: $work/lottery/phases/1-full/mask.safetensors}]"
+equal 'lottery by hand: exit' "$code" 0
+same 'lottery: the sparse phase' "$work/sparse/$values" "$work/lottery/$values"
+
+# an end while the mask is not there yet, and one in the sparse phase
+cp -r "$work/lottery" "$work/lottery-whole"
+rm -r "$work/lottery"/{adapter,phases/2-sparse,phases/1-full/{done,mask.safetensors}} \
+    "$work/lottery/phases/1-full/checkpoints/step-000010"
+call train "${lottery[@]}" procedure.keep_full=yes --resume
+equal 'lottery resumed: exit' "$code" 0
+contains 'lottery resumed' "$err" 'resuming after step 5'
+same 'lottery resumed: mask' "$work/lottery"{,-whole}/phases/1-full/mask.safetensors
+same 'lottery resumed' "$work/lottery"{,-whole}/"$values"
+call train "${lottery[@]}" procedure.keep_full=yes --resume
+equal 'lottery, done: exit' "$code" 0
+
+refused() { # WHAT PART ARGUMENT...
+    call train recipes/lottery.yaml out="$work/bad" "${@:3}"
+    equal "$1: exit" "$code" 2
+    contains "$1" "$err" "$2"
+    [[ ! -e $work/bad ]] || fails "$1" 'made a folder'
+}
+refused 'another method' 'needs one module, of method sparse_delta' 'modules=[{method: lora, at: q_proj}]'
+refused 'a mask of its own' 'chooses the values by itself' modules.main.mask=magnitude
+refused 'two lengths' 'must be one of them' procedure.full_epochs=1
+refused 'more than there are' '28672' modules.main.k=30000
 
 report procedures
