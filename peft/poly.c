@@ -295,6 +295,25 @@ static status poly_read_config(const cJSON *config, arena *a, void *options, con
     return json_int(config, "n_splits", false, 1, 65536, &o->splits, what);
 }
 
+/* The configuration cannot say that there was no noise, and PEFT always has some. */
+static const char without_noise[] = "without noise";
+
+static const char *poly_trained_as(const void *options)
+{
+    const poly_options *o = options;
+
+    return o->noise || poly_way_of(o) == POLY_MEAN ? NULL : without_noise;
+}
+
+static status poly_train_as(arena *a, void *options, const char *was, const char *what)
+{
+    (void)a;
+    if (strcmp(was, without_noise) != 0)
+        return fail(STATUS_UNSUPPORTED, "%s: was trained as '%.40s', which this version does not know", what, was);
+    ((poly_options *)options)->noise = false;
+    return STATUS_OK;
+}
+
 static uint32_t poly_traits(const void *options)
 {
     const poly_options *o = options;
@@ -316,4 +335,6 @@ const peft_method peft_poly = {
     .count = poly_count,
     .write_config = poly_write_config,
     .read_config = poly_read_config,
+    .trained_as = poly_trained_as,
+    .train_as = poly_train_as,
 };

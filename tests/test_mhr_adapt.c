@@ -300,6 +300,30 @@ START_TEST(a_mean_is_saved_as_a_lora)
 }
 END_TEST
 
+/* A folder remembers that there was no noise, for those who train it further; PEFT's own have some. */
+START_TEST(noise_is_remembered)
+{
+    for (int noise = 0; noise < 2; noise++)
+        for (int trains = 0; trains < 2; trains++) {
+            poly_options o = trained;
+            char         folder[64];
+            small        s, again;
+            o.noise = noise;
+            test_folder(folder);
+            small_open(&s, 3);
+            MUST(open_module(&s, &o, "q_proj"));
+            MUST(adapter_save(s.p, 0, folder, &(adapter_info){0}));
+            small_open(&again, 3);
+            MUST(adapter_add(again.p, folder, "main", trains));
+            const poly_options *got = again.p->modules[0].options;
+            ck_assert(got->noise == (noise || !trains));
+            small_close(&again);
+            small_close(&s);
+            MUST(folder_remove_tree(folder));
+        }
+}
+END_TEST
+
 /* PEFT's poly has no alpha: another one is of a type that PEFT refuses. */
 START_TEST(another_alpha_is_another_type)
 {
@@ -395,5 +419,5 @@ END_TEST
 
 TESTS(mhr_adapt, skills_come_from_the_folder, equal_weights_are_the_mean_adapter, the_mixture_is_trained_alone,
       copies_descend_slower_by_their_number, copies_go_the_means_way_under_adam, a_mean_is_saved_as_a_lora,
-      another_alpha_is_another_type, what_does_not_fit_is_refused, another_method_is_no_inventory,
-      the_papers_start_has_its_bound)
+      another_alpha_is_another_type, noise_is_remembered, what_does_not_fit_is_refused,
+      another_method_is_no_inventory, the_papers_start_has_its_bound)
