@@ -1,6 +1,5 @@
 /* test_mhr_adapt: new tasks from the skills of a trained module: all, the mixture, the mean, copies under equal
- * weights; and folders that do not fit
- * tests/run: no device */
+ * weights; and folders that do not fit */
 #include "tests/helpers.h"
 #include "tests/with_trajectory.h"
 #include "tests/with_trunk.h"

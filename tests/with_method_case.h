@@ -73,7 +73,7 @@ const char *method_case_name(const method_case *c, arena *a, const tuned *x, boo
  * "number:loss"; false: relative to the tensor's largest value. */
 double method_case_bound(const method_case *c, const char *name, bool absolute);
 
-/* Compares with the expected tensor, or number `at` of a list in expect.json; nothing where the case has none. */
+/* Compares with the expected tensor, or number `at` of a list of `expect`; nothing where the case has none. */
 void method_case_tensor(golden *g, const method_case *c, const char *name, const tensor *got);
 void method_case_number(golden *g, const method_case *c, const char *name, int64_t at, double got);
 
