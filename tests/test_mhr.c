@@ -303,6 +303,32 @@ START_TEST(even_odds_are_no_noise)
 }
 END_TEST
 
+/* Logits of zero: every share is 1 / K. */
+START_TEST(zero_logits_are_equal_shares)
+{
+    double       zeros[2 * 12] = {0};
+    int32_t      numbers[] = {1, 0, 1};
+    const tensor z = {.s = shape_2(2, 12), .type = TYPE_F64, .v = zeros};
+    const tensor tasks = {.s = shape_1(3), .type = TYPE_I32, .v = numbers};
+    arena        step;
+    tape        *t;
+
+    if (device_current())
+        SKIP("f64 is the CPU's");
+    MUST(arena_open(&step, "step", (size_t)1 << 20));
+    MUST(tape_open(&t, TYPE_F64));
+    var *w = ag_skill_weights(t, tape_tensor(t, &z), tape_input(t, &tasks), NULL, NULL, 6, 0);
+    tape_keep(t, w);
+    MUST(tape_plan(t, NULL, RECOMPUTE_NONE));
+    MUST(tape_bind(t, &step));
+    tape_forward(t);
+    for (int i = 0; i < 3 * 12; i++)
+        ck_assert(fabs(((const double *)w->t.v)[i] - 1 / 6.0) < 1e-12);
+    tape_close(t);
+    arena_close(&step);
+}
+END_TEST
+
 /* ---- counts -------------------------------------------------------------------------------------- */
 
 static int64_t count(int64_t in, int64_t out, int64_t rank, int64_t tasks, int64_t skills, int64_t splits)
@@ -413,5 +439,5 @@ END_TEST
 
 TESTS(mhr, one_skill_is_a_lora, tied_heads_are_one, zero_second_factors_change_nothing,
       a_block_is_a_product_of_its_heads, the_order_of_skills_is_nothing_and_a_constant_something,
-      rows_are_their_sequences_own, absent_tasks_have_no_gradient, even_odds_are_no_noise, counts_are_the_papers,
-      gradients_are_differences)
+      rows_are_their_sequences_own, absent_tasks_have_no_gradient, even_odds_are_no_noise, zero_logits_are_equal_shares,
+      counts_are_the_papers, gradients_are_differences)
