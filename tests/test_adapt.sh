@@ -68,6 +68,12 @@ call train $recipe "$(few mhr_z)" train.steps=4 out="$work/few" --quiet
 equal 'procedure: exit' "$code" 0
 contains 'procedure: a task of its own' "$(<"$work/few/phases/1-birds/adapter/adapter_config.json")" '"n_tasks":	1'
 contains 'procedure: the tasks of the first phase' "$(<"$work/few/adapter/adapter_config.json")" '"n_tasks":	2'
+cp -- "$work/birds.yaml" "$work/mean.yaml"
+printf 'optim: {groups: }\n' >>"$work/mean.yaml"
+call train $recipe "procedure={name: pretrain_then_few_shot, tasks: [$work/mean.yaml], adapt: mhr_mu}" train.steps=4 \
+    out="$work/means" --quiet
+equal 'procedure: the mean: exit' "$code" 0
+contains 'procedure: the mean' "$(<"$work/means/phases/1-mean/adapter/adapter_config.json")" '"peft_type":	"LORA"'
 call train $recipe "$(few mhr_x)" out="$work/none" --quiet
 equal 'procedure: another word: exit' "$code" 2
 contains 'procedure: another word' "$err" "adapt is 'mhr_x', must be one of mhr|mhr_z"
