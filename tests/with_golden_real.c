@@ -11,6 +11,7 @@
 #include "tests/with_golden.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct real_case {
@@ -262,6 +263,16 @@ static void leave_out(golden *g, const char *folder)
     }
 }
 
+/* Whole models take minutes under the sanitizers, and their kernels run there in small cases too. */
+static bool is_slow(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return getenv("CAMBIUM_SLOW") == NULL;
+#else
+    return false;
+#endif
+}
+
 bool golden_real(golden *g, const char *folder)
 {
     static const struct {
@@ -276,6 +287,10 @@ bool golden_real(golden *g, const char *folder)
     if (!golden_has(folder, "smollm2.json"))
         return false;
     snprintf(copy, sizeof copy, "%s", folder);
+    for (size_t i = 0; is_slow() && i < sizeof parts / sizeof parts[0]; i++)
+        golden_skip(g, copy, parts[i].name, "under the sanitizers with --slow only");
+    if (is_slow())
+        return true;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const size_t mark = arena_mark(g->a);
         real_case c = {.folder = copy};
