@@ -82,6 +82,12 @@ static void add_node(const node *n, const tape_pairs *p, tape_work *out)
     case OP_lora_each:
         add_factors(n, 1, 2, 3, last_of(n->in[2]), out);
         break;
+    case OP_lora_routed:
+        add_factors(n, 1, 2, 3, last_of(n->in[5]), out);
+        break;
+    case OP_scores:
+        add_product(n, 0, 1, last_of(n->out[0]), out);
+        break;
     case OP_mix_skills:
         add_entries(n, 2 * rows_of(n->in[1]) * (double)shape_count(n->in[0]->v.t.s), 0, 1, out);
         break;

@@ -46,6 +46,12 @@ typedef enum gelu_kind {
     GELU_QUICK /* x sigmoid(1.702 x) */
 } gelu_kind;
 
+typedef enum routed_form {
+    ROUTED_AUTO,     /* by the shapes */
+    ROUTED_MASKED,   /* products over all ranks, zeros where they are not chosen */
+    ROUTED_GATHERED, /* the chosen ranks alone */
+} routed_form;
+
 /* Settings of an operation that are not tensors; the member is named after the operation. */
 typedef union op_attr {
     struct {
@@ -59,6 +65,20 @@ typedef union op_attr {
     struct {
         bool beside; /* the blocks of the heads, else one below another */
     } mix_skills;
+    struct {
+        double      factor;
+        routed_form form;
+    } lora_routed;
+    struct {
+        int64_t active;
+        bool    in_weight; /* the bias has a part in the gates */
+    } route;
+    struct {
+        bool anew; /* from zero */
+    } tally;
+    struct {
+        double rate;
+    } balance;
     struct {
         int64_t rows, columns;
     } cut;

@@ -159,6 +159,45 @@ var *ag_mix_skills(tape *t, var *m, var *w, bool beside)
     return tape_apply(t, OP_mix_skills, 2, in, &attr);
 }
 
+var *ag_lora_routed(tape *t, var *y, var *x, var *a, var *b, var *gates, var *chosen, double factor, routed_form form)
+{
+    var          *in[] = {y, x, a, b, gates, chosen};
+    const op_attr attr = {.lora_routed = {factor, form}};
+
+    return tape_apply(t, OP_lora_routed, 6, in, &attr);
+}
+
+var *ag_scores(tape *t, var *x, var *w)
+{
+    return apply(t, OP_scores, 2, x, w, NULL);
+}
+
+var *ag_route(tape *t, var *z, var *b, int64_t active, bool in_weight, var **chosen)
+{
+    var          *in[] = {z, b};
+    const op_attr attr = {.route = {active, in_weight}};
+    var          *gates = tape_apply(t, OP_route, 2, in, &attr);
+
+    *chosen = tape_output(t, gates, 1);
+    return gates;
+}
+
+var *ag_tally(tape *t, var *counts, var *chosen, bool anew)
+{
+    var          *in[] = {counts, chosen};
+    const op_attr attr = {.tally = {anew}};
+
+    return tape_apply(t, OP_tally, 2, in, &attr);
+}
+
+var *ag_balance(tape *t, var *b, var *counts, double rate)
+{
+    var          *in[] = {b, counts};
+    const op_attr attr = {.balance = {rate}};
+
+    return tape_apply(t, OP_balance, 2, in, &attr);
+}
+
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places)
 {
     var *in[] = {y, x, v, places};

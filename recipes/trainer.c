@@ -138,18 +138,22 @@ static trainer_bill bytes_there(const trainer *x)
 static status hold(trainer *x)
 {
     const trainer_bill t = bytes_there(x);
-    const tensor       values = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->p->values};
-    device            *d = device_current();
-    dtype              type;
+    const tensor values[] = {{.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->p->values},
+                             {.s = shape_1(x->p->fixed_size), .type = TYPE_F32, .v = x->p->fixed_values}};
+    device      *d = device_current();
+    dtype        type;
 
     if (!d)
         return STATUS_OK;
-    x->values = !device_find(d, values.v, &type); /* session_hold was not called */
+    x->values = !device_find(d, values[0].v, &type); /* session_hold was not called */
+    const size_t own = device_arena_room(tensor_bytes(&values[0])) + device_arena_room(tensor_bytes(&values[1]));
     TRY(device_arena_open(d, &x->there, "gradients and optimizer state",
-                          t.gradients + t.optimizer + (x->values ? device_arena_room(tensor_bytes(&values)) : 0)));
-    if (x->values) {
-        TRY(device_hold(&x->there, &values, TYPE_F32));
-        device_push(d, &values);
+                          t.gradients + t.optimizer + (x->values ? own : 0)));
+    for (int i = 0; i < 2 && x->values; i++) {
+        if (!values[i].v || shape_count(values[i].s) == 0)
+            continue;
+        TRY(device_hold(&x->there, &values[i], TYPE_F32));
+        device_push(d, &values[i]);
     }
     for (int i = 0; i < x->sum.n_buffers; i++) {
         const tensor buffer = {.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->sum.buffer[i]};

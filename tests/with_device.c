@@ -36,6 +36,9 @@ static uint32_t wide_inputs(op_code op)
     case OP_lora_each:
     case OP_lora: return IN2 | IN3;
     case OP_linear_lora: return IN1 | IN2 | IN3 | IN4;
+    case OP_lora_routed: return IN2 | IN3 | IN4 | IN5;
+    case OP_scores: return IN1;
+    case OP_route: return IN0 | IN1;
     case OP_expand: return IN0;
     case OP_dora_gain: return IN0 | IN2 | IN3;
     case OP_affine: return IN1 | IN2;

@@ -29,6 +29,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define RANDOM1(n, a, limit_) {.kind = GRAD_RANDOM, .s = {1, {a}}, .used = n, .limit = limit_}
 #define STORED2(type_, a, b)                                                                       \
     {.kind = GRAD_STORED, .s = {2, {a, b}}, .used = -1, .type = TYPE_##type_}
+#define FIXED1(a) {.kind = GRAD_FIXED, .s = {1, {a}}, .used = -1}
+#define CHOSEN2(n, a, b, limit_) {.kind = GRAD_CHOSEN, .s = {2, {a, b}}, .used = n, .limit = limit_}
 #define SAME(i) {.kind = GRAD_SAME, .limit = i}
 #define ABSENT {.kind = GRAD_ABSENT}
 #define NONE {{0}}
@@ -48,6 +50,8 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define SHARES(t, h, s) {.distillation = {.temperature = t, .hard = h, .soft = s}}
 #define SKILLS(k, site_) {.skill_weights = {.skills = k, .site = site_}}
 #define BESIDE(b) {.mix_skills = {.beside = b}}
+#define ROUTE(k, in_weight_) {.route = {.active = k, .in_weight = in_weight_}}
+#define ROUTED(f, form_) {.lora_routed = {.factor = f, .form = ROUTED_##form_}}
 #define CUT(rows_, columns_) {.cut = {.rows = rows_, .columns = columns_}}
 #define CAYLEY(terms_, limit_) {.cayley = {.terms = terms_, .limit = limit_}}
 #define REFLECT(o) {.householder = {.orthogonal = o}}
@@ -123,6 +127,18 @@ static void fill_ints(tensor *t, const grad_input *in, uint32_t stream)
                                           : (int32_t)((number(stream, i) + 1.2) / 2.4 * in->limit);
 }
 
+/* One of each of as many stretches as a row has values. */
+static void fill_chosen(tensor *t, const grad_input *in, uint32_t stream)
+{
+    const int64_t used = grad_used_values(t), n = shape_count(t->s), k = shape_last(t->s);
+
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t from = i % k * in->limit / k, to = (i % k + 1) * in->limit / k;
+        const double  at = (double)from + floor((number(stream, i) + 1.2) / 2.4 * (double)(to - from));
+        grad_set(t, i, i < used ? at : NAN);
+    }
+}
+
 static void fill_stored(tensor *t, uint32_t stream)
 {
     const int64_t n = shape_count(t->s), blocks = n / dtype_block(t->type);
@@ -154,6 +170,8 @@ static void open_input(grad_setup *g, int i)
     g->in[i] = take(g, ints ? TYPE_I32 : in->kind == GRAD_STORED ? in->type : g->real, in->s, rows);
     if (ints)
         fill_ints(&g->in[i], in, (uint32_t)i);
+    else if (in->kind == GRAD_CHOSEN)
+        fill_chosen(&g->in[i], in, (uint32_t)i);
     else if (in->kind == GRAD_STORED)
         fill_stored(&g->in[i], (uint32_t)i);
     else

@@ -27,6 +27,7 @@ typedef enum grad_kind {
     GRAD_FIXED,  /* random, no gradient (tables) */
     GRAD_INTS,   /* given */
     GRAD_RANDOM, /* random indices 0 .. limit-1 */
+    GRAD_CHOSEN, /* as reals: random numbers 0 .. limit-1 that rise along a row */
     GRAD_STORED, /* random values of a stored type, no gradient */
     GRAD_SAME    /* the same value as another input */
 } grad_kind;

@@ -1,0 +1,615 @@
+/* smora: what must hold whatever the numbers are (the method's card, "Oracle tests"), at one site and in training */
+#include "tests/helpers.h"
+#include "tests/with_smora.h"
+#include "tests/with_training.h"
+
+#include "core/rng.h"
+
+#include <math.h>
+
+static arena memory;
+
+static smora_site open_site(int64_t r, int64_t k, int64_t p, bool in_weight)
+{
+    smora_site s = {.N = 13, .K = 9, .M = 7, .r = r, .p = p, .k = k, .factor = 16.0 / (double)k, .in_weight = in_weight};
+
+    MUST(arena_open(&memory, "test", (size_t)1 << 30));
+    smora_site_open(&memory, &s, 3);
+    return s;
+}
+
+static double farthest(const double *a, const double *b, int64_t n)
+{
+    double worst = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        worst = fmax(worst, fabs(a[i] - b[i]));
+    return worst;
+}
+
+static double largest(const double *a, int64_t n)
+{
+    double most = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(a[i]));
+    return most;
+}
+
+static double *copy(const double *v, int64_t n)
+{
+    double *c = arena_take(&memory, (size_t)n, sizeof *c);
+
+    ck_assert(c != NULL);
+    memcpy(c, v, (size_t)n * sizeof *c);
+    return c;
+}
+
+static double score(const smora_site *s, int64_t n, int64_t i, bool with_bias)
+{
+    double z = 0;
+
+    for (int64_t c = 0; c < s->K; c++)
+        z += s->router[i / s->p * s->K + c] * s->x[n * s->K + c];
+    return 1 / (1 + exp(-z)) + (with_bias ? s->bias[i] : 0);
+}
+
+/* ---- 1 ------------------------------------------------------------------------------------------------- */
+
+static void run_lora(const smora_site *s, float *y)
+{
+    const shape sizes[] = {shape_2(s->N, s->M), shape_2(s->N, s->K), shape_2(s->r, s->K), shape_2(s->M, s->r)};
+    const double *from[] = {s->base, s->x, s->a, s->b};
+    tensor        in[4];
+    tape         *t;
+
+    MUST(tape_open(&t, TYPE_F32));
+    for (int i = 0; i < 4; i++) {
+        in[i] = (tensor){.s = sizes[i], .type = TYPE_F32};
+        in[i].v = arena_take(&memory, tensor_bytes(&in[i]), 1);
+        for (int64_t k = 0; k < shape_count(sizes[i]); k++)
+            ((float *)in[i].v)[k] = (float)from[i][k];
+    }
+    var *out = ag_lora(t, tape_input(t, &in[0]), tape_input(t, &in[1]), tape_input(t, &in[2]), tape_input(t, &in[3]),
+                       s->factor);
+    tape_keep(t, out);
+    MUST(tape_plan(t, NULL, RECOMPUTE_NONE));
+    MUST(tape_bind(t, &memory));
+    tape_forward(t);
+    memcpy(y, out->t.v, (size_t)(s->N * s->M) * sizeof *y);
+    tape_close(t);
+}
+
+START_TEST(all_ranks_at_equal_scores_are_a_lora)
+{
+    static const int64_t ranks[] = {8, 6, 20};
+
+    for (int i = 0; i < 3; i++) {
+        smora_site s = open_site(ranks[i], ranks[i], 1, true);
+        float     *y = arena_take(&memory, (size_t)(s.N * s.M), sizeof *y);
+        memset(s.router, 0, (size_t)(s.r * s.K) * sizeof *s.router);
+        memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
+        smora_site_run(&s, TYPE_F32);
+        run_lora(&s, y);
+        for (int64_t k = 0; k < s.N * s.k; k++)
+            ck_assert(s.gates[k] == 1);
+        for (int64_t k = 0; k < s.N * s.M; k++)
+            ck_assert(s.y[k] == (double)y[k]);
+        arena_close(&memory);
+    }
+}
+END_TEST
+
+/* ---- 2 ------------------------------------------------------------------------------------------------- */
+
+START_TEST(at_the_start_only_b_learns)
+{
+    small               s;
+    const char         *names[3 * 21];
+    int                 n = 0;
+    const trace_options plain = {0};
+
+    small_open(&s, 7);
+    const trace_result bare = small_trace(&s, &plain);
+    small_add(&s, "smora", "all-linear", NULL, NULL);
+    for (int i = 0; i < s.p->n_tuned; i++)
+        if (!s.p->tensors[i].fixed)
+            names[n++] = s.p->tensors[i].name;
+    ck_assert_int_eq(n, 63);
+    const trace_result r = small_trace(&s, &(trace_options){.gradients = names, .n_gradients = n});
+    for (int i = 0; i < bare.n; i++)
+        ck_assert_mem_eq(bare.items[i].t.v, r.items[i].t.v, tensor_bytes(&bare.items[i].t));
+    for (int i = 0; i < n; i++) {
+        const tensor *g = &r.items[r.n - n + i].t;
+        bool          some = false;
+        for (int64_t k = 0; k < shape_count(g->s); k++)
+            some |= ((const float *)g->v)[k] != 0;
+        ck_assert_msg(some == (strstr(names[i], ".lora_B") != NULL), "%s has %s gradient", names[i], some ? "a" : "no");
+    }
+    small_close(&s);
+}
+END_TEST
+
+/* ---- 3, 10 --------------------------------------------------------------------------------------------- */
+
+START_TEST(gates_sum_to_the_number_of_ranks)
+{
+    for (int64_t k = 1; k <= 8; k++)
+        for (int in_weight = 0; in_weight < 2; in_weight++) {
+            smora_site s = open_site(8, k, 1, in_weight);
+            smora_site_run(&s, TYPE_F32);
+            for (int64_t n = 0; n < s.N; n++) {
+                double sum = 0;
+                for (int64_t j = 0; j < k; j++)
+                    sum += s.gates[n * k + j];
+                ck_assert(fabs(sum - (double)k) < 1e-6 * (double)k); /* k roundings of values about 1 */
+            }
+            arena_close(&memory);
+        }
+}
+END_TEST
+
+/* One row, so that biases can make any scores of it: those three times as large. */
+START_TEST(gates_see_only_the_ratio_of_scores)
+{
+    smora_site s = open_site(8, 3, 1, true);
+
+    s.N = 1;
+    smora_site_run(&s, TYPE_F64);
+    const double *gates = copy(s.gates, 3), *chosen = copy(s.chosen, 3);
+    for (int64_t i = 0; i < s.r; i++)
+        s.bias[i] = 3 * score(&s, 0, i, true) - score(&s, 0, i, false);
+    smora_site_run(&s, TYPE_F64);
+    ck_assert(farthest(chosen, s.chosen, 3) == 0);
+    ck_assert(farthest(gates, s.gates, 3) < 1e-13);
+    arena_close(&memory);
+}
+END_TEST
+
+START_TEST(equal_biases_change_gates_only_where_they_are_in_them)
+{
+    for (int in_weight = 0; in_weight < 2; in_weight++) {
+        smora_site s = open_site(8, 3, 1, in_weight);
+        const int64_t n = s.N * 3;
+        smora_site_run(&s, TYPE_F64);
+        const double *gates = copy(s.gates, n), *chosen = copy(s.chosen, n), *y = copy(s.y, s.N * s.M);
+        for (int64_t i = 0; i < s.r; i++)
+            s.bias[i] += 0.375;
+        smora_site_run(&s, TYPE_F64);
+        ck_assert(farthest(chosen, s.chosen, n) == 0);
+        if (!in_weight) {
+            ck_assert(farthest(gates, s.gates, n) < 1e-13 && farthest(y, s.y, s.N * s.M) < 1e-11);
+        } else
+            for (int64_t i = 0; i < n; i++)
+                ck_assert(fabs(s.gates[i] - 1) < fabs(gates[i] - 1)); /* flatter */
+        arena_close(&memory);
+    }
+}
+END_TEST
+
+/* ---- 4 ------------------------------------------------------------------------------------------------- */
+
+START_TEST(both_forms_compute_the_same)
+{
+    static const int64_t sizes[][5] = {{13, 9, 7, 8, 3}, {150, 70, 130, 64, 8}, {1, 33, 65, 16, 16}, {40, 130, 72, 24, 1}};
+
+    for (int i = 0; i < 4; i++) {
+        smora_site s = open_site(8, 3, 1, true);
+        s.N = sizes[i][0], s.K = sizes[i][1], s.M = sizes[i][2], s.r = sizes[i][3], s.k = sizes[i][4];
+        smora_site_open(&memory, &s, 5);
+        smora_site g = s;
+        smora_site_open(&memory, &g, 5);
+        s.form = ROUTED_MASKED;
+        g.form = ROUTED_GATHERED;
+        smora_site_run(&s, TYPE_F32);
+        smora_site_run(&g, TYPE_F32);
+        const double *a[] = {s.y, s.dx, s.da, s.db, s.drouter}, *b[] = {g.y, g.dx, g.da, g.db, g.drouter};
+        const int64_t n[] = {s.N * s.M, s.N * s.K, s.r * s.K, s.M * s.r, s.r * s.K};
+        for (int k = 0; k < 5; k++)
+            ck_assert_msg(farthest(a[k], b[k], n[k]) <= 1e-5 * fmax(1, largest(a[k], n[k])), "sizes %d, tensor %d", i, k);
+        arena_close(&memory);
+    }
+}
+END_TEST
+
+/* ---- 5 ------------------------------------------------------------------------------------------------- */
+
+/* y of row n as a mixture of r / 2 LoRAs of rank 2, of which k / 2 work, with gates that sum to their number. */
+static void mixture(const smora_site *s, int64_t n, double *y)
+{
+    const int64_t E = s->r / 2, top = s->k / 2;
+    bool          taken[64] = {false};
+    int64_t       best[64];
+    double        sum = 0;
+
+    for (int64_t j = 0; j < top; j++) {
+        best[j] = -1;
+        for (int64_t e = 0; e < E; e++)
+            if (!taken[e] && (best[j] < 0 || score(s, n, 2 * e, false) > score(s, n, 2 * best[j], false)))
+                best[j] = e;
+        taken[best[j]] = true;
+        sum += score(s, n, 2 * best[j], false);
+    }
+    memcpy(y, s->base + n * s->M, (size_t)s->M * sizeof *y);
+    for (int64_t j = 0; j < top; j++)
+        for (int64_t i = 2 * best[j]; i < 2 * best[j] + 2; i++) {
+            const double gate = (double)top * score(s, n, i, false) / sum;
+            double       u = 0;
+            for (int64_t c = 0; c < s->K; c++)
+                u += s->a[i * s->K + c] * s->x[n * s->K + c];
+            for (int64_t m = 0; m < s->M; m++)
+                y[m] += 16.0 / (double)top / 2 * gate * u * s->b[m * s->r + i];
+        }
+}
+
+START_TEST(a_partition_is_a_mixture_of_loras)
+{
+    smora_site s = open_site(12, 6, 2, true);
+    double     y[7];
+
+    memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
+    smora_site_run(&s, TYPE_F64);
+    for (int64_t n = 0; n < s.N; n++) {
+        mixture(&s, n, y);
+        ck_assert(farthest(y, s.y + n * s.M, s.M) < 1e-12);
+        for (int64_t j = 0; j < s.k; j += 2)
+            ck_assert(s.chosen[n * s.k + j + 1] == s.chosen[n * s.k + j] + 1);
+    }
+    arena_close(&memory);
+}
+END_TEST
+
+/* ---- 6 ------------------------------------------------------------------------------------------------- */
+
+START_TEST(one_rank_has_the_gate_one_and_its_router_no_gradient)
+{
+    static const dtype types[] = {TYPE_F32, TYPE_F64};
+
+    for (int type = 0; type < 2; type++) {
+        smora_site s = open_site(8, 1, 1, true);
+        smora_site_run(&s, types[type]);
+        for (int64_t n = 0; n < s.N; n++) {
+            int64_t i = 0;
+            double  u = 0;
+            for (int64_t e = 1; e < s.r; e++)
+                i = score(&s, n, e, true) > score(&s, n, i, true) ? e : i;
+            for (int64_t c = 0; c < s.K; c++)
+                u += s.a[i * s.K + c] * s.x[n * s.K + c];
+            ck_assert(s.gates[n] == 1 && s.chosen[n] == (double)i);
+            for (int64_t m = 0; m < s.M; m++)
+                ck_assert(fabs(s.y[n * s.M + m] - s.base[n * s.M + m] - 16 * u * s.b[m * s.r + i]) < 1e-4);
+        }
+        ck_assert(largest(s.drouter, s.r * s.K) == 0);
+        ck_assert(largest(s.da, s.r * s.K) > 0.1);
+        arena_close(&memory);
+    }
+}
+END_TEST
+
+/* Equal scores: the lowest numbers, in every form of a choice. */
+START_TEST(among_equals_the_first_are_chosen)
+{
+    smora_site s = open_site(8, 3, 1, true);
+
+    memset(s.router, 0, (size_t)(s.r * s.K) * sizeof *s.router);
+    memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
+    s.bias[5] = 0.25;
+    smora_site_run(&s, TYPE_F32);
+    for (int64_t n = 0; n < s.N; n++)
+        ck_assert(s.chosen[n * 3] == 0 && s.chosen[n * 3 + 1] == 1 && s.chosen[n * 3 + 2] == 5);
+    arena_close(&memory);
+}
+END_TEST
+
+/* ---- 7 ------------------------------------------------------------------------------------------------- */
+
+enum { RANKS = 6, ACTIVE = 2, TOKENS = 9, SAMPLES = 4 };
+
+static const tuned *tensor_at(const peft *p, const char *site, const char *name)
+{
+    char text[200];
+
+    snprintf(text, sizeof text, "base_model.model.model.layers.%s.%s", site, name);
+    for (int i = 0; i < p->n_tuned; i++)
+        if (strcmp(p->tensors[i].name, text) == 0)
+            return &p->tensors[i];
+    ck_abort_msg("%s is not there", text);
+}
+
+static void open_training(training *g, int per, int in_a_batch)
+{
+    memset(g, 0, sizeof *g);
+    small_open(&g->s, 5);
+    small_add(&g->s, "smora", "all-linear", (const char *const[]){"rank", "active", "balance_rate", "balance_per", NULL},
+              (const double[]){RANKS, ACTIVE, 0.25, per});
+    small_stir(&g->s, 6);
+    training_open(g, SAMPLES, TOKENS, in_a_batch, 1);
+}
+
+static const char *const sites[] = {"0.self_attn.q_proj", "1.mlp.down_proj", "2.mlp.gate_proj"};
+enum { SITES = 3 };
+
+typedef struct balance_of {
+    float bias[SITES][RANKS], counts[SITES][RANKS];
+} balance_of;
+
+static void look(const training *g, balance_of *b)
+{
+    for (int i = 0; i < SITES; i++) {
+        memcpy(b->bias[i], tensor_at(g->s.p, sites[i], "balance_bias")->value.v, sizeof b->bias[i]);
+        memcpy(b->counts[i], tensor_at(g->s.p, sites[i], "balance_counts")->value.v, sizeof b->counts[i]);
+    }
+}
+
+static void run_batch(training *g, int leaf, bool backward)
+{
+    tape_set_run(g->t.t, &g->t.run);
+    packer_fill(&g->data, &g->plan, leaf, &g->t.f.b);
+    feed_load(&g->t.f);
+    tape_forward(g->t.t);
+    if (backward)
+        tape_backward(g->t.t);
+}
+
+/* bias goes by the counts of so many tokens, each way once. */
+static void expect_move(const balance_of *before, const balance_of *after, const balance_of *by, int tokens)
+{
+    for (int i = 0; i < SITES; i++) {
+        double total = 0;
+        for (int r = 0; r < RANKS; r++)
+            total += (double)by->counts[i][r];
+        ck_assert(total == (double)tokens * ACTIVE);
+        for (int r = 0; r < RANKS; r++) {
+            const double mean = total / RANKS, count = (double)by->counts[i][r];
+            const float  way = count > mean ? -0.25f : count < mean ? 0.25f : 0;
+            ck_assert(after->bias[i][r] == before->bias[i][r] + way);
+        }
+    }
+}
+
+static void after_step(training *g)
+{
+    MUST(peft_after_step(g->s.p, &(peft_step){.step = 4, .steps = 10}));
+}
+
+START_TEST(biases_move_once_a_step)
+{
+    training   g;
+    balance_of start, sum, end;
+
+    open_training(&g, 0, 2);
+    ck_assert_int_eq(g.plan.n_leaves, 2);
+    look(&g, &start);
+    run_batch(&g, 0, false);
+    run_batch(&g, 1, false);
+    look(&g, &sum);
+    ck_assert_mem_eq(start.bias, sum.bias, sizeof sum.bias);
+    after_step(&g);
+    look(&g, &end);
+    expect_move(&start, &end, &sum, SAMPLES * TOKENS);
+    for (int r = 0; r < RANKS; r++)
+        ck_assert(end.counts[0][r] == 0);
+    training_close(&g);
+}
+END_TEST
+
+START_TEST(biases_may_move_once_a_micro_batch)
+{
+    training   g;
+    balance_of start, first, second, end;
+
+    open_training(&g, 1, 2);
+    look(&g, &start);
+    run_batch(&g, 0, false);
+    look(&g, &first);
+    ck_assert_mem_eq(start.bias, first.bias, sizeof first.bias); /* the batch that is counted uses the old ones */
+    run_batch(&g, 1, false);
+    look(&g, &second);
+    expect_move(&start, &second, &first, SAMPLES / 2 * TOKENS);
+    after_step(&g);
+    look(&g, &end);
+    expect_move(&second, &end, &second, SAMPLES / 2 * TOKENS);
+    run_batch(&g, 0, false);
+    look(&g, &first);
+    ck_assert_mem_eq(end.bias, first.bias, sizeof first.bias); /* nothing was left over */
+    training_close(&g);
+}
+END_TEST
+
+START_TEST(evaluation_neither_counts_nor_moves)
+{
+    for (int per = 0; per < 2; per++) {
+        training   g;
+        balance_of start, end;
+        open_training(&g, per, SAMPLES);
+        look(&g, &start);
+        g.t.run.training = false;
+        run_batch(&g, 0, false);
+        run_batch(&g, 0, false);
+        after_step(&g);
+        look(&g, &end);
+        ck_assert_mem_eq(&start, &end, sizeof end);
+        training_close(&g);
+    }
+}
+END_TEST
+
+START_TEST(equal_counts_move_nothing)
+{
+    training   g;
+    balance_of start, end;
+
+    open_training(&g, 0, SAMPLES);
+    for (int i = 0; i < SITES; i++)
+        for (int r = 0; r < RANKS; r++)
+            ((float *)tensor_at(g.s.p, sites[i], "balance_counts")->value.v)[r] = 7;
+    look(&g, &start);
+    after_step(&g);
+    look(&g, &end);
+    ck_assert_mem_eq(start.bias, end.bias, sizeof end.bias);
+    training_close(&g);
+}
+END_TEST
+
+/* ---- 8, 9, 12 ------------------------------------------------------------------------------------------ */
+
+/* The gradient of a score is that of z / (s (1 - s)); x is what makes one row's z differ from another's, so with one
+ * row dz of rank i is drouter's row divided by x. */
+START_TEST(gradients_of_scores_cancel)
+{
+    smora_site s = open_site(8, 3, 1, true);
+    double     sum = 0, size = 0;
+
+    s.N = 1;
+    smora_site_run(&s, TYPE_F64);
+    for (int64_t i = 0; i < s.r; i++) {
+        const double share = score(&s, 0, i, false), dz = s.drouter[i * s.K] / s.x[0];
+        const double term = score(&s, 0, i, true) * dz / (share * (1 - share));
+        sum += term;
+        size += fabs(term);
+    }
+    ck_assert(size > 1e-2 && fabs(sum) < 1e-6 * size);
+    arena_close(&memory);
+}
+END_TEST
+
+START_TEST(the_order_of_ranks_does_not_matter)
+{
+    smora_site s = open_site(8, 3, 1, true), p = s;
+
+    smora_site_open(&memory, &p, 3);
+    for (int64_t i = 0; i < s.r; i++) {
+        const int64_t to = (3 * i + 5) % s.r;
+        memcpy(p.a + to * s.K, s.a + i * s.K, (size_t)s.K * sizeof *p.a);
+        memcpy(p.router + to * s.K, s.router + i * s.K, (size_t)s.K * sizeof *p.router);
+        p.bias[to] = s.bias[i];
+        for (int64_t m = 0; m < s.M; m++)
+            p.b[m * s.r + to] = s.b[m * s.r + i];
+    }
+    smora_site_run(&s, TYPE_F64);
+    smora_site_run(&p, TYPE_F64);
+    ck_assert(farthest(s.y, p.y, s.N * s.M) < 1e-12);
+    ck_assert(farthest(s.dx, p.dx, s.N * s.K) < 1e-11);
+    arena_close(&memory);
+}
+END_TEST
+
+static double along_dy(smora_site *s)
+{
+    double sum = 0;
+
+    smora_site_run(s, TYPE_F64);
+    for (int64_t i = 0; i < s->N * s->M; i++)
+        sum += s->y[i] * s->dy[i];
+    return sum;
+}
+
+/* The distance between the last chosen score and the next. */
+static double margin(const smora_site *s)
+{
+    double least = 1;
+
+    for (int64_t n = 0; n < s->N; n++) {
+        double in = INFINITY, out = -INFINITY;
+        for (int64_t i = 0; i < s->r; i++) {
+            bool chosen = false;
+            for (int64_t j = 0; j < s->k; j++)
+                chosen |= s->chosen[n * s->k + j] == (double)i;
+            const double a = score(s, n, i, true);
+            in = chosen ? fmin(in, a) : in;
+            out = chosen ? out : fmax(out, a);
+        }
+        least = fmin(least, in - out);
+    }
+    return least;
+}
+
+/* h = 1e-4 moves a score by 1.5e-4 at most. The quotient is good to h^2 and to 1e-13 / h of the objective, about 100. */
+START_TEST(gradients_are_derivatives)
+{
+    for (int form = ROUTED_MASKED; form <= ROUTED_GATHERED; form++) {
+        smora_site s = open_site(8, 3, 1, true);
+        s.form = form;
+        for (uint64_t seed = 3; smora_site_run(&s, TYPE_F64), margin(&s) < 1e-3; seed++)
+            smora_site_open(&memory, &s, seed);
+        double *const values[] = {s.x, s.a, s.b, s.router};
+        const double *const gradients[] = {copy(s.dx, s.N * s.K), copy(s.da, s.r * s.K), copy(s.db, s.M * s.r),
+                                           copy(s.drouter, s.r * s.K)};
+        const int64_t n[] = {s.N * s.K, s.r * s.K, s.M * s.r, s.r * s.K};
+        for (int k = 0; k < 4; k++)
+            for (int64_t i = 0; i < n[k]; i += 5) {
+                const double was = values[k][i], h = 1e-4;
+                values[k][i] = was + h;
+                const double up = along_dy(&s);
+                values[k][i] = was - h;
+                const double down = along_dy(&s);
+                values[k][i] = was;
+                ck_assert_msg(fabs((up - down) / (2 * h) - gradients[k][i]) < 1e-5 * fmax(1, fabs(gradients[k][i])),
+                              "tensor %d, value %lld", k, (long long)i);
+            }
+        arena_close(&memory);
+    }
+}
+END_TEST
+
+/* ---- 11 ------------------------------------------------------------------------------------------------ */
+
+/* Values trained at the seven linear layers of a llama's block; B: those of A and B, R: of the router. */
+static int64_t count_block(const void *options, int64_t C, int64_t kv, int64_t F)
+{
+    const int64_t sizes[][2] = {{C, C}, {C, kv}, {C, kv}, {C, C}, {C, F}, {C, F}, {F, C}};
+    int64_t       n = 0;
+
+    for (int i = 0; i < 7; i++) {
+        const site s = {.kind = SITE_LINEAR, .in = sizes[i][0], .out = sizes[i][1]};
+        n += peft_find("smora")->count(&s, options);
+    }
+    return n;
+}
+
+START_TEST(counts_are_those_of_the_published_models)
+{
+    small s;
+
+    small_open(&s, 1);
+    const void *o = small_options(&s, peft_find("smora"), NULL, NULL);
+    ck_assert_int_eq(32 * count_block(o, 4096, 4096, 11008), 232783872);
+    ck_assert_int_eq(32 * count_block(o, 4096, 1024, 14336), 247463936);
+    ck_assert_int_eq(28 * count_block(o, 3584, 512, 18944), 233963520);
+    small_close(&s);
+}
+END_TEST
+
+/* ---- refusals ------------------------------------------------------------------------------------------ */
+
+static status add(small *s, const char *name, double rank, double active, double partition)
+{
+    static const char *const names[] = {"rank", "active", "partition", NULL};
+    const double             values[] = {rank, active, partition};
+    const peft_method       *smora = peft_find("smora");
+    const char              *at = "q_proj";
+
+    return peft_add(s->p, name, smora, small_options(s, smora, names, values), &at, 1, true);
+}
+
+START_TEST(what_does_not_fit_is_refused)
+{
+    small s;
+
+    small_open(&s, 1);
+    MUST_FAIL(add(&s, "a", 8, 9, 1), "active is 9, must be 1..8");
+    MUST_FAIL(add(&s, "b", 8, 4, 3), "partition is 3, must divide rank 8 and active 4");
+    MUST_FAIL(add(&s, "c", 8, 3, 2), "partition is 2, must divide rank 8 and active 3");
+    MUST(add(&s, "d", 8, 4, 2));
+    MUST_FAIL(peft_merged(s.p, s.p->modules[3].at[0], NULL, NULL), "smora cannot be merged");
+    small_close(&s);
+}
+END_TEST
+
+TESTS(smora, all_ranks_at_equal_scores_are_a_lora, at_the_start_only_b_learns, gates_sum_to_the_number_of_ranks,
+      gates_see_only_the_ratio_of_scores, equal_biases_change_gates_only_where_they_are_in_them,
+      both_forms_compute_the_same, a_partition_is_a_mixture_of_loras,
+      one_rank_has_the_gate_one_and_its_router_no_gradient, among_equals_the_first_are_chosen, biases_move_once_a_step,
+      biases_may_move_once_a_micro_batch, evaluation_neither_counts_nor_moves, equal_counts_move_nothing,
+      gradients_of_scores_cancel, the_order_of_ranks_does_not_matter, gradients_are_derivatives,
+      counts_are_those_of_the_published_models, what_does_not_fit_is_refused)
