@@ -73,6 +73,9 @@ static var *record(tape_time *x, recorded *r, const sizes *s)
         r->in[0] = tape_time_param(x, shape_of(4, skills));
         return ag_mix_skills(x->t, r->in[0], param(x, r, 1, N / 64, 32), false);
     }
+    case OP_route:
+        r->in[0] = tape_time_param(x, shape_2(N, HEAD));
+        return ag_route(x->t, r->in[0], r->in[1] = tape_time_fixed(x, shape_1(HEAD)), 8, true, &sum);
     case OP_mul: return ag_mul(x->t, param(x, r, 0, N, C), param(x, r, 1, N, C));
     case OP_scale: return ag_scale(x->t, param(x, r, 0, N, C), 0.5);
     case OP_scale_by: return ag_scale_by(x->t, param(x, r, 0, N, C), param(x, r, 1, 0, 1));
@@ -170,7 +173,7 @@ status bench_ops(bench *b)
                                   OP_layernorm, OP_rope,      OP_softmax,    OP_cross_entropy,
                                   OP_sum,     OP_affine,      OP_transpose,  OP_cut,       OP_kron,
                                   OP_khatri_rao, OP_replace_rows, OP_scale_by, OP_attention_join,
-                                  OP_mix_skills, OP_mean_rows, OP_distillation};
+                                  OP_mix_skills, OP_mean_rows, OP_distillation, OP_route};
     const sizes s = b->o.quick ? (sizes){64, 64, 48} : (sizes){ROWS, COLUMNS, WORDS};
 
     for (size_t i = 0; i < COUNT_OF(ops); i++) {

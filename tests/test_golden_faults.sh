@@ -114,8 +114,22 @@ bad 'a good file' 'gguf/version_0.gguf: was read, but: version 0'
 contains 'a broken file among the good' "$out" "FAILED $work/case/hostile/good base.gguf: "
 contains 'a file that is gone' "$out" 'is in the manifest, but not there'
 
+# --- experts --------------------------------------------------------------------------------------------
+smora=(methods/smora/k1 methods/smora/ids.jsonl methods/smora/op methods/base/llama_tiny)
+take "${smora[@]}"
+good experts
+sed -i 's/"rate": 0.01/"rate": 0.02/' "$work/case/methods/smora/k1/case.json"
+sed -i 's/"bias_in_weight": true/"bias_in_weight": false/' "$work/case/methods/smora/op/case.json"
+bad 'another rate' 'bias_after.'
+contains 'gates without the bias' "$out" "FAILED $work/case/methods/smora/op"
+take "${smora[@]}"
+sed -i 's/"balance": "per micro-batch"/"balance": "per step"/' "$work/case/methods/smora/k1/case.json"
+bad 'another balance' 'micro-batches were counted'
+
 # --- neither --------------------------------------------------------------------------------------------
-take methods/smora/k1
+take methods/smora/ids.jsonl
+mkdir -p -- "$work/case/methods/unknown"
+echo '{}' >"$work/case/methods/unknown/case.json"
 run
 contains 'an unknown kind' "$out" 'case.json is of a kind that this version does not compare'
 equal 'an unknown kind: exit' "$code" 0

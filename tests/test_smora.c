@@ -197,12 +197,16 @@ START_TEST(both_forms_compute_the_same)
         smora_site s = open_site(8, 3, 1, true);
         s.N = sizes[i][0], s.K = sizes[i][1], s.M = sizes[i][2], s.r = sizes[i][3], s.k = sizes[i][4];
         smora_site_open(&memory, &s, 5);
-        smora_site g = s;
+        smora_site g = s, few = s;
         smora_site_open(&memory, &g, 5);
+        smora_site_open(&memory, &few, 5);
         s.form = ROUTED_MASKED;
         g.form = ROUTED_GATHERED;
+        few.decodes = true;
         smora_site_run(&s, TYPE_F32);
         smora_site_run(&g, TYPE_F32);
+        smora_site_run(&few, TYPE_F32);
+        ck_assert(farthest(s.y, few.y, s.N * s.M) <= 1e-5 * fmax(1, largest(s.y, s.N * s.M)));
         const double *a[] = {s.y, s.dx, s.da, s.db, s.drouter}, *b[] = {g.y, g.dx, g.da, g.db, g.drouter};
         const int64_t n[] = {s.N * s.M, s.N * s.K, s.r * s.K, s.M * s.r, s.r * s.K};
         for (int k = 0; k < 5; k++)
@@ -451,6 +455,60 @@ START_TEST(equal_counts_move_nothing)
 }
 END_TEST
 
+/* A site in a block that is computed again for the backward, or not, trained on twice. */
+static void run_block(recompute how, int per, float *bias, float *gradients, int64_t room)
+{
+    small  s;
+    tape  *t;
+    tensor x = {.s = shape_2(TOKENS, 48), .type = TYPE_F32}, dx = x;
+
+    small_open(&s, 5);
+    small_add(&s, "smora", "q_proj", (const char *const[]){"rank", "active", "balance_rate", "balance_per", NULL},
+              (const double[]){RANKS, ACTIVE, 0.25, per});
+    small_stir(&s, 6);
+    memset(gradients, 0, (size_t)room * sizeof *gradients);
+    ck_assert(s.p->size <= room);
+    peft_use_gradients(s.p, gradients);
+    x.v = arena_take(&s.memory, tensor_bytes(&x), 1);
+    dx.v = arena_take(&s.memory, tensor_bytes(&x), 1);
+    rng_fill_normal(rng_key_for(1, "x"), 0, 1, x.v, shape_count(x.s));
+    memset(dx.v, 0, tensor_bytes(&dx));
+    MUST(tape_open(&t, TYPE_F32));
+    tape_block_begin(t);
+    var *y = site_linear(t, s.p->modules[0].at[0], tape_param(t, &x, &dx));
+    tape_block_end(t);
+    var *loss = ag_sum(t, ag_mul(t, y, y));
+    MUST(tape_plan(t, loss, how));
+    MUST(tape_bind(t, &s.memory));
+    tape_set_run(t, &(op_run){.training = true});
+    for (int i = 0; i < 2; i++) {
+        tape_forward(t);
+        tape_backward(t);
+    }
+    memcpy(bias, tensor_at(s.p, sites[0], "balance_bias")->value.v, RANKS * sizeof *bias);
+    memcpy(bias + RANKS, tensor_at(s.p, sites[0], "balance_counts")->value.v, RANKS * sizeof *bias);
+    tape_close(t);
+    small_close(&s);
+}
+
+/* The counts are of both forwards, or of the last; the bias moved in between, if at all. */
+START_TEST(what_is_computed_again_counts_once)
+{
+    static float gradients[2][8192];
+
+    for (int per = 0; per < 2; per++) {
+        float bias[2][2 * RANKS], total = 0;
+        run_block(RECOMPUTE_NONE, per, bias[0], gradients[0], 8192);
+        run_block(RECOMPUTE_BLOCK, per, bias[1], gradients[1], 8192);
+        ck_assert_mem_eq(bias[0], bias[1], sizeof bias[0]);
+        ck_assert_mem_eq(gradients[0], gradients[1], sizeof gradients[0]);
+        for (int r = 0; r < RANKS; r++)
+            total += bias[1][RANKS + r];
+        ck_assert(total == (per ? 1 : 2) * TOKENS * ACTIVE);
+    }
+}
+END_TEST
+
 /* ---- 8, 9, 12 ------------------------------------------------------------------------------------------ */
 
 /* The gradient of a score is that of z / (s (1 - s)); x is what makes one row's z differ from another's, so with one
@@ -611,5 +669,6 @@ TESTS(smora, all_ranks_at_equal_scores_are_a_lora, at_the_start_only_b_learns, g
       both_forms_compute_the_same, a_partition_is_a_mixture_of_loras,
       one_rank_has_the_gate_one_and_its_router_no_gradient, among_equals_the_first_are_chosen, biases_move_once_a_step,
       biases_may_move_once_a_micro_batch, evaluation_neither_counts_nor_moves, equal_counts_move_nothing,
+      what_is_computed_again_counts_once,
       gradients_of_scores_cancel, the_order_of_ranks_does_not_matter, gradients_are_derivatives,
       counts_are_those_of_the_published_models, what_does_not_fit_is_refused)

@@ -93,6 +93,7 @@ void smora_site_run(smora_site *s, dtype type)
     tape_seed(t, y, tensor_of(&m, sy, s->dy));
     MUST(tape_plan(t, NULL, RECOMPUTE_NONE));
     MUST(tape_bind(t, &m.memory));
+    tape_set_run(t, &(op_run){.training = !s->decodes, .decoding = s->decodes});
     tape_forward(t);
     tape_backward(t);
     MUST(tape_check(t));

@@ -7,7 +7,7 @@
 typedef struct smora_site {
     int64_t     N, K, M, r, p, k; /* rows, inputs, outputs, ranks, ranks that share a score, ranks that work for a row */
     double      factor;
-    bool        in_weight;
+    bool        in_weight, decodes;
     routed_form form;
     /* [N, K], [N, M], [r, K], [M, r], [r / p, K], [r]; and the gradient that arrives at y, [N, M] */
     double *x, *base, *a, *b, *router, *bias, *dy;
