@@ -106,6 +106,14 @@ static var *smora_output(tape *t, const site *s, void *state, var *x, var *y)
                           o->alpha / (double)o->active, ROUTED_AUTO);
 }
 
+/* The choice is no function with a derivative, unless all are chosen. */
+static uint32_t smora_traits(const void *options)
+{
+    const smora_options *o = options;
+
+    return PEFT_IDENTITY_AT_START | PEFT_STEPS | (o->active < o->rank ? PEFT_HOLDS_GRADIENT : 0);
+}
+
 static int64_t smora_count(const site *s, const void *options)
 {
     const smora_options *o = options;
@@ -195,7 +203,7 @@ static status smora_read_config(const cJSON *config, arena *a, void *options, co
 const peft_method peft_smora = {
     .name = "smora",
     .sites = SITE_LINEAR,
-    .traits = PEFT_IDENTITY_AT_START | PEFT_STEPS,
+    .traits_with = smora_traits,
     .keys = &smora_table,
     .help = "A low-rank product whose ranks are experts, of which a few work for each token (Zhao et al. 2026).",
     .open = smora_open,

@@ -14,7 +14,7 @@ static smora_site open_site(int64_t r, int64_t k, int64_t p, bool in_weight)
     smora_site s = {.N = 13, .K = 9, .M = 7, .r = r, .p = p, .k = k, .factor = 16.0 / (double)k, .in_weight = in_weight};
 
     MUST(arena_open(&memory, "test", (size_t)1 << 30));
-    smora_site_open(&memory, &s, 3);
+    MUST(smora_site_open(&memory, &s, 3));
     return s;
 }
 
@@ -89,7 +89,7 @@ START_TEST(all_ranks_at_equal_scores_are_a_lora)
         float     *y = arena_take(&memory, (size_t)(s.N * s.M), sizeof *y);
         memset(s.router, 0, (size_t)(s.r * s.K) * sizeof *s.router);
         memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
-        smora_site_run(&s, TYPE_F32);
+        MUST(smora_site_run(&s, TYPE_F32));
         run_lora(&s, y);
         for (int64_t k = 0; k < s.N * s.k; k++)
             ck_assert(s.gates[k] == 1);
@@ -137,7 +137,7 @@ START_TEST(gates_sum_to_the_number_of_ranks)
     for (int64_t k = 1; k <= 8; k++)
         for (int in_weight = 0; in_weight < 2; in_weight++) {
             smora_site s = open_site(8, k, 1, in_weight);
-            smora_site_run(&s, TYPE_F32);
+            MUST(smora_site_run(&s, TYPE_F32));
             for (int64_t n = 0; n < s.N; n++) {
                 double sum = 0;
                 for (int64_t j = 0; j < k; j++)
@@ -155,11 +155,11 @@ START_TEST(gates_see_only_the_ratio_of_scores)
     smora_site s = open_site(8, 3, 1, true);
 
     s.N = 1;
-    smora_site_run(&s, TYPE_F64);
+    MUST(smora_site_run(&s, TYPE_F64));
     const double *gates = copy(s.gates, 3), *chosen = copy(s.chosen, 3);
     for (int64_t i = 0; i < s.r; i++)
         s.bias[i] = 3 * score(&s, 0, i, true) - score(&s, 0, i, false);
-    smora_site_run(&s, TYPE_F64);
+    MUST(smora_site_run(&s, TYPE_F64));
     ck_assert(farthest(chosen, s.chosen, 3) == 0);
     ck_assert(farthest(gates, s.gates, 3) < 1e-13);
     arena_close(&memory);
@@ -171,11 +171,11 @@ START_TEST(equal_biases_change_gates_only_where_they_are_in_them)
     for (int in_weight = 0; in_weight < 2; in_weight++) {
         smora_site s = open_site(8, 3, 1, in_weight);
         const int64_t n = s.N * 3;
-        smora_site_run(&s, TYPE_F64);
+        MUST(smora_site_run(&s, TYPE_F64));
         const double *gates = copy(s.gates, n), *chosen = copy(s.chosen, n), *y = copy(s.y, s.N * s.M);
         for (int64_t i = 0; i < s.r; i++)
             s.bias[i] += 0.375;
-        smora_site_run(&s, TYPE_F64);
+        MUST(smora_site_run(&s, TYPE_F64));
         ck_assert(farthest(chosen, s.chosen, n) == 0);
         if (!in_weight) {
             ck_assert(farthest(gates, s.gates, n) < 1e-13 && farthest(y, s.y, s.N * s.M) < 1e-11);
@@ -196,16 +196,16 @@ START_TEST(both_forms_compute_the_same)
     for (int i = 0; i < 4; i++) {
         smora_site s = open_site(8, 3, 1, true);
         s.N = sizes[i][0], s.K = sizes[i][1], s.M = sizes[i][2], s.r = sizes[i][3], s.k = sizes[i][4];
-        smora_site_open(&memory, &s, 5);
+        MUST(smora_site_open(&memory, &s, 5));
         smora_site g = s, few = s;
-        smora_site_open(&memory, &g, 5);
-        smora_site_open(&memory, &few, 5);
+        MUST(smora_site_open(&memory, &g, 5));
+        MUST(smora_site_open(&memory, &few, 5));
         s.form = ROUTED_MASKED;
         g.form = ROUTED_GATHERED;
         few.decodes = true;
-        smora_site_run(&s, TYPE_F32);
-        smora_site_run(&g, TYPE_F32);
-        smora_site_run(&few, TYPE_F32);
+        MUST(smora_site_run(&s, TYPE_F32));
+        MUST(smora_site_run(&g, TYPE_F32));
+        MUST(smora_site_run(&few, TYPE_F32));
         ck_assert(farthest(s.y, few.y, s.N * s.M) <= 1e-5 * fmax(1, largest(s.y, s.N * s.M)));
         const double *a[] = {s.y, s.dx, s.da, s.db, s.drouter}, *b[] = {g.y, g.dx, g.da, g.db, g.drouter};
         const int64_t n[] = {s.N * s.M, s.N * s.K, s.r * s.K, s.M * s.r, s.r * s.K};
@@ -252,7 +252,7 @@ START_TEST(a_partition_is_a_mixture_of_loras)
     double     y[7];
 
     memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
-    smora_site_run(&s, TYPE_F64);
+    MUST(smora_site_run(&s, TYPE_F64));
     for (int64_t n = 0; n < s.N; n++) {
         mixture(&s, n, y);
         ck_assert(farthest(y, s.y + n * s.M, s.M) < 1e-12);
@@ -271,7 +271,7 @@ START_TEST(one_rank_has_the_gate_one_and_its_router_no_gradient)
 
     for (int type = 0; type < 2; type++) {
         smora_site s = open_site(8, 1, 1, true);
-        smora_site_run(&s, types[type]);
+        MUST(smora_site_run(&s, types[type]));
         for (int64_t n = 0; n < s.N; n++) {
             int64_t i = 0;
             double  u = 0;
@@ -298,7 +298,7 @@ START_TEST(among_equals_the_first_are_chosen)
     memset(s.router, 0, (size_t)(s.r * s.K) * sizeof *s.router);
     memset(s.bias, 0, (size_t)s.r * sizeof *s.bias);
     s.bias[5] = 0.25;
-    smora_site_run(&s, TYPE_F32);
+    MUST(smora_site_run(&s, TYPE_F32));
     for (int64_t n = 0; n < s.N; n++)
         ck_assert(s.chosen[n * 3] == 0 && s.chosen[n * 3 + 1] == 1 && s.chosen[n * 3 + 2] == 5);
     arena_close(&memory);
@@ -519,7 +519,7 @@ START_TEST(gradients_of_scores_cancel)
     double     sum = 0, size = 0;
 
     s.N = 1;
-    smora_site_run(&s, TYPE_F64);
+    MUST(smora_site_run(&s, TYPE_F64));
     for (int64_t i = 0; i < s.r; i++) {
         const double share = score(&s, 0, i, false), dz = s.drouter[i * s.K] / s.x[0];
         const double term = score(&s, 0, i, true) * dz / (share * (1 - share));
@@ -535,7 +535,7 @@ START_TEST(the_order_of_ranks_does_not_matter)
 {
     smora_site s = open_site(8, 3, 1, true), p = s;
 
-    smora_site_open(&memory, &p, 3);
+    MUST(smora_site_open(&memory, &p, 3));
     for (int64_t i = 0; i < s.r; i++) {
         const int64_t to = (3 * i + 5) % s.r;
         memcpy(p.a + to * s.K, s.a + i * s.K, (size_t)s.K * sizeof *p.a);
@@ -544,8 +544,8 @@ START_TEST(the_order_of_ranks_does_not_matter)
         for (int64_t m = 0; m < s.M; m++)
             p.b[m * s.r + to] = s.b[m * s.r + i];
     }
-    smora_site_run(&s, TYPE_F64);
-    smora_site_run(&p, TYPE_F64);
+    MUST(smora_site_run(&s, TYPE_F64));
+    MUST(smora_site_run(&p, TYPE_F64));
     ck_assert(farthest(s.y, p.y, s.N * s.M) < 1e-12);
     ck_assert(farthest(s.dx, p.dx, s.N * s.K) < 1e-11);
     arena_close(&memory);
@@ -556,7 +556,7 @@ static double along_dy(smora_site *s)
 {
     double sum = 0;
 
-    smora_site_run(s, TYPE_F64);
+    MUST(smora_site_run(s, TYPE_F64));
     for (int64_t i = 0; i < s->N * s->M; i++)
         sum += s->y[i] * s->dy[i];
     return sum;
@@ -588,8 +588,8 @@ START_TEST(gradients_are_derivatives)
     for (int form = ROUTED_MASKED; form <= ROUTED_GATHERED; form++) {
         smora_site s = open_site(8, 3, 1, true);
         s.form = form;
-        for (uint64_t seed = 3; smora_site_run(&s, TYPE_F64), margin(&s) < 1e-3; seed++)
-            smora_site_open(&memory, &s, seed);
+        for (uint64_t seed = 3; smora_site_run(&s, TYPE_F64) == STATUS_OK && margin(&s) < 1e-3; seed++)
+            MUST(smora_site_open(&memory, &s, seed));
         double *const values[] = {s.x, s.a, s.b, s.router};
         const double *const gradients[] = {copy(s.dx, s.N * s.K), copy(s.da, s.r * s.K), copy(s.db, s.M * s.r),
                                            copy(s.drouter, s.r * s.K)};

@@ -263,7 +263,7 @@ static status smora_alone(golden *g, method_case *c)
     double *dx;
 
     TRY(sizes_of(c, &s));
-    smora_site_open(g->a, &s, 1);
+    TRY(smora_site_open(g->a, &s, 1));
     TRY_TAKE(dx, g->a, s.N * s.K);
     memset(dx, 0, (size_t)(s.N * s.K) * sizeof *dx);
     TRY(read_input(c, "x", s.N * s.K, s.x));
@@ -275,7 +275,7 @@ static status smora_alone(golden *g, method_case *c)
     TRY(add_product(g, c, &s, dx));
     for (int form = ROUTED_MASKED; form <= ROUTED_GATHERED; form++) {
         s.form = (routed_form)form;
-        smora_site_run(&s, TYPE_F32);
+        TRY(smora_site_run(&s, TYPE_F32));
         for (int64_t i = 0; i < s.N * s.K; i++)
             s.dx[i] += dx[i];
         TRY(compare_gates(g, c, &s));

@@ -320,7 +320,7 @@ static status after_step(trajectory *t, const step_report *r)
     method_case *c = t->context;
     golden *g = c->g;
 
-    if (r->step == 0)
+    if (r->step == 0 && c->micro == 1)
         TRY(compare_gradient(g, c, r));
     if (c->optim) {
         method_case_number(g, c, "loss", r->step, r->loss);
@@ -330,6 +330,32 @@ static status after_step(trajectory *t, const step_report *r)
             method_case_number(g, c, "lr_router", r->step, t->t.groups[0].lr);
     }
     return c->card->after ? c->card->after(g, c, r) : STATUS_OK;
+}
+
+/* Steps of several micro-batches say nothing of the first one alone, whose gradient is expected. */
+static status compare_first_gradient(golden *g, method_case *c)
+{
+    const char **names;
+    trace_options o = {0};
+    trace_result r;
+
+    TRY_TAKE(names, g->a, c->p->n_tuned + 1);
+    for (int i = 0; i < c->p->n_tuned; i++)
+        if (!c->p->tensors[i].fixed && c->p->modules[c->p->tensors[i].module].trains)
+            names[o.n_gradients++] = c->p->tensors[i].name;
+    o.gradients = names;
+    cJSON *sequences = first_sequences(c);
+    const status s = trace_run(g->a, &c->m, c->p, sequences, c->folder, &o, &r);
+    cJSON_Delete(sequences);
+    TRY(s);
+    float *flat;
+    TRY_TAKE(flat, g->a, c->p->size);
+    for (int i = 0, at = 0; i < c->p->n_tuned; i++) {
+        const tuned *x = &c->p->tensors[i];
+        if (at < o.n_gradients && names[at] == x->name)
+            memcpy(flat + x->first, r.items[r.n - o.n_gradients + at++].t.v, tensor_bytes(&x->value));
+    }
+    return compare_tuned(g, c, "grad", flat);
 }
 
 /* Without an optimizer one step is made for its gradient. */
@@ -389,6 +415,8 @@ static status run_whole(golden *g, method_case *c, const char *base)
     TRY(fill_values(g, c));
     if (c->x.n > 0)
         TRY(method_case_logits(g, c, "logits"));
+    if (c->x.n > 0 && c->micro > 1)
+        TRY(compare_first_gradient(g, c));
     if (c->card->begin)
         TRY(c->card->begin(g, c));
     if (c->x.n > 0)

@@ -16,10 +16,10 @@ typedef struct smora_site {
 } smora_site;
 
 /* Takes memory for all, and fills the inputs with noise. */
-void smora_site_open(arena *a, smora_site *s, uint64_t seed);
+status smora_site_open(arena *a, smora_site *s, uint64_t seed);
 
 /* Computes in TYPE_F32 or TYPE_F64, on the current device. */
-void smora_site_run(smora_site *s, dtype type);
+status smora_site_run(smora_site *s, dtype type);
 
 /* How often each rank was chosen, from `chosen`: counts[r]. */
 void smora_site_counts(const smora_site *s, double *counts);
