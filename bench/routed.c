@@ -1,5 +1,5 @@
-/* routed: what smora's ranks cost: a step with 256 of them against one with 32, of which as many work, with and without
- * the gate's own product, which grows with them; and both forms of the product behind it, by ranks */
+/* routed: what smora's ranks cost: a step with 256 of them against one with 32, of which as many work, with and
+ * without the gate's own product, which grows with them; and both forms of the product behind it, by ranks */
 #include "bench/tape_time.h"
 #include "bench/trial.h"
 
@@ -46,7 +46,8 @@ static status compare(bench *b, trial both[2])
             ratio[k][turn] = seconds[k][1] / seconds[k][0];
     }
     for (int k = 0; k < 2; k++) {
-        const char *what = k ? "256 ranks over 32, without the gate's product" : "256 ranks over 32, 8 of them at work";
+        const char  *what = k ? "256 ranks over 32, without the gate's product"
+                              : "256 ranks over 32, 8 of them at work";
         const double middle = bench_median(ratio[k], turns); /* which sorts them */
         TRY(bench_keep(b, &(figure){.what = what, .unit = "x time", .threads = b->most_threads, .n = turns,
                                     .value = middle, .best = ratio[k][0], .worst = ratio[k][turns - 1]}, NULL));
@@ -56,7 +57,8 @@ static status compare(bench *b, trial both[2])
 
 static status open_ranks(bench *b, trial *t, int ranks)
 {
-    const char      *module = arena_printf(b->a, "method: smora, at: all-linear, rank: %d, active: %d", ranks, ACTIVE);
+    const char      *module = arena_printf(b->a, "method: smora, at: all-linear, rank: %d, active: %d", ranks,
+                                           ACTIVE);
     const trial_spec s = {b->o.base, module, b->o.tokens / 2, b->o.tokens / 2, NULL};
 
     return module ? trial_open_spec(t, b, &s) : STATUS_MEMORY;
@@ -101,8 +103,9 @@ static status time_form(bench *b, routed_form form, int ranks, int phase)
                             tape_time_param(&x, shape_2(C, ranks)), gates, chosen, 2, form);
     status s = tape_time_plan(&x, y);
     if (s == STATUS_OK)
-        s = bench_time(b, &(timed){.what = what, .unit = "ms", .ceiling = CEILING_FMA, .beside = true, .inverse = true,
-                                   .threads = b->most_threads, .run = tape_time_run, .context = &x}, NULL);
+        s = bench_time(b, &(timed){.what = what, .unit = "ms", .ceiling = CEILING_FMA, .beside = true,
+                                   .inverse = true, .threads = b->most_threads, .run = tape_time_run, .context = &x},
+                       NULL);
     tape_time_close(&x);
     return s;
 }

@@ -1,9 +1,9 @@
-/* smora: y' = y + alpha / k B (g * (A x)), A [r, in], B [out, r]: a low-rank product whose ranks are experts, k of r for
- * each token (Zhao et al. 2026). s = sigmoid(R x), R [r / p, in], each for p ranks that follow one another; chosen are the
- * k largest s + b, and their gates g sum to k. b [r] keeps them in balance: it is no parameter, starts at zero, and goes
- * by `balance_rate` down where a rank was chosen more often than the mean, up where less, once a step by all tokens
- * of the step, or once a micro-batch by those of it: then the next micro-batch's forward begins with the move, and the
- * last one's waits for the step's end. Evaluation and what is computed again neither count nor move.
+/* smora: y' = y + alpha / k B (g * (A x)), A [r, in], B [out, r]: a low-rank product whose ranks are experts, k of r
+ * for each token (Zhao et al. 2026). s = sigmoid(R x), R [r / p, in], each for p ranks that follow one another; chosen
+ * are the k largest s + b, and their gates g sum to k. b [r] keeps them in balance: it is no parameter, starts at zero,
+ * and goes by `balance_rate` down where a rank was chosen more often than the mean, up where less, once a step by all
+ * tokens of the step, or once a micro-batch by those of it: then the next micro-batch's forward begins with the move,
+ * and the last one's waits for the step's end. Evaluation and what is computed again neither count nor move.
  *
  * Which ranks work depends on the token: there is no weight that says the same. */
 #include "peft/fields.h"
@@ -47,7 +47,8 @@ typedef struct smora_state {
     peft                *p;
     const smora_options *o;
     bool                 trains;
-    tuned               *a, *b, *router, *bias, *counts; /* counts: how often each rank was chosen since the last move */
+    tuned               *a, *b, *router, *bias;
+    tuned               *counts; /* how often each rank was chosen since the last move; NULL: it does not train */
 } smora_state;
 
 static bool each_batch(const smora_options *o)

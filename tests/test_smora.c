@@ -4,6 +4,7 @@
 #include "tests/with_training.h"
 
 #include "core/rng.h"
+#include "recipes/decoder.h"
 
 #include <math.h>
 
@@ -11,8 +12,9 @@ static arena memory;
 
 static smora_site open_site(int64_t r, int64_t k, int64_t p, bool in_weight)
 {
-    smora_site s = {.N = 13, .K = 9, .M = 7, .r = r, .p = p, .k = k, .factor = 16.0 / (double)k, .in_weight = in_weight};
+    smora_site s = {.N = 13, .K = 9, .M = 7, .r = r, .p = p, .k = k, .in_weight = in_weight};
 
+    s.factor = 16.0 / (double)k;
     MUST(arena_open(&memory, "test", (size_t)1 << 30));
     MUST(smora_site_open(&memory, &s, 3));
     return s;
@@ -124,7 +126,8 @@ START_TEST(at_the_start_only_b_learns)
         bool          some = false;
         for (int64_t k = 0; k < shape_count(g->s); k++)
             some |= ((const float *)g->v)[k] != 0;
-        ck_assert_msg(some == (strstr(names[i], ".lora_B") != NULL), "%s has %s gradient", names[i], some ? "a" : "no");
+        ck_assert_msg(some == (strstr(names[i], ".lora_B") != NULL), "%s has %s gradient", names[i],
+                      some ? "a" : "no");
     }
     small_close(&s);
 }
@@ -191,7 +194,8 @@ END_TEST
 
 START_TEST(both_forms_compute_the_same)
 {
-    static const int64_t sizes[][5] = {{13, 9, 7, 8, 3}, {150, 70, 130, 64, 8}, {1, 33, 65, 16, 16}, {40, 130, 72, 24, 1}};
+    static const int64_t sizes[][5] = {
+        {13, 9, 7, 8, 3}, {150, 70, 130, 64, 8}, {1, 33, 65, 16, 16}, {40, 130, 72, 24, 1}};
 
     for (int i = 0; i < 4; i++) {
         smora_site s = open_site(8, 3, 1, true);
@@ -210,7 +214,8 @@ START_TEST(both_forms_compute_the_same)
         const double *a[] = {s.y, s.dx, s.da, s.db, s.drouter}, *b[] = {g.y, g.dx, g.da, g.db, g.drouter};
         const int64_t n[] = {s.N * s.M, s.N * s.K, s.r * s.K, s.M * s.r, s.r * s.K};
         for (int k = 0; k < 5; k++)
-            ck_assert_msg(farthest(a[k], b[k], n[k]) <= 1e-5 * fmax(1, largest(a[k], n[k])), "sizes %d, tensor %d", i, k);
+            ck_assert_msg(farthest(a[k], b[k], n[k]) <= 1e-5 * fmax(1, largest(a[k], n[k])), "sizes %d, tensor %d", i,
+                          k);
         arena_close(&memory);
     }
 }
@@ -324,7 +329,8 @@ static void open_training(training *g, int per, int in_a_batch)
 {
     memset(g, 0, sizeof *g);
     small_open(&g->s, 5);
-    small_add(&g->s, "smora", "all-linear", (const char *const[]){"rank", "active", "balance_rate", "balance_per", NULL},
+    small_add(&g->s, "smora", "all-linear",
+              (const char *const[]){"rank", "active", "balance_rate", "balance_per", NULL},
               (const double[]){RANKS, ACTIVE, 0.25, per});
     small_stir(&g->s, 6);
     training_open(g, SAMPLES, TOKENS, in_a_batch, 1);
@@ -638,6 +644,44 @@ START_TEST(counts_are_those_of_the_published_models)
 }
 END_TEST
 
+/* ---- generating ---------------------------------------------------------------------------------------- */
+
+/* Token by token with a cache, where the chosen ranks alone are read: each is the best of the logits that the whole
+ * text has. */
+START_TEST(generated_tokens_are_the_best_of_the_whole_text)
+{
+    enum { GIVEN = 4, NEW = 12 };
+    const trace_options  plain = {0};
+    const decode_options o = {.max_tokens = NEW, .ignore_end = true};
+    int32_t              ids[GIVEN + NEW] = {1, 5, 9, 100};
+    decode_times         times;
+    trace_result         r;
+    decoded              d;
+    small                s;
+
+    small_open(&s, 4);
+    small_add(&s, "smora", "all-linear", (const char *const[]){"rank", "active", NULL}, (const double[]){16, 4});
+    small_stir(&s, 5);
+    MUST(decode(&s.memory, &s.m, &(prompt){ids, GIVEN, 0}, 1, &o, &d, &times));
+    ck_assert_int_eq(d.n, NEW);
+    memcpy(ids + GIVEN, d.ids, NEW * sizeof *ids);
+    cJSON *list = cJSON_CreateArray(), *one = cJSON_CreateObject();
+    cJSON_AddItemToObject(one, "ids", cJSON_CreateIntArray(ids, GIVEN + NEW));
+    cJSON_AddItemToArray(list, one);
+    MUST(trace_run(&s.memory, &s.m, s.p, list, "small", &plain, &r));
+    cJSON_Delete(list);
+    ck_assert(d.margin > 1e-4);
+    for (int i = 0; i < NEW; i++) {
+        const float *logits = (const float *)r.items[0].t.v + (GIVEN - 1 + i) * 128;
+        int32_t      best = 0;
+        for (int32_t k = 1; k < 128; k++)
+            best = logits[k] > logits[best] ? k : best;
+        ck_assert_int_eq(best, ids[GIVEN + i]);
+    }
+    small_close(&s);
+}
+END_TEST
+
 /* ---- refusals ------------------------------------------------------------------------------------------ */
 
 static status add(small *s, const char *name, double rank, double active, double partition)
@@ -667,8 +711,8 @@ END_TEST
 TESTS(smora, all_ranks_at_equal_scores_are_a_lora, at_the_start_only_b_learns, gates_sum_to_the_number_of_ranks,
       gates_see_only_the_ratio_of_scores, equal_biases_change_gates_only_where_they_are_in_them,
       both_forms_compute_the_same, a_partition_is_a_mixture_of_loras,
-      one_rank_has_the_gate_one_and_its_router_no_gradient, among_equals_the_first_are_chosen, biases_move_once_a_step,
-      biases_may_move_once_a_micro_batch, evaluation_neither_counts_nor_moves, equal_counts_move_nothing,
-      what_is_computed_again_counts_once,
-      gradients_of_scores_cancel, the_order_of_ranks_does_not_matter, gradients_are_derivatives,
-      counts_are_those_of_the_published_models, what_does_not_fit_is_refused)
+      one_rank_has_the_gate_one_and_its_router_no_gradient, among_equals_the_first_are_chosen,
+      biases_move_once_a_step, biases_may_move_once_a_micro_batch, evaluation_neither_counts_nor_moves,
+      equal_counts_move_nothing, what_is_computed_again_counts_once, gradients_of_scores_cancel,
+      the_order_of_ranks_does_not_matter, gradients_are_derivatives, counts_are_those_of_the_published_models,
+      generated_tokens_are_the_best_of_the_whole_text, what_does_not_fit_is_refused)

@@ -26,9 +26,9 @@ typedef struct watch {
 
 static status smora_modules(golden *g, method_case *c)
 {
-    static const char *const pairs[][2] = {{"rank", "rank"},           {"active", "active"}, {"partition", "partition"},
-                                           {"alpha", "alpha"},         {"dropout", "dropout"},
-                                           {"balance_rate", "rate"}, {"bias_in_weight", "bias_in_weight"}};
+    static const char *const pairs[][2] = {
+        {"rank", "rank"},       {"active", "active"},     {"partition", "partition"},          {"alpha", "alpha"},
+        {"dropout", "dropout"}, {"balance_rate", "rate"}, {"bias_in_weight", "bias_in_weight"}};
     const peft_method *smora = peft_find("smora");
     const char *per = "";
     void *options;

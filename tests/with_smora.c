@@ -12,8 +12,8 @@ static status take(arena *a, int64_t n, double size, uint64_t seed, const char *
 
     TRY_TAKE(v, a, n);
     for (int64_t i = 0; i < n; i++) {
-        const double at = what ? (double)rng_unit(rng_philox(rng_key_for(seed, what), (uint32_t)i, 0, 0, 0).r[0]) : 0.5;
-        v[i] = (double)(float)(size * (2 * at - 1));
+        const rng_block b = rng_philox(rng_key_for(seed, what ? what : ""), (uint32_t)i, 0, 0, 0);
+        v[i] = (double)(float)(size * (2 * (double)rng_unit(b.r[0]) - 1));
     }
     *out = v;
     return STATUS_OK;
@@ -72,8 +72,8 @@ static void read_back(const tensor *t, double *v)
 
 static status make_inputs(made *m, const smora_site *s, dtype type)
 {
-    const shape   sizes[] = {shape_2(s->N, s->K), shape_2(s->N, s->M),        shape_2(s->r, s->K), shape_2(s->M, s->r),
-                             shape_2(s->r / s->p, s->K), shape_1(s->r), shape_2(s->N, s->M)};
+    const shape sizes[] = {shape_2(s->N, s->K), shape_2(s->N, s->M),        shape_2(s->r, s->K), shape_2(s->M, s->r),
+                           shape_2(s->r / s->p, s->K), shape_1(s->r), shape_2(s->N, s->M)};
     const double *values[] = {s->x, s->base, s->a, s->b, s->router, s->bias, s->dy};
 
     for (int i = 0; i < INPUTS; i++) {
@@ -96,8 +96,8 @@ static status run(made *m, smora_site *s, dtype type)
     TRY(tape_open(&m->t, type));
     var *x = param(m, X), *z = ag_scores(m->t, x, param(m, ROUTER));
     var *gates = ag_route(m->t, z, tape_tensor(m->t, &m->in[BIAS]), s->k, s->in_weight, &chosen);
-    var *y = ag_lora_routed(m->t, tape_input(m->t, &m->in[BASE]), x, param(m, A), param(m, B), gates, chosen, s->factor,
-                            s->form);
+    var *y = ag_lora_routed(m->t, tape_input(m->t, &m->in[BASE]), x, param(m, A), param(m, B), gates, chosen,
+                            s->factor, s->form);
     tape_keep(m->t, y);
     tape_keep(m->t, gates);
     tape_keep(m->t, chosen);

@@ -5,7 +5,8 @@
 #include "autograd/ops.h"
 
 typedef struct smora_site {
-    int64_t     N, K, M, r, p, k; /* rows, inputs, outputs, ranks, ranks that share a score, ranks that work for a row */
+    int64_t     N, K, M, r; /* rows, inputs, outputs, ranks; */
+    int64_t     p, k;       /* ranks that share a score, that work for a row */
     double      factor;
     bool        in_weight, decodes;
     routed_form form;

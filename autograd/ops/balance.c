@@ -1,5 +1,5 @@
-/* balance: b[e] += rate sign(mean(counts) - counts[e]) while training: the next choice has less of what was chosen often.
- * In place; no gradient. */
+/* balance: b[e] += rate sign(mean(counts) - counts[e]) while training: the next choice has less of what was chosen
+ * often. In place; no gradient. */
 #include "autograd/ops/kernel.h"
 #include "autograd/ops/route.h"
 

@@ -4,9 +4,9 @@
  * t[n,j] = factor dy'[n] . b[:,c], dgates = h t, dh = gates t, dx[n] += sum_j dh a[c], da[c] += dh x[n],
  * db[:,c] += factor gates h dy'[n]; dy += dy'
  *
- * It is computed in one of two ways. Masked: as two plain products over all ranks, with zeros between them for those
- * that are not chosen. Gathered: with the chosen ranks alone, a row at a time, for many ranks of which few are chosen,
- * and for few rows. Which of them depends on shapes only, and on whether it decodes. */
+ * It is computed in one of two ways. Masked: as two plain products over all ranks, with zeros between them for
+ * those that are not chosen. Gathered: with the chosen ranks alone, a row at a time, for many ranks of which few are
+ * chosen, and for few rows. Which of them depends on shapes only, and on whether it decodes. */
 #include "autograd/ops/linear.h"
 #include "autograd/ops/lora_routed.h"
 
@@ -26,8 +26,8 @@ status op_lora_routed_shape(const op_args *a, shape *out, int64_t *n_aux)
     TRY(op_want_matrix("lora_routed", "chosen", chosen));
     TRY(op_want_real("lora_routed", "gates", a->in[4], chosen->s));
     if (chosen->s.d[0] != y->s.d[0] || chosen->s.d[1] < 1 || chosen->s.d[1] > low->s.d[0])
-        return fail(STATUS_SHAPE, "lora_routed: chosen is %s, must be %lld rows of 1..%lld ranks", shape_text(chosen->s),
-                    (long long)y->s.d[0], (long long)low->s.d[0]);
+        return fail(STATUS_SHAPE, "lora_routed: chosen is %s, must be %lld rows of 1..%lld ranks",
+                    shape_text(chosen->s), (long long)y->s.d[0], (long long)low->s.d[0]);
     *out = y->s;
     *n_aux = shape_count(chosen->s);
     return STATUS_OK;

@@ -2,8 +2,8 @@
  * equals, in ascending order, and their gates g = k w / D, D = the sum of the chosen w, which sum to k. w is a, or s:
  * then b has a part in the choice alone. z may hold a value for several experts that follow one another.
  *
- * dw = (k / D) (dg - sum_j dg_j g_j / k), dz += dw s (1 - s). Only chosen experts have a gradient; b has none. k = 1: g
- * is 1 itself, and dz nothing: a quotient would leave roundings, which Adam blows up. D is kept from nothing. */
+ * dw = (k / D) (dg - sum_j dg_j g_j / k), dz += dw s (1 - s). Only chosen experts have a gradient; b has none. k = 1:
+ * g is 1 itself, and dz nothing: a quotient would leave roundings, which Adam blows up. D is at least ROUTE_LEAST. */
 #include "autograd/ops/kernel.h"
 #include "autograd/ops/route.h"
 #include "autograd/ops/vector_math.h"
@@ -19,7 +19,8 @@ status op_route_shape(const op_args *a, shape *out, int64_t *n_aux)
         return fail(STATUS_SHAPE, "route: b has %lld values, must be a multiple of the %lld scores of a row",
                     (long long)r, (long long)z->s.d[1]);
     if (k < 1 || k > r)
-        return fail(STATUS_SHAPE, "route: %lld experts are to be chosen, must be 1..%lld", (long long)k, (long long)r);
+        return fail(STATUS_SHAPE, "route: %lld experts are to be chosen, must be 1..%lld", (long long)k,
+                    (long long)r);
     out[0] = out[1] = shape_2(z->s.d[0], k);
     *n_aux = 0;
     return STATUS_OK;
