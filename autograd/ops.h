@@ -35,9 +35,10 @@ var *ag_linear_lora(tape *t, var *x, var *w, var *bias, var *a, var *b, double f
 /* y [N, M], x [N, K], a [S, K, R], b [S, R, M], offsets i32 [S + 1] of the sequences -> y + factor (x a[s]) b[s] in
  * the rows of sequence s */
 var *ag_lora_each(tape *t, var *y, var *x, var *a, var *b, var *offsets, double factor);
-/* y [N, M], x [N, K], a [R, K], b [M, R], gates and chosen [N, k] as ag_route has them -> y + factor (g * (x a^T)) b^T,
- * g with the gates of row n at its chosen ranks and zero elsewhere; form: how it is computed, to roundings the same */
-var *ag_lora_routed(tape *t, var *y, var *x, var *a, var *b, var *gates, var *chosen, double factor, routed_form form);
+/* y [N, M], x [N, K], a [R, K], b [M, R], gates and chosen [N, k] as ag_route has them -> y + factor (g * (x a^T))
+ * b^T, g with the gates of row n at its chosen ranks and zero elsewhere; form: how it is computed */
+var *ag_lora_routed(tape *t, var *y, var *x, var *a, var *b, var *gates, var *chosen, double factor,
+                    routed_form form);
 /* y [N, M], x [N, K], v [E], places i32 [2, E] -> y + x S^T, S [M, K] with v[e] at row places[0,e] and column
  * places[1,e], the rest zero; places in the order of rows and then columns, none twice */
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places);
@@ -80,12 +81,12 @@ var *ag_mix_skills(tape *t, var *m, var *w, bool beside);
 /* x [N, K], w [M, K] -> [N, M]: x w^T, in f32 also where activations are bf16 */
 var *ag_scores(tape *t, var *x, var *w);
 /* z [N, r / p], b [r], which has no gradient -> for each row the `active` experts with the largest sigmoid(z) + b, an
- * entry of z for p experts that follow one another: their gates [N, active], which sum to `active`, and *chosen, their
- * numbers, as reals [N, active]; in_weight: gates are in proportion to sigmoid(z) + b, else to sigmoid(z)   (Zhao et
- * al. 2026, SMoRA) */
+ * entry of z for p experts that follow one another: their gates [N, active], which sum to `active`, and *chosen,
+ * their numbers, as reals [N, active]; in_weight: gates are in proportion to sigmoid(z) + b, else to sigmoid(z)
+ * (Zhao et al. 2026, SMoRA) */
 var *ag_route(tape *t, var *z, var *b, int64_t active, bool in_weight, var **chosen);
-/* counts [r], chosen [N, k]: while training counts[e] += how often e is chosen in all rows; anew: from zero. The result
- * is counts itself; nothing needs to read it. */
+/* counts [r], chosen [N, k]: while training counts[e] += how often e is chosen in all rows; anew: from zero. The
+ * result is counts itself; nothing needs to read it. */
 var *ag_tally(tape *t, var *counts, var *chosen, bool anew);
 /* b, counts [r]: while training b += rate sign(mean(counts) - counts); the result is b itself, likewise */
 var *ag_balance(tape *t, var *b, var *counts, double rate);

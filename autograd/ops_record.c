@@ -159,7 +159,8 @@ var *ag_mix_skills(tape *t, var *m, var *w, bool beside)
     return tape_apply(t, OP_mix_skills, 2, in, &attr);
 }
 
-var *ag_lora_routed(tape *t, var *y, var *x, var *a, var *b, var *gates, var *chosen, double factor, routed_form form)
+var *ag_lora_routed(tape *t, var *y, var *x, var *a, var *b, var *gates, var *chosen, double factor,
+                    routed_form form)
 {
     var          *in[] = {y, x, a, b, gates, chosen};
     const op_attr attr = {.lora_routed = {factor, form}};

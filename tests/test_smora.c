@@ -588,7 +588,7 @@ static double margin(const smora_site *s)
     return least;
 }
 
-/* h = 1e-4 moves a score by 1.5e-4 at most. The quotient is good to h^2 and to 1e-13 / h of the objective, about 100. */
+/* h = 1e-4 moves a score by 1.5e-4 at most. The quotient is good to h^2 and to 1e-13 / h of the sum, about 100. */
 START_TEST(gradients_are_derivatives)
 {
     for (int form = ROUTED_MASKED; form <= ROUTED_GATHERED; form++) {

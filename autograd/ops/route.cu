@@ -1,4 +1,4 @@
-/* route on the device: see route.c. A thread has a row. */
+/* route on the device: see route.c */
 #include "autograd/ops/kernel.cuh"
 #include "autograd/ops/route.h"
 
@@ -29,8 +29,8 @@ template <class W> static row_scores<W> scores_of(const op_args *a)
     return {op_values<W>(a->in[0]), op_values<W>(a->in[1]), r / a->in[0]->s.d[1], r, a->attr->route.in_weight};
 }
 
-/* A block for a row: score[r] in shared memory; a thread keeps an expert if fewer than k come before it, and finds its
- * place among the kept ones. */
+/* A block for a row, its scores in shared memory: a thread keeps an expert if fewer than k come before it, and finds
+ * its place among the kept ones. */
 template <class W>
 static __global__ void route_rows(row_count rows, row_scores<W> s, int64_t Z, int64_t k, W *gates, W *chosen)
 {
@@ -79,6 +79,7 @@ template <class T> static void forward(const op_args *a)
                a->in[0]->s.d[1], a->attr->route.active, op_values<W>(a->out[0]), op_values<W>(a->out[1]));
 }
 
+/* A thread for a row. */
 template <class W>
 static __global__ void route_back(row_count rows, row_scores<W> s, int64_t Z, int64_t k, const W *chosen, const W *dg,
                                   W *dz)

@@ -3,7 +3,8 @@
 
 /* A block for an expert. */
 template <class W>
-static __global__ void count_choices(row_count rows, int64_t k, const W *chosen, const op_run *run, bool anew, W *counts)
+static __global__ void count_choices(row_count rows, int64_t k, const W *chosen, const op_run *run, bool anew,
+                                     W *counts)
 {
     __shared__ W  sums[WARP_LANES];
     const int64_t n = rows.used() * k;
