@@ -71,9 +71,8 @@ double method_case_bound(const method_case *c, const char *name, bool absolute)
     if (strncmp(name, "number:", 7) == 0)
         snprintf(group, sizeof group, "%s", name);
     json_double(member(c->errors, group), absolute ? "abs" : "rel_to_max", false, &error, "f32_error");
-    const bool varies = c->card->unsteady && strncmp(name, "number:", 7) == 0 &&
-                        strcmp(name + 7, c->card->unsteady) == 0;
-    return (varies ? c->card->varies : 10) * error;
+    const bool number = strncmp(name, "number:", 7) == 0;
+    return (number && c->card->varies > 0 ? c->card->varies : 10) * error;
 }
 
 /* Both of a group's tolerances hold; neither is smaller than a few roundings of the largest value. */
