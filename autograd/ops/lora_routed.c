@@ -45,25 +45,25 @@ static bool gathers(const op_args *a)
 static routed routed_of(const op_args *a, const tensor *y)
 {
     return (routed){.N = rows_in_use(y), .K = a->in[1]->s.d[1], .M = y->s.d[1], .R = a->in[2]->s.d[0],
-                    .k = a->in[5]->s.d[1], .factor = (real)a->attr->lora_routed.factor, .x = a->in[1]->v,
-                    .a = a->in[2]->v, .b = a->in[3]->v, .gates = a->in[4]->v, .chosen = a->in[5]->v, .h = a->aux,
-                    .dx = op_value(a->gin[1]), .da = op_value(a->gin[2]), .db = op_value(a->gin[3]),
-                    .dgates = op_value(a->gin[4])};
+                    .k = a->in[5]->s.d[1], .most = y->s.d[0], .factor = (real)a->attr->lora_routed.factor,
+                    .x = a->in[1]->v, .a = a->in[2]->v, .b = a->in[3]->v, .gates = a->in[4]->v,
+                    .chosen = a->in[5]->v, .h = a->aux, .dx = op_value(a->gin[1]), .da = op_value(a->gin[2]),
+                    .db = op_value(a->gin[3]), .dgates = op_value(a->gin[4])};
 }
 
 /* ---- masked: two plain products ------------------------------------------------------------------------ */
 
-/* Scratch for all rows of all ranks; `turned` in the gathered form. */
-static real *all_ranks(const op_args *a, const routed *r)
+/* Scratch for all rows of all ranks. */
+static real *all_ranks(const routed *r)
 {
-    return threads_scratch(SLOT_SHARED, (size_t)(a->in[5]->s.d[0] * r->R) * sizeof(real));
+    return threads_scratch(SLOT_SHARED, (size_t)(r->most * r->R) * sizeof(real));
 }
 
 /* h from all products, of which those that count stay, times their gates. */
 static void mask_inner(const routed *r, int64_t from, int64_t to)
 {
     for (int64_t n = from; n < to; n++) {
-        real *row = r->turned + n * r->R;
+        real *row = r->parts + n * r->R;
         for (int64_t j = 0; j < r->k; j++)
             r->h[n * r->k + j] = row[routed_expert(r, n, j)];
         memset(row, 0, (size_t)r->R * sizeof *row);
@@ -76,7 +76,7 @@ static void mask_inner(const routed *r, int64_t from, int64_t to)
 static void mask_kept(const routed *r, int64_t from, int64_t to)
 {
     for (int64_t n = from; n < to; n++) {
-        real *row = r->turned + n * r->R;
+        real *row = r->parts + n * r->R;
         memset(row, 0, (size_t)r->R * sizeof *row);
         for (int64_t j = 0; j < r->k; j++)
             row[routed_expert(r, n, j)] = r->gates[n * r->k + j] * r->h[n * r->k + j];
@@ -89,7 +89,7 @@ static void mask_back(const routed *r, int64_t from, int64_t to)
     real *t = threads_scratch(SLOT_WEIGHT, (size_t)r->k * sizeof *t);
 
     for (int64_t n = from; n < to; n++) {
-        real *row = r->turned + n * r->R;
+        real *row = r->parts + n * r->R;
         for (int64_t j = 0; j < r->k; j++)
             t[j] = row[routed_expert(r, n, j)];
         for (int64_t j = 0; j < r->k && r->dgates; j++)
@@ -104,26 +104,26 @@ static void mask_back(const routed *r, int64_t from, int64_t to)
 
 static void masked_forward(const op_args *a, routed *r)
 {
-    r->turned = all_ranks(a, r);
-    product_turned(r->x, a->in[2], r->N, r->turned, 1, false);
+    r->parts = all_ranks(r);
+    product_turned(r->x, a->in[2], r->N, r->parts, 1, false);
     routed_over(r, r->N, op_piece_rows(r->R), mask_inner);
-    product_turned(r->turned, a->in[3], r->N, r->y, a->attr->lora_routed.factor, true);
+    product_turned(r->parts, a->in[3], r->N, r->y, a->attr->lora_routed.factor, true);
 }
 
 static void masked_backward(const op_args *a, routed *r)
 {
-    r->turned = all_ranks(a, r);
+    r->parts = all_ranks(r);
     if (r->dgates || r->dx || r->da) {
-        product_plain(r->dy, a->in[3], r->N, r->turned, a->attr->lora_routed.factor, false, NULL);
+        product_plain(r->dy, a->in[3], r->N, r->parts, a->attr->lora_routed.factor, false, NULL);
         routed_over(r, r->N, op_piece_rows(r->R), mask_back);
     }
     if (r->da)
-        product_rows(r->turned, r->x, r->N, r->R, r->K, r->da, 1);
+        product_rows(r->parts, r->x, r->N, r->R, r->K, r->da, 1);
     if (r->dx)
-        product_plain(r->turned, a->in[2], r->N, r->dx, 1, true, NULL);
+        product_plain(r->parts, a->in[2], r->N, r->dx, 1, true, NULL);
     if (r->db) {
         routed_over(r, r->N, op_piece_rows(r->R), mask_kept);
-        product_rows(r->dy, r->turned, r->N, r->M, r->R, r->db, a->attr->lora_routed.factor);
+        product_rows(r->dy, r->parts, r->N, r->M, r->R, r->db, a->attr->lora_routed.factor);
     }
 }
 
