@@ -10,7 +10,7 @@
 #include "autograd/ops/linear.h"
 #include "autograd/ops/lora_routed.h"
 
-/* From so many ranks for each chosen one the gathered form takes less time (`bench routed`). */
+/* From so many ranks for each chosen one it is gathered: `bench routed` shows what both forms take. */
 enum { GATHER_RANKS = 6 };
 
 status op_lora_routed_shape(const op_args *a, shape *out, int64_t *n_aux)

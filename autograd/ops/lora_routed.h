@@ -50,6 +50,11 @@ static inline int64_t routed_expert(const routed *r, int64_t n, int64_t j)
 
 static ALWAYS_INLINE void routed_add(real *RESTRICT to, const real *RESTRICT from, real factor, int64_t n)
 {
+    if (n == PIECE_COLUMNS) { /* a number of vectors that is known */
+        for (int64_t i = 0; i < PIECE_COLUMNS; i++)
+            to[i] += factor * from[i];
+        return;
+    }
     for (int64_t i = 0; i < n; i++)
         to[i] += factor * from[i];
 }
