@@ -120,7 +120,7 @@ take "${smora[@]}"
 good experts
 sed -i 's/"rate": 0.01/"rate": 0.02/' "$work/case/methods/smora/k1/case.json"
 sed -i 's/"bias_in_weight": true/"bias_in_weight": false/' "$work/case/methods/smora/op/case.json"
-bad 'another rate' 'bias_after.'
+bad 'another rate' 'methods/smora/k1: counts.model.layers'
 contains 'gates without the bias' "$out" "FAILED $work/case/methods/smora/op"
 take "${smora[@]}"
 sed -i 's/"balance": "per micro-batch"/"balance": "per step"/' "$work/case/methods/smora/k1/case.json"
