@@ -91,6 +91,12 @@ static void add_node(const node *n, const tape_pairs *p, tape_work *out)
     case OP_mix_skills:
         add_entries(n, 2 * rows_of(n->in[1]) * (double)shape_count(n->in[0]->v.t.s), 0, 1, out);
         break;
+    case OP_top_gate:
+        add_product(n, 0, 1, last_of(n->out[0]), out);
+        break;
+    case OP_lora_gated:
+        add_factors(n, 1, 2, 2, (double)(n->attr.experts.rank * n->attr.experts.most), out);
+        break;
     case OP_sparse:
         add_entries(n, 2 * rows_of(n->in[0]) * last_of(n->in[2]), 1, 2, out);
         break;

@@ -80,6 +80,19 @@ typedef union op_attr {
         double rate;
     } balance;
     struct {
+        int64_t k;
+        double  temperature; /* but in training, where it is 1 */
+    } top_gate;
+    struct {
+        int64_t tasks;
+    } task_gates;
+    struct {
+        int64_t rank, most; /* the largest rank; experts that a row may have */
+    } experts;              /* of lora_gated */
+    struct {
+        int64_t ranks, in, out; /* sum of the ranks; columns of A, rows of B */
+    } stack_factors;
+    struct {
         int64_t rows, columns;
     } cut;
     struct {

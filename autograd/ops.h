@@ -91,6 +91,28 @@ var *ag_tally(tape *t, var *counts, var *chosen, bool anew);
 /* b, counts [r]: while training b += rate sign(mean(counts) - counts); the result is b itself, likewise */
 var *ag_balance(tape *t, var *b, var *counts, double rate);
 
+/* x [N, C], g [E, C] -> gains w [N, E]: the softmax over the k largest of z = x g^T, 0 elsewhere, of equal ones the
+ * first; z is divided by the temperature, unless training; *z [N, E]   (Xu et al. 2025, MeteoRA) */
+var *ag_top_gate(tape *t, var *x, var *g, int64_t k, double temperature, var **z);
+/* z [N, E], tasks i32 [S] in 0 .. E-1, offsets i32 [S + 1] -> [1]: the sum over all rows of a sequence but its last of
+ * the cross-entropy of its task */
+var *ag_gate_loss(tape *t, var *z, var *tasks, var *offsets);
+/* x [N, C], tasks i32 [S] in 0 .. E-1, offsets i32 [S + 1] -> gains w [N, E]: 1 for the task of a row's sequence, else
+ * 0 */
+var *ag_task_gates(tape *t, var *x, var *tasks, var *offsets, int64_t E);
+
+/* Low-rank experts that lie in one flat buffer `values` [..]: row e of the table i32 [E, 3] says the rank of expert e
+ * (0: it is not here) and the places of A [rank, K] and B [M, rank] there, in steps of so many values; scales [E]. */
+enum { EXPERT_STEP = 16 };
+
+/* y [N, M], x [N, K], w [N, E] -> y + the sum over the experts of w[n,e] scales[e] (x A^T) B^T. Only those whose
+ * weight is not 0 are computed, at most `most` in a row; rank: the largest. */
+var *ag_lora_gated(tape *t, var *y, var *x, var *values, var *w, var *table, var *scales, int64_t rank, int64_t most);
+/* -> all A one below another [R, in], and *b all B one beside another [out, R], R the sum of the ranks */
+var *ag_stack_factors(tape *t, var *values, var *table, int64_t R, int64_t in, int64_t out, var **b);
+/* u [N, R], w [N, E], owner i32 [R], scales [E] -> u[n,r] w[n,e] scales[e], e = owner[r] */
+var *ag_gain_columns(tape *t, var *u, var *w, var *owner, var *scales);
+
 var *ag_add(tape *t, var *a, var *b); /* equal shapes */
 var *ag_mul(tape *t, var *a, var *b); /* equal shapes */
 /* x [N, C]; k and b of C values in any shape, or NULL -> x * k + b in every row */

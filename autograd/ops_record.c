@@ -199,6 +199,53 @@ var *ag_balance(tape *t, var *b, var *counts, double rate)
     return tape_apply(t, OP_balance, 2, in, &attr);
 }
 
+var *ag_top_gate(tape *t, var *x, var *g, int64_t k, double temperature, var **z)
+{
+    var          *in[] = {x, g};
+    const op_attr attr = {.top_gate = {k, temperature}};
+
+    *z = tape_apply(t, OP_top_gate, 2, in, &attr);
+    return tape_output(t, *z, 1);
+}
+
+var *ag_gate_loss(tape *t, var *z, var *tasks, var *offsets)
+{
+    return apply(t, OP_gate_loss, 3, z, tasks, offsets);
+}
+
+var *ag_task_gates(tape *t, var *x, var *tasks, var *offsets, int64_t E)
+{
+    var          *in[] = {x, tasks, offsets};
+    const op_attr attr = {.task_gates = {E}};
+
+    return tape_apply(t, OP_task_gates, 3, in, &attr);
+}
+
+var *ag_lora_gated(tape *t, var *y, var *x, var *values, var *w, var *table, var *scales, int64_t rank, int64_t most)
+{
+    var          *in[] = {y, x, values, w, table, scales};
+    const op_attr attr = {.experts = {rank, most}};
+
+    return tape_apply(t, OP_lora_gated, 6, in, &attr);
+}
+
+var *ag_stack_factors(tape *t, var *values, var *table, int64_t R, int64_t in, int64_t out, var **b)
+{
+    var          *both[] = {values, table};
+    const op_attr attr = {.stack_factors = {R, in, out}};
+    var          *a = tape_apply(t, OP_stack_factors, 2, both, &attr);
+
+    *b = tape_output(t, a, 1);
+    return a;
+}
+
+var *ag_gain_columns(tape *t, var *u, var *w, var *owner, var *scales)
+{
+    var *in[] = {u, w, owner, scales};
+
+    return tape_apply(t, OP_gain_columns, 4, in, NULL);
+}
+
 var *ag_sparse(tape *t, var *y, var *x, var *v, var *places)
 {
     var *in[] = {y, x, v, places};

@@ -40,6 +40,11 @@ static uint32_t wide_inputs(op_code op)
     case OP_scores: return IN1;
     case OP_route: return IN0 | IN1;
     case OP_expand: return IN0;
+    case OP_top_gate: return IN1;
+    case OP_gate_loss: return IN0;
+    case OP_lora_gated: return IN2 | IN3 | IN5;
+    case OP_stack_factors: return IN0;
+    case OP_gain_columns: return IN1 | IN3;
     case OP_dora_gain: return IN0 | IN2 | IN3;
     case OP_affine: return IN1 | IN2;
     case OP_mix_skills:

@@ -52,6 +52,10 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define BESIDE(b) {.mix_skills = {.beside = b}}
 #define ROUTE(k, in_weight_) {.route = {.active = k, .in_weight = in_weight_}}
 #define ROUTED(f, form_) {.lora_routed = {.factor = f, .form = ROUTED_##form_}}
+#define TOP(k_) {.top_gate = {.k = k_, .temperature = 3}}
+#define TASKS(n) {.task_gates = {.tasks = n}}
+#define EXPERTS(rank_, most_) {.experts = {.rank = rank_, .most = most_}}
+#define STACK(r, in_, out_) {.stack_factors = {.ranks = r, .in = in_, .out = out_}}
 #define CUT(rows_, columns_) {.cut = {.rows = rows_, .columns = columns_}}
 #define CAYLEY(terms_, limit_) {.cayley = {.terms = terms_, .limit = limit_}}
 #define REFLECT(o) {.householder = {.orthogonal = o}}
