@@ -371,6 +371,7 @@ static void add_sample(packer *p, pack_step *s, pack_sample which)
 
     p->samples[s->n_samples++] = which;
     s->n_tokens += rows_of(p->x, which.example) + e->n_source;
+    s->n_followed += rows_of(p->x, which.example) - example_texts(e);
     s->n_targets += example_targets(e, p->x->place) + p->front_targets;
 }
 

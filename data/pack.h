@@ -118,6 +118,7 @@ typedef struct pack_step {
     const int32_t     *first;    /* [n_leaves + 1] */
     const pack_sample *samples;
     int64_t            n_tokens, n_targets, n_samples; /* of all leaves; tokens: also an encoder's */
+    int64_t            n_followed; /* rows that another one of their sequence follows */
 } pack_step;
 
 typedef struct packer {

@@ -83,7 +83,7 @@ static status merge_module(const module *m, int k, const site *s, float *w, floa
 status peft_merged(const peft *p, const site *s, float *w, float *b)
 {
     for (int i = 0; i < p->n_modules; i++)
-        for (int k = 0; k < p->modules[i].n_sites; k++)
+        for (int k = 0; k < p->modules[i].n_sites && !p->modules[i].routed; k++)
             if (p->modules[i].at[k] == s)
                 TRY_IN(merge_module(&p->modules[i], k, s, w, b), "in %s", s->name);
     for (int i = 0; i < p->n_modules; i++)

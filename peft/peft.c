@@ -250,21 +250,25 @@ status peft_add(peft *p, const char *name, const peft_method *method, const void
 {
     bool *match;
 
-    TRY(check_name(p, name));
     TRY_TAKE(match, p->a, p->m->n_sites);
     memset(match, 0, (size_t)p->m->n_sites);
     TRY_IN(sites_match(p->m->sites, p->m->n_sites, method->sites, patterns, n_patterns, match), "in module %s",
            name);
+    return peft_add_at(p, &(module){.name = name, .method = method, .options = options, .trains = trains}, match);
+}
 
+status peft_add_at(peft *p, const module *like, const bool *match)
+{
+    TRY(check_name(p, like->name));
     module *m = &p->modules[p->n_modules];
-    *m = (module){.name = name, .method = method, .options = options, .trains = trains};
+    *m = *like;
     TRY_TAKE(m->at, p->a, p->m->n_sites);
     TRY_TAKE(m->hooks, p->a, p->m->n_sites);
     TRY_TAKE(m->hung, p->a, p->m->n_sites);
     TRY_TAKE(m->extra, p->a, PEFT_EXTRA_MAX);
     memset(m->hooks, 0, (size_t)p->m->n_sites * sizeof *m->hooks);
     p->n_modules++;
-    return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", name);
+    return fail_in(take_places(p, p->n_modules - 1, match), "in module %s", like->name);
 }
 
 static status start_tensor(const peft *p, const tuned *x)
@@ -319,6 +323,7 @@ status peft_allocate(peft *p, arena *memory)
 {
     TRY_TAKE(p->values, memory, p->size);
     TRY_TAKE(p->fixed_values, memory, p->fixed_size);
+    p->all.v = p->values;
     memset(p->values, 0, (size_t)p->size * sizeof *p->values);
     for (int i = 0; i < p->n_tuned; i++) {
         tuned *x = &p->tensors[i];
@@ -355,6 +360,7 @@ size_t peft_instead_bytes(const peft *p)
 
 void peft_use_gradients(peft *p, float *flat)
 {
+    p->all_gradients.v = flat;
     for (int i = 0; i < p->n_tuned; i++)
         if (!p->tensors[i].fixed)
             p->tensors[i].grad.v = flat + p->tensors[i].first;
@@ -395,6 +401,32 @@ status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l)
     return STATUS_OK;
 }
 
+status peft_terms_begin(peft *p, arena *a, peft_terms *l)
+{
+    *l = (peft_terms){.most = p->m->n_sites};
+    TRY_TAKE(l->v, a, l->most);
+    p->terms = l;
+    return STATUS_OK;
+}
+
+void peft_terms_end(peft *p)
+{
+    p->terms = NULL;
+}
+
+void peft_add_term(const peft *p, var *value, double weight)
+{
+    CHECK(p->terms && p->terms->n < p->terms->most);
+    p->terms->v[p->terms->n++] = (struct peft_loss){value, weight};
+}
+
+var *peft_all_values(tape *t, peft *p, bool trained)
+{
+    p->all.s = p->all_gradients.s = shape_1(p->size); /* all modules have their places by now */
+    p->all.type = p->all_gradients.type = TYPE_F32;
+    return trained ? tape_param(t, &p->all, &p->all_gradients) : tape_tensor(t, &p->all);
+}
+
 static bool steps(const module *m)
 {
     return m->trains && (peft_traits(m->method, m->options) & PEFT_STEPS);
@@ -420,7 +452,7 @@ status peft_after_step(peft *p, const peft_step *s)
 void peft_detach(peft *p)
 {
     for (int i = 0; i < p->n_modules; i++)
-        for (int k = 0; k < p->modules[i].n_sites; k++)
+        for (int k = 0; k < p->modules[i].n_sites && !p->modules[i].routed; k++)
             site_unhang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_extra; k++)
@@ -431,7 +463,7 @@ void peft_detach(peft *p)
 void peft_attach_again(peft *p)
 {
     for (int i = 0; i < p->n_modules; i++)
-        for (int k = 0; k < p->modules[i].n_sites; k++)
+        for (int k = 0; k < p->modules[i].n_sites && !p->modules[i].routed; k++)
             site_hang(p->modules[i].hung[k], &p->modules[i].hooks[k]);
     for (int i = 0; i < p->n_modules; i++)
         for (int k = 0; k < p->modules[i].n_extra; k++)

@@ -156,6 +156,14 @@ typedef struct peft_losses {
 
 void peft_add_loss(peft_losses *l, var *value, double weight);
 
+/* Terms of the loss that depend on activations: hooks give them while the main computation is recorded. A value [1] is
+ * a sum over all rows that another one of their sequence follows; its mean over these, times `weight`, is added to the
+ * mean loss of a training step. Evaluation leaves them out. */
+typedef struct peft_terms {
+    int n, most;
+    struct peft_loss *v;
+} peft_terms;
+
 typedef struct peft_method {
     const char       *name;
     uint32_t          sites; /* site_kind bits it can sit on */
@@ -224,6 +232,10 @@ typedef struct module {
     const peft_method *method;
     const void        *options;
     bool               trains;
+    bool               routed; /* a router computes in its place: its hooks are not hung */
+    const int         *over;   /* of a router: the modules that it decides between, in their order */
+    int                n_over;
+    const char        *folder; /* where a router's folder says that it lies; NULL: not said */
     int                n_sites;
     const site       **at;
     site_hook         *hooks;
@@ -251,6 +263,8 @@ struct peft {
     int64_t  size;    /* values in a flat buffer, padding included */
     int64_t  trained; /* values trained, padding not included */
     float   *values;  /* NULL until peft_allocate */
+    tensor   all, all_gradients; /* the flat buffers as one tensor, for what reads many tuned tensors at once */
+    peft_terms *terms; /* where hooks put terms of the loss while it is recorded; NULL: nobody wants them */
     int64_t  fixed_size; /* the same for values that are never trained */
     float   *fixed_values;
 };
@@ -272,6 +286,10 @@ size_t peft_spare_bytes(const peft *p);
 /* Adds a module on the sites that the patterns select. Options must outlive it. */
 status peft_add(peft *p, const char *name, const peft_method *method, const void *options,
                 const char *const *patterns, int n_patterns, bool trains);
+
+/* The same on the sites i with match[i]: `like` has the module's name, method and options, and what else it begins
+ * with. */
+status peft_add_at(peft *p, const module *like, const bool *match);
 
 /* After peft_add, for a module of any method: trains copies of all tensors of the trunk that belong to a part whose name
  * ends with one of these (PEFT's modules_to_save: "norm" is also the end of "input_layernorm"), in their place. Of two
@@ -320,6 +338,15 @@ var *peft_dropout(tape *t, const peft *p, const site *s, var *x, double share);
 /* What the training modules add to the loss. The list lies in `a`. */
 status peft_extra_loss(tape *t, const peft *p, arena *a, peft_losses *l);
 
+/* Before and after the main computation is recorded: hooks put their terms into l, whose list lies in `a`. */
+status peft_terms_begin(peft *p, arena *a, peft_terms *l);
+void   peft_terms_end(peft *p);
+/* For hooks: value may have been recorded in vain where nobody wants terms, so ask p->terms before. */
+void peft_add_term(const peft *p, var *value, double weight);
+
+/* All tuned values on the tape as one [size] tensor: a parameter, or frozen. */
+var *peft_all_values(tape *t, peft *p, bool trained);
+
 /* True when a training module wants peft_after_step, which asks each that does. */
 bool   peft_steps(const peft *p);
 status peft_after_step(peft *p, const peft_step *s);
@@ -363,6 +390,10 @@ status adapter_read_config(arena *a, const char *folder, const model *m, const p
 
 /* Adds the module that a folder's adapter_config.json describes, whole copies included. */
 status adapter_add(peft *p, const char *folder, const char *name, bool trains);
+
+/* Where the module lies in a run's folder of adapters: there if it is the only one or a router, else in a folder
+ * below with its name. */
+status adapter_folder(const peft *p, int module, const char *folder, char *path, size_t room);
 
 /* Fills the module's tensors from the folder: every tensor must be there, with its shape, and nothing
  * else. `info->fingerprint` is compared with the file's unless one of them is absent. */

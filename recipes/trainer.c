@@ -76,13 +76,31 @@ static status open_feed(trainer *x, arena *a)
     return g->samples.width > 0 ? feed_open_values(&x->f, a, g->samples.width) : STATUS_OK;
 }
 
-static status record_loss(trainer *x)
+/* Backward begins in the terms of hooks too. */
+static status seed_terms(trainer *x, arena *a)
+{
+    tensor *seeds;
+
+    TRY_TAKE(x->term_upstream, a, x->terms.n);
+    TRY_TAKE(seeds, a, x->terms.n);
+    for (int i = 0; i < x->terms.n; i++) {
+        seeds[i] = (tensor){.s = shape_1(1), .type = TYPE_F32, .v = &x->term_upstream[i]};
+        tape_keep(x->t, x->terms.v[i].value);
+        tape_seed(x->t, x->terms.v[i].value, &seeds[i]);
+    }
+    return STATUS_OK;
+}
+
+static status record_loss(trainer *x, arena *a)
 {
     stream s = {0};
 
     TRY(tape_open(&x->t, TYPE_F32));
     feed_record(&x->f, x->t, &s);
+    TRY(peft_terms_begin(x->p, a, &x->terms));
     var *hidden = model_hidden(x->m, x->t, &s);
+    peft_terms_end(x->p);
+    TRY(seed_terms(x, a));
     if (x->o.goal)
         x->loss = goal_loss(x->o.goal, x->t, x->m, hidden, &x->f, &x->out);
     else
@@ -169,7 +187,7 @@ status trainer_open(trainer *x, arena *a, arena *tuned_memory, model *m, peft *p
     TRY(open_spans(x, a));
     TRY(open_groups(x, a));
     TRY(open_feed(x, a));
-    TRY(record_loss(x));
+    TRY(record_loss(x, a));
     TRY(record_extra_loss(x, a));
     if (only_plan)
         return STATUS_OK;
@@ -261,14 +279,31 @@ static status run_extra_loss(trainer *x, int64_t targets, double *loss)
     return STATUS_OK;
 }
 
+/* What a target weighs in the terms of the step: each becomes weight * n_targets times its mean over the step's rows. */
+static void weigh_terms(trainer *x, const pack_step *plan)
+{
+    const double rows = plan->n_followed > 0 ? (double)plan->n_followed : 1;
+
+    for (int i = 0; i < x->terms.n; i++)
+        x->term_upstream[i] = (float)(x->terms.v[i].weight * (double)plan->n_targets / rows);
+}
+
+static void add_terms(const trainer *x, double *loss)
+{
+    for (int i = 0; i < x->terms.n; i++)
+        *loss += (double)x->term_upstream[i] * (double)*(const float *)x->terms.v[i].value->t.v;
+}
+
 static status run_leaves(trainer *x, packer *data, const pack_step *plan, double *loss)
 {
     leaf_sum_start(&x->sum);
+    weigh_terms(x, plan);
     for (int leaf = 0; leaf < plan->n_leaves; leaf++) {
         packer_fill(data, plan, leaf, &x->f.b);
         peft_use_gradients(x->p, leaf_sum_begin(&x->sum));
         TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step + 1, leaf);
-        if (x->f.b.n_targets > 0)
+        add_terms(x, loss);
+        if (x->f.b.n_targets > 0 || x->terms.n > 0)
             tape_backward(x->t);
         if (leaf == 0)
             TRY(run_extra_loss(x, plan->n_targets, loss));

@@ -48,6 +48,8 @@ typedef struct trainer {
     tape           *extra; /* what modules add to the loss, or NULL */
     peft_losses     losses;
     float          *upstream;  /* [losses.n] */
+    peft_terms      terms;     /* what hooks add to the loss, in t */
+    float          *term_upstream; /* [terms.n] */
     op_run          run;
     leaf_sum        sum;
     optim           opt;
