@@ -38,6 +38,9 @@ status trajectory_options(arena *a, const cJSON *hyper, const char *what, traine
     TRY(json_double(hyper, "clip", false, &o->clip.clip, what));
     TRY(json_double(hyper, "warmup", false, &o->schedule.warmup, what));
     TRY(json_string(hyper, "schedule", false, &o->schedule.schedule, what));
+    o->schedule.schedule = arena_string(a, o->schedule.schedule, strlen(o->schedule.schedule));
+    if (!o->schedule.schedule)
+        return STATUS_MEMORY;
     TRY(json_int(hyper, "steps", true, 1, 100000, &o->steps, what));
     if (smoothing != 0)
         return fail(STATUS_UNSUPPORTED, "label smoothing is not in this version");
