@@ -6,8 +6,10 @@
 #include "core/quant.h"
 #include "core/safetensors.h"
 #include "core/text.h"
+#include "peft/router.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,11 +141,10 @@ static status write_files(const peft *p, int number, const char *folder, const a
     const char      *trained_as = m->method->trained_as ? m->method->trained_as(m->options) : NULL;
     safetensors_pair pairs[5] = {{.key = "format", .value = "pt"}};
     int              n_pairs = 1;
-    char            *config = path_join(p->a, folder, "adapter_config.json");
     char            *tensors = path_join(p->a, folder, "adapter_model.safetensors");
     char            *encoder = path_join(p->a, folder, ENCODER_FILE);
 
-    if (!config || !tensors || !encoder)
+    if (!tensors || !encoder)
         return STATUS_MEMORY;
     if (info->fingerprint)
         pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
@@ -156,7 +157,7 @@ static status write_files(const peft *p, int number, const char *folder, const a
     TRY(safetensors_write(tensors, own->items, own->n, pairs, n_pairs));
     if (aside->n > 0)
         TRY(safetensors_write(encoder, aside->items, aside->n, pairs, n_pairs));
-    return adapter_write_config(p, number, config, info);
+    return adapter_write_config(p, number, folder, info);
 }
 
 status adapter_save(const peft *p, int number, const char *folder, const adapter_info *info)
@@ -394,8 +395,20 @@ status adapter_load(peft *p, int number, const char *folder, const adapter_info 
     TRY(load_file(p, number, false, folder, info));
     if (aside)
         TRY(load_file(p, number, true, folder, info));
+    if (p->modules[number].n_over > 0)
+        TRY(router_check(p, number, folder));
     peft_settle(p);
     return peft_push(p);
+}
+
+status adapter_folder(const peft *p, int number, const char *folder, char *path, size_t room)
+{
+    const module *m = &p->modules[number];
+    const bool    below = p->n_modules > 1 && m->n_over == 0;
+
+    if ((size_t)snprintf(path, room, "%s%s%s", folder, below ? "/" : "", below ? m->name : "") >= room)
+        return fail(STATUS_IO, "%s: path is too long", folder);
+    return STATUS_OK;
 }
 
 /* What the folder's file remembers under a key, copied; NULL: nothing. */

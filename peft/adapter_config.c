@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "peft/router.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -428,12 +429,17 @@ static void say_orientation(cJSON *config, const module *x)
         cJSON_ReplaceItemInObjectCaseSensitive(config, "fan_in_fan_out", cJSON_CreateBool(turned));
 }
 
-status adapter_write_config(const peft *p, int number, const char *path, const adapter_info *info)
+status adapter_write_config(const peft *p, int number, const char *folder, const adapter_info *info)
 {
     const module *x = &p->modules[number];
+    const char   *path = path_join(p->a, folder, "adapter_config.json");
     cJSON        *config = cJSON_CreateObject();
     status        s;
 
+    if (!path) {
+        cJSON_Delete(config);
+        return STATUS_MEMORY;
+    }
     if (!x->method->write_config) {
         cJSON_Delete(config);
         return fail(STATUS_UNSUPPORTED, "%s has no adapter file", x->method->name);
@@ -443,6 +449,8 @@ status adapter_write_config(const peft *p, int number, const char *path, const a
                           info->task_type ? cJSON_CreateString(info->task_type) : cJSON_CreateNull());
     cJSON_AddBoolToObject(config, "inference_mode", true);
     s = x->method->write_config(x->options, config);
+    if (s == STATUS_OK && x->n_over > 0)
+        s = router_write(p, number, folder, config);
     say_orientation(config, x);
     if (!x->method->everywhere)
         add_targets(config, p, x);

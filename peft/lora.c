@@ -100,6 +100,19 @@ status lora_rank_and_scale(const void *options, const site *s, int64_t *rank, do
     return STATUS_OK;
 }
 
+status lora_parts(const void *state, tuned **a, tuned **b, double *scale)
+{
+    const lora_state *l = state;
+
+    if (l->length || l->bias || l->f.out_a)
+        return fail(STATUS_UNSUPPORTED, "lora: is with %s, must be its two factors alone",
+                    l->length ? "dora" : l->bias ? "lora_bias" : "a part taken out of the weight");
+    *a = l->f.a;
+    *b = l->f.b;
+    *scale = l->scale;
+    return STATUS_OK;
+}
+
 static var *dora_product(tape *t, const site *s, void *state, var *x, var *y);
 
 /* The lengths over a site's inputs of a trunk's weight: of its rows, at an embedding of its columns. */

@@ -8,6 +8,7 @@
 #include "recipes/opening.h"
 #include "recipes/procedure.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -97,17 +98,14 @@ static void print_table(const figures *f, FILE *out)
 static status load_adapter(opening *o, const char *folder, bool force, int64_t *step)
 {
     adapter_info info = {.base = o->s.base};
-    char        *below;
+    char         below[PATH_MAX];
 
     if (!force) {
         TRY(session_fingerprint(&o->s));
         info.fingerprint = o->s.fingerprint;
     }
     for (int i = 0; i < o->s.p->n_modules; i++) {
-        below = o->s.p->n_modules == 1 ? path_join(&o->s.setup, ".", folder)
-                                       : path_join(&o->s.setup, folder, o->s.p->modules[i].name);
-        if (!below)
-            return STATUS_MEMORY;
+        TRY(adapter_folder(o->s.p, i, folder, below, sizeof below));
         TRY(adapter_load(o->s.p, i, below, &info));
         TRY(adapter_step(&o->s.setup, below, step));
     }

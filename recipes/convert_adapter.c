@@ -125,6 +125,9 @@ static status export_run(export *e, const char *folder, const char *base, bool f
     TRY(session_adapter(&e->s, folder, force));
     const module *x = &e->s.p->modules[0];
     gguf_meta     m = {.a = &e->s.setup};
+    if (e->s.p->n_modules > 1)
+        return fail(STATUS_UNSUPPORTED, "%s: is a router over %d adapters; a GGUF adapter is one LoRA", folder,
+                    e->s.p->n_modules - 1);
     if (x->method != &peft_lora)
         return fail(STATUS_UNSUPPORTED, "%s: is of the method %s; a GGUF adapter can only be a LoRA", folder,
                     x->method->name);

@@ -10,8 +10,6 @@ static status check_supported(const recipe *r)
 {
     if (r->together.n > 0)
         return fail(STATUS_USAGE, "%s: several recipes are trained `together`; name one of them", r->file);
-    if (r->router.router.name)
-        return fail(STATUS_UNSUPPORTED, "router is not in this version");
     return STATUS_OK;
 }
 

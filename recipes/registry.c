@@ -5,7 +5,7 @@
 #include "optim/clip.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
-#include "peft/peft.h"
+#include "peft/router.h"
 #include "recipes/metrics.h"
 #include "recipes/objective.h"
 #include "recipes/procedure.h"
@@ -48,6 +48,9 @@ const option_registry *registry(void)
     all.v = rows;
     for (int i = 0; i < n; i++)
         add("method", methods[i]->name, methods[i]->keys, methods[i]->help);
+    methods = peft_routers(&n);
+    for (int i = 0; i < n; i++)
+        add("router", methods[i]->name, methods[i]->keys->n ? methods[i]->keys : NULL, methods[i]->help);
     for (int i = 0; source_at(i); i++)
         add("source", source_at(i)->name, &source_at(i)->keys, source_at(i)->help);
     for (int i = 0; optim_row(i); i++)

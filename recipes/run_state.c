@@ -104,10 +104,7 @@ status run_state_write_adapters(run_state *st, const char *folder, int64_t step)
     TRY(session_fingerprint(st->s));
     info.fingerprint = st->s->fingerprint;
     for (int i = 0; i < p->n_modules; i++) {
-        const bool alone = p->n_modules == 1;
-        if ((size_t)snprintf(below, sizeof below, "%s%s%s", folder, alone ? "" : "/",
-                             alone ? "" : p->modules[i].name) >= sizeof below)
-            return fail(STATUS_IO, "%s: path is too long", folder);
+        TRY(adapter_folder(p, i, folder, below, sizeof below));
         TRY(folder_make(below));
         TRY(adapter_save(p, i, below, &info));
     }
@@ -198,12 +195,11 @@ static status get_state(run_state *st, h5_file *f)
 static status load_values(run_state *st, const checkpoint_found *found)
 {
     const peft *p = st->s->p;
-    char        path[PATH_MAX + 300];
+    char        folder[PATH_MAX + 16], path[PATH_MAX + 300];
 
+    snprintf(folder, sizeof folder, "%s/adapter", found->path);
     for (int i = 0; i < p->n_modules; i++) {
-        const bool alone = p->n_modules == 1;
-        snprintf(path, sizeof path, "%s/adapter%s%s", found->path, alone ? "" : "/",
-                 alone ? "" : p->modules[i].name);
+        TRY(adapter_folder(p, i, folder, path, sizeof path));
         TRY(adapter_load(st->s->p, i, path, NULL));
     }
     return STATUS_OK;

@@ -5,6 +5,7 @@
 #include "core/memory_use.h"
 #include "data/fetch.h"
 #include "layers/weights.h"
+#include "peft/router.h"
 #include "peft/whole.h"
 #include "recipes/prepare.h"
 
@@ -136,8 +137,23 @@ static status load_folder(session *s, int module, const char *folder, bool force
     return adapter_load(s->p, module, folder, &info);
 }
 
+/* A router and its modules, each from where its folder says it lies. */
+static status routed_adapter(session *s, const char *folder, bool force)
+{
+    TRY(router_add(s->p, folder));
+    TRY(peft_allocate(s->p, &s->tuned));
+    for (int i = 0; i < s->p->n_modules; i++)
+        TRY(load_folder(s, i, s->p->modules[i].folder, force));
+    return STATUS_OK;
+}
+
 status session_adapter(session *s, const char *folder, bool force)
 {
+    bool routed;
+
+    TRY(router_is_folder(&s->setup, folder, &routed));
+    if (routed)
+        return routed_adapter(s, folder, force);
     TRY(adapter_add(s->p, folder, "main", false));
     TRY(peft_allocate(s->p, &s->tuned));
     return load_folder(s, 0, folder, force);
@@ -226,6 +242,13 @@ static status start_values(session *s, const recipe *r, session_samples *samples
     return done;
 }
 
+static status add_router(session *s, const recipe_router *r)
+{
+    if (!r->router.name)
+        return STATUS_OK;
+    return peft_route(s->p, "router", peft_find_router(r->router.name), r->router.options, r->over.v, r->over.n);
+}
+
 status session_modules(session *s, const recipe *r, bool shapes_only, session_samples *samples, void *context)
 {
     char text[512];
@@ -236,13 +259,14 @@ status session_modules(session *s, const recipe *r, bool shapes_only, session_sa
         const recipe_module *x = &r->modules[i];
         if (x->copies > 1)
             return fail(STATUS_UNSUPPORTED,
-                        "modules.%d: copies is %lld; several equal modules need a router, which is not in "
-                        "this version",
+                        "modules.%d: copies is %lld; several equal modules of one entry are not in this version: "
+                        "list them one by one",
                         i, (long long)x->copies);
         snprintf(path, sizeof path, "modules.%d.%s", i, x->load ? "load" : "at");
         origin = recipe_origin(r, path, text, sizeof text);
         TRY_IN(add_module(s, x), "at %s", origin ? origin : r->file);
     }
+    TRY(add_router(s, &r->router));
     TRY(check_head(s));
     if (shapes_only)
         return STATUS_OK;

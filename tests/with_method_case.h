@@ -34,6 +34,7 @@ typedef struct method_card {
     status (*modules)(golden *g, method_case *c);
     /* Their values are as modules start; those of start.safetensors follow. */
     status (*started)(golden *g, method_case *c);
+    bool fills; /* `started` gives values to all that start.safetensors lacks */
     /* The values are there: further comparisons at the start. */
     status (*begin)(golden *g, method_case *c);
     /* Around every step; values and gradients may lie on a device (peft_pull, trajectory_gradient). */
@@ -79,6 +80,9 @@ double method_case_bound(const method_case *c, const char *name, bool absolute);
 /* Compares with the expected tensor, or number `at` of a list of `expect`; nothing where the case has none. */
 void method_case_tensor(golden *g, const method_case *c, const char *name, const tensor *got);
 void method_case_number(golden *g, const method_case *c, const char *name, int64_t at, double got);
+
+/* The sequences of batch 0, as trace takes them; to be deleted. */
+cJSON *method_case_sequences(const method_case *c);
 
 /* The logits of the sequences of batch 0: PREFIX.<i>. Nothing where the case has no PREFIX.0. */
 status method_case_logits(golden *g, method_case *c, const char *prefix);
