@@ -1,6 +1,7 @@
 /* trace: one packed run with everything kept that is asked for */
 #include "recipes/trace.h"
 
+#include "core/device.h"
 #include "core/json.h"
 #include "recipes/feed.h"
 
@@ -17,6 +18,7 @@ typedef struct tracer {
     tensor        whole_rows; /* of every sequence, the row that a classifier reads */
     tensor       *trunk_grads; /* [n_gradients] */
     float        *tuned_grads;
+    device_arena  there; /* where they are on a device */
     const trace_options *o;
 } tracer;
 
@@ -214,6 +216,34 @@ static tuned *find_tuned(const peft *p, const char *name)
     return NULL;
 }
 
+static tensor tuned_gradients(const tracer *x)
+{
+    return (tensor){.s = shape_1(x->p->size), .type = TYPE_F32, .v = x->tuned_grads};
+}
+
+/* On a device they are one there too: a tensor may be reached by itself and as a part of them all. */
+static status hold_gradients(tracer *x)
+{
+    const tensor all = tuned_gradients(x);
+    device      *d = device_current();
+
+    if (!d)
+        return STATUS_OK;
+    TRY(device_arena_open(d, &x->there, "gradients", device_arena_room(tensor_bytes(&all))));
+    TRY(device_hold(&x->there, &all, TYPE_F32));
+    device_push(d, &all);
+    return device_check(d);
+}
+
+static status pull_gradients(const tracer *x)
+{
+    if (!x->there.base)
+        return STATUS_OK;
+    tensor all = tuned_gradients(x);
+    device_pull(device_current(), &all);
+    return device_check(device_current());
+}
+
 /* Makes the named trunk weights parameters for this run. */
 static status want_gradients(tracer *x)
 {
@@ -244,6 +274,7 @@ static status want_gradients(tracer *x)
         TRY_TAKE(x->tuned_grads, x->a, x->p->size);
         memset(x->tuned_grads, 0, (size_t)x->p->size * sizeof *x->tuned_grads);
         peft_use_gradients(x->p, x->tuned_grads);
+        TRY(hold_gradients(x));
     }
     return STATUS_OK;
 }
@@ -442,9 +473,12 @@ status trace_run(arena *a, model *m, peft *p, const cJSON *sequences, const char
     if (s == STATUS_OK)
         s = record_and_run(&x);
     if (s == STATUS_OK)
+        s = pull_gradients(&x);
+    if (s == STATUS_OK)
         s = collect(&x, out);
     forget_gradients(&x);
     tape_close(x.t);
+    device_arena_close(&x.there);
     arena_close(&x.step);
     return s;
 }
