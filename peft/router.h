@@ -1,8 +1,9 @@
 /* router: who answers where several modules sit on one site.
  *
  * A router is a method (peft/peft.h) in a file of its own and a row in peft/routers.def. It is added behind the
- * modules that it decides between, sits on all of their sites, and computes there in their place: their hooks are taken
- * off. What it trains itself, saves and counts it says as any method does. Its options begin with router_options.
+ * modules that it decides between, sits on all of their sites, and computes there in their place: their hooks are
+ * taken off. What it trains itself, saves and counts it says as any method does. Its options begin with
+ * router_options.
  *
  * The modules are plain LoRAs, of any ranks and scales; one may be missing at some sites. */
 #ifndef PEFT_ROUTER_H
@@ -48,8 +49,8 @@ void router_force(router_form form);
 
 /* ---- files: peft/router_file.c --- */
 
-/* The router's part of a folder's adapter_config.json: the modules in their order, where their folders lie, and hashes
- * of what these hold. `folder` is the router's, beside whose files theirs lie already. */
+/* The router's part of a folder's adapter_config.json: the modules in their order, where their folders lie, and
+ * hashes of what these hold. `folder` is the router's, beside whose files theirs lie already. */
 status router_write(const peft *p, int module, const char *folder, cJSON *config);
 
 /* The folder's list must be that of the router's modules, in that order, and its hashes those of their files. */

@@ -279,7 +279,7 @@ static status run_extra_loss(trainer *x, int64_t targets, double *loss)
     return STATUS_OK;
 }
 
-/* What a target weighs in the terms of the step: each becomes weight * n_targets times its mean over the step's rows. */
+/* What the terms weigh in the step: each becomes weight * n_targets times its mean over the step's rows. */
 static void weigh_terms(trainer *x, const pack_step *plan)
 {
     const double rows = plan->n_followed > 0 ? (double)plan->n_followed : 1;

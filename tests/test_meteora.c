@@ -74,7 +74,8 @@ static double apart(const trace_result *x, const trace_result *y)
     ck_assert_int_eq(x->n, y->n);
     for (int i = 0; i < x->n; i++)
         for (int64_t k = 0; k < shape_count(x->items[i].t.s); k++)
-            most = fmax(most, fabs((double)((const float *)x->items[i].t.v)[k] - ((const float *)y->items[i].t.v)[k]));
+            most = fmax(most, fabs((double)((const float *)x->items[i].t.v)[k] -
+                                   (double)((const float *)y->items[i].t.v)[k]));
     return most;
 }
 
@@ -495,8 +496,8 @@ START_TEST(another_order_of_all_is_the_same)
         losses(&g, &lm[i], &gates[i]);
         training_close(&g);
     }
-    ck_assert_msg(fabs(lm[0] - lm[1]) < 1e-5 && fabs(gates[0] - gates[1]) < 1e-5, "%.9g and %.9g, %.9g and %.9g", lm[0],
-                  lm[1], gates[0], gates[1]);
+    ck_assert_msg(fabs(lm[0] - lm[1]) < 1e-5 && fabs(gates[0] - gates[1]) < 1e-5, "%.9g and %.9g, %.9g and %.9g",
+                  lm[0], lm[1], gates[0], gates[1]);
 }
 END_TEST
 
@@ -535,7 +536,8 @@ START_TEST(gates_are_counted)
         const site wide = {.in = trunks[i].width}, inner = {.in = trunks[i].inner};
         router_options *o = small_options(&s, meteora, NULL, NULL);
         o->n = 28;
-        ck_assert_int_eq((6 * meteora->count(&wide, o) + meteora->count(&inner, o)) * trunks[i].layers, trunks[i].must);
+        const int64_t block = 6 * meteora->count(&wide, o) + meteora->count(&inner, o);
+        ck_assert_int_eq(block * trunks[i].layers, trunks[i].must);
     }
     small_close(&s);
 }
@@ -559,8 +561,8 @@ static trace_result two(small *s, const char *router, const char *alone)
     return logits(s);
 }
 
-/* Each sequence has the numbers of its task's module alone: the first is of task 0, the second of task 1; and those bits
- * do not depend on what the other module holds. */
+/* Each sequence has the numbers of its task's module alone: the first is of task 0, the second of task 1; and those
+ * bits do not depend on what the other module holds. */
 START_TEST(a_task_has_its_own_module)
 {
     small        both, a, b;
@@ -569,8 +571,8 @@ START_TEST(a_task_has_its_own_module)
 
     of_a.n = 1;
     of_b.items++, of_b.n = 1;
-    ck_assert_msg(apart(&first, &of_a) < 1e-4 && apart(&second, &of_b) < 1e-4, "off by %g and %g", apart(&first, &of_a),
-                  apart(&second, &of_b));
+    ck_assert_msg(apart(&first, &of_a) < 1e-4 && apart(&second, &of_b) < 1e-4, "off by %g and %g",
+                  apart(&first, &of_a), apart(&second, &of_b));
     for (int i = 0; i < both.p->n_tuned; i++)
         if (both.p->tensors[i].module == 1)
             memset(both.p->tensors[i].value.v, 0, tensor_bytes(&both.p->tensors[i].value));
@@ -588,7 +590,8 @@ START_TEST(mean_is_half_of_each)
     const trace_result x = two(&s, "mean", NULL);
     const site        *q = s.p->modules[2].at[0];
     const int64_t      n = q->out * q->in;
-    float             *w = arena_take(&s.memory, (size_t)n, sizeof *w), *b = arena_take(&s.memory, (size_t)q->out, sizeof *b);
+    float             *w = arena_take(&s.memory, (size_t)n, sizeof *w);
+    float             *b = arena_take(&s.memory, (size_t)q->out, sizeof *b);
 
     ck_assert_int_gt(x.n, 0);
     memcpy(w, q->weight->value.v, (size_t)n * sizeof *w);

@@ -28,7 +28,8 @@ loss() { sed -n 's/^{"loss": \([^,]*\).*/\1/p' <<<"$out"; }
 
 # two adapters of other ranks and scales, at other sites
 short=(train.steps=12 optim.lr=1e-2 train.save_every=6 --quiet)
-call train recipes/tiny.yaml name=cats out="$work/cats" "${short[@]}" modules='[{name: main, method: lora, at: all-linear, rank: 4}]'
+call train recipes/tiny.yaml name=cats out="$work/cats" "${short[@]}" \
+    modules='[{name: main, method: lora, at: all-linear, rank: 4}]'
 good cats
 call train recipes/tiny.yaml name=dogs out="$work/dogs" "${short[@]}" seed=0 \
     modules='[{name: main, method: lora, at: [q_proj, up_proj], rank: 2, rslora: yes}]'
@@ -89,7 +90,8 @@ refused 'merge without a task' 'say with --task which'
 # what does not go
 call train $recipe out="$work/none" router='{name: meteora, top_k: 3}' modules="$over"
 refused 'three of two' 'top_k is 3, must be 1..2'
-call train $recipe out="$work/none" modules='[{name: cats, method: ia3, at: k_proj}, {name: dogs, method: lora, at: q_proj}]'
+call train $recipe out="$work/none" \
+    modules='[{name: cats, method: ia3, at: k_proj}, {name: dogs, method: lora, at: q_proj}]'
 refused 'another method' 'module cats is of the method ia3, must be lora'
 call merge $base "$adapter" "$work/merged"
 refused merge 'meteora cannot be merged'
@@ -97,7 +99,9 @@ call convert "$adapter" "$work/a.gguf" --base $base
 refused convert 'is a router over 2 adapters'
 call generate $base --adapter "$adapter" "${ask[@]}"
 cp -r -- "$adapter" "$work/other"
-mv -- "$work/other/cats" "$work/other/x" && mv -- "$work/other/dogs" "$work/other/cats" && mv -- "$work/other/x" "$work/other/dogs"
+mv -- "$work/other/cats" "$work/other/x"
+mv -- "$work/other/dogs" "$work/other/cats"
+mv -- "$work/other/x" "$work/other/dogs"
 call generate $base --adapter "$work/other" "${ask[@]}"
 refused 'exchanged adapters' 'is not the one that the gates were trained for'
 rm -rf -- "$work/other/dogs"

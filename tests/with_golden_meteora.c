@@ -21,7 +21,8 @@ static bool again; /* the folder was run already, in the other form */
 
 static status add_modules(golden *g, method_case *c)
 {
-    static const char *const pairs[][2] = {{"top_k", "top_k"}, {"beta", "beta"}, {"dropout", "dropout"}, {NULL, NULL}};
+    static const char *const pairs[][2] = {
+        {"top_k", "top_k"}, {"beta", "beta"}, {"dropout", "dropout"}, {NULL, NULL}};
     const peft_method       *router = peft_find_router("meteora");
     const char              *tuned = "gates";
     key_texts                folders;
@@ -33,7 +34,7 @@ static status add_modules(golden *g, method_case *c)
         TRY(adapter_add(c->p, method_case_path(c, g, folders.v[i]), arena_printf(g->a, "adapter_%d", i),
                         strcmp(tuned, "gates") != 0));
     TRY(method_case_options(g->a, c, router, pairs, &options));
-    if (again) /* gradients only: Adam makes steps of the roundings of those near zero, which are others in each form */
+    if (again) /* gradients only: Adam makes steps of roundings near zero, which are others in each form */
         c->optim = NULL;
     return peft_route(c->p, "router", router, options, NULL, 0);
 }
@@ -74,8 +75,9 @@ static status compare_lm(golden *g, method_case *c)
     for (int i = 0; i < r.n; i++)
         for (int k = 0; k < c->p->n_tuned && strncmp(r.items[i].name, "grad.", 5) == 0; k++)
             if (strcmp(r.items[i].name + 5, c->p->tensors[k].name) == 0)
-                method_case_tensor(g, c, arena_printf(g->a, "grad_lm.%s", method_case_name(c, g->a, &c->p->tensors[k], NULL)),
-                                   &r.items[i].t);
+                method_case_tensor(
+                    g, c, arena_printf(g->a, "grad_lm.%s", method_case_name(c, g->a, &c->p->tensors[k], NULL)),
+                    &r.items[i].t);
     method_case_number(g, c, "lm0", 0, r.loss);
     return STATUS_OK;
 }
@@ -120,15 +122,15 @@ static var *watch(tape *t, const site *s, void *state, var *x, var *y)
 
 static void compare_watched(golden *g, const watched *v, int64_t i)
 {
-    const char              *name = v->s->checkpoint;
-    const safetensors_entry *chosen = safetensors_find(&v->c->want, arena_printf(g->a, "chosen.%lld.%s", (long long)i, name));
+    const char              *end = arena_printf(g->a, "%lld.%s", (long long)i, v->s->checkpoint);
+    const safetensors_entry *chosen = safetensors_find(&v->c->want, arena_printf(g->a, "chosen.%s", end));
     const float             *w = v->w->t.v;
     const int64_t            rows = v->w->t.s.d[0], n = v->w->t.s.d[1];
     int64_t                  at = 0, wrong = 0;
 
-    method_case_tensor(g, v->c, arena_printf(g->a, "gate_logits.%lld.%s", (long long)i, name), &v->z->t);
+    method_case_tensor(g, v->c, arena_printf(g->a, "gate_logits.%s", end), &v->z->t);
     if (!chosen || chosen->t.type != TYPE_I32) {
-        golden_wrong(g, "expect.safetensors has no whole numbers chosen.%lld.%s", (long long)i, name);
+        golden_wrong(g, "expect.safetensors has no whole numbers chosen.%s", end);
         return;
     }
     for (int64_t k = 0; k < rows * n; k++)
@@ -326,7 +328,8 @@ static void compare(site_alone *x, const char *name, const tensor *got, const sa
 /* w and chosen of a case have the chosen ones only, in their order. */
 static void compare_gains(site_alone *x, const tensor *gains)
 {
-    const safetensors_entry *chosen = safetensors_find(&x->c->want, "chosen"), *w = safetensors_find(&x->c->want, "w");
+    const safetensors_entry *chosen = safetensors_find(&x->c->want, "chosen");
+    const safetensors_entry *w = safetensors_find(&x->c->want, "w");
     int64_t                  wrong = 0;
     tensor                   got;
 
@@ -356,8 +359,9 @@ static void compare_site(site_alone *x, const var *y, const var *z, const var *g
     for (int e = 0; e < x->n; e++)
         for (int i = 0; i < 2; i++) {
             const char *name = arena_printf(x->g->a, i ? "dlora_B.%d" : "dlora_A.%d", e);
-            tensor      got = {.type = x->type, .s = i ? shape_2(x->out, x->rows[3 * e]) : shape_2(x->rows[3 * e], x->in)};
-            got.v = (char *)x->d_values.v + (int64_t)x->rows[3 * e + 1 + i] * EXPERT_STEP * dtype_row_bytes(x->type, 1);
+            const int64_t rank = x->rows[3 * e], from = (int64_t)x->rows[3 * e + 1 + i] * EXPERT_STEP;
+            const tensor  got = {.type = x->type, .s = i ? shape_2(x->out, rank) : shape_2(rank, x->in),
+                                 .v = (char *)x->d_values.v + from * dtype_row_bytes(x->type, 1)};
             compare(x, name, &got, safetensors_find(&x->c->want, name));
         }
 }
@@ -412,7 +416,8 @@ static status run_alone(golden *g, method_case *c)
 bool golden_meteora(golden *g, const char *folder)
 {
     static const method_card card = {.folder = "meteora", .names = names, .n_names = (int)COUNT_OF(names),
-                                     .modules = add_modules, .started = load_adapters, .fills = true, .begin = at_start,
+                                     .modules = add_modules, .started = load_adapters, .fills = true,
+                                     .begin = at_start,
                                      .after = after_step, .alone = run_alone};
 
     again = false;
