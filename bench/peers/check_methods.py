@@ -19,8 +19,8 @@ import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
 
-NOT_IN_PEFT = ["bitfit", "full", "bottleneck_houlsby", "bottleneck_parallel", "bottleneck_pfeiffer", "bottleneck_series",
-               "llm_adapters_parallel", "llm_adapters_series", "smora"]
+NOT_IN_PEFT = ["meteora", "task", "mean", "bitfit", "full", "bottleneck_houlsby", "bottleneck_parallel",
+               "bottleneck_pfeiffer", "bottleneck_series", "llm_adapters_parallel", "llm_adapters_series", "smora"]
 NEEDS_GPU = {"loftq": "PEFT quantises the weights with bitsandbytes, which wants a GPU"}
 CHANGED = {"boft": ["modules.main.butterfly_factors=1"]}  # more of them only with PEFT's CUDA extension
 REMADE = ["randlora"]  # PEFT makes the projections anew from the seed, and warns that they are missing
