@@ -54,7 +54,7 @@ static uint32_t wide_inputs(op_code op)
     case OP_cayley:
     case OP_householder:
     case OP_orthogonality: return IN0;
-    case OP_distance: return IN0 | IN1;
+    case OP_distance: return IN0;
     case OP_put_values: return IN1;
     case OP_sparse: return IN2;
     case OP_preference: return IN0 | IN2;
