@@ -76,6 +76,16 @@ status file_map_open(file_map *m, const char *path)
     return STATUS_OK;
 }
 
+void file_map_let_go(const file_map *m, const void *v, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)v + page - 1) / page * page;
+    const uintptr_t to = ((uintptr_t)v + bytes) / page * page;
+
+    CHECK((const uint8_t *)v >= m->v && (const uint8_t *)v + bytes <= m->v + m->bytes);
+    if (from < to)
+        (void)madvise((void *)from, to - from, MADV_DONTNEED); /* what the system does not give is kept */
+}
+
 void file_map_close(file_map *m)
 {
     if (m->bytes)

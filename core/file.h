@@ -28,6 +28,9 @@ typedef struct file_map {
 status file_map_open(file_map *m, const char *path);
 void   file_map_close(file_map *m);
 
+/* Bytes of the map take no memory until they are read again. */
+void file_map_let_go(const file_map *m, const void *v, size_t bytes);
+
 /* A whole text file as a NUL-terminated string in the arena (it may hold NULs: use *length). Files
  * larger than `limit` bytes are refused. */
 status file_read(arena *a, const char *path, size_t limit, char **text, size_t *length);

@@ -272,6 +272,32 @@ status weights_turned(arena *a, const tensor *t, tensor *out)
     return STATUS_OK;
 }
 
+/* The map of a safetensors file that holds the tensor, or NULL. */
+static const file_map *map_of(const weights *w, const tensor *t)
+{
+    const uint8_t *const v = t->v;
+
+    for (int i = 0; w->files && w->files->shards && i < w->files->n; i++) {
+        const file_map *m = &w->files->shards[i].map;
+        if (v >= m->v && v + tensor_bytes(t) <= m->v + m->bytes)
+            return m;
+    }
+    return NULL;
+}
+
+bool weights_mapped(const weights *w, const tensor *t)
+{
+    return map_of(w, t) != NULL;
+}
+
+void weights_let_go(const weights *w, const tensor *t)
+{
+    const file_map *m = map_of(w, t);
+
+    if (m)
+        file_map_let_go(m, t->v, tensor_bytes(t));
+}
+
 const gguf *weights_gguf(const weights *w)
 {
     return w->is_gguf ? &w->files->container : NULL;

@@ -54,6 +54,10 @@ const weight *weights_find(const weights *w, const char *name);
  * when it is stored in one that is not handled. */
 status weights_need(const weights *w, const char *name, const weight **out);
 
+/* The tensor lies in a mapped file; then what weights_let_go gives back of its memory is read again when it is wanted. */
+bool weights_mapped(const weights *w, const tensor *t);
+void weights_let_go(const weights *w, const tensor *t);
+
 /* A copy [columns, rows] of a matrix [rows, columns] of single values (not of a block type) in the arena. */
 status weights_turned(arena *a, const tensor *t, tensor *out);
 

@@ -74,6 +74,13 @@ status peft_part(const peft_attach *at, model_weight *w, const int32_t *places, 
     return STATUS_OK;
 }
 
+void peft_let_go(const peft *p)
+{
+    for (int i = 0; i < p->n_tuned; i++)
+        if (p->tensors[i].part)
+            weights_let_go(p->m->source, &p->tensors[i].kept);
+}
+
 void peft_settle(const peft *p)
 {
     for (int i = 0; i < p->n_tuned; i++) {

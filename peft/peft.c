@@ -335,6 +335,7 @@ status peft_allocate(peft *p, arena *memory)
     for (int i = 0; i < p->n_tuned; i++) /* one may make others too */
         TRY_IN(start_tensor(p, &p->tensors[i]), "in %s", p->tensors[i].name);
     stand_in(p, true);
+    peft_let_go(p);
     return STATUS_OK;
 }
 

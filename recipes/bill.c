@@ -17,7 +17,7 @@ enum { HEAD_BYTES_TOKEN = 1 << 10 };
 /* Pages of the program and its libraries that a run touches, the tape, files being written. */
 enum { PROGRAM_BYTES = 8 << 20 };
 
-/* As it is stored: what stands in a weight's place is the modules'. */
+/* As it is stored: what stands in a weight's place is the modules', and what the files have in a part's is let go. */
 static size_t trunk_bytes(const session *s)
 {
     size_t bytes = 0;
@@ -26,6 +26,8 @@ static size_t trunk_bytes(const session *s)
         const tuned *x = &s->p->tensors[i];
         if (x->first < 0 && x->value.v && x->place->value.v == x->value.v)
             bytes += tensor_bytes(&x->kept) - tensor_bytes(&x->value);
+        if (x->part && weights_mapped(&s->w, &x->kept))
+            bytes -= tensor_bytes(&x->kept);
     }
 
     for (int i = 0; i < s->m.n_tensors; i++)

@@ -127,6 +127,7 @@ START_TEST(a_run_takes_what_plan_says)
     compare("train.recompute=block");
     compare("data.pack=1024");
     compare("optim.name=sgd");
+    compare("modules=[{name: main, method: sparse_delta, at: '*', k: 0.05}]");
     if (linalg_available()) /* the quantised weights, expanded, are 8.7 MB */
         compare("modules=[{name: main, method: lora, at: 're:.*layers.0.mlp.*proj', init_lora_weights: loftq}]");
 }
