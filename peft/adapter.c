@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char fingerprint_key[] = "cambium.base_sha256", step_key[] = "cambium.step",
+static const char fingerprint_key[] = "cambium.base_sha256", origin_key[] = "cambium.origin_sha256", step_key[] = "cambium.step",
                   trained_as_key[] = "cambium.trained_as", labels_key[] = "cambium.labels";
 
 static status check_finite(const tuned *x, const char *path, const char *so)
@@ -139,7 +139,7 @@ static status write_files(const peft *p, int number, const char *folder, const a
 {
     const module    *m = &p->modules[number];
     const char      *trained_as = m->method->trained_as ? m->method->trained_as(m->options) : NULL;
-    safetensors_pair pairs[5] = {{.key = "format", .value = "pt"}};
+    safetensors_pair pairs[6] = {{.key = "format", .value = "pt"}};
     int              n_pairs = 1;
     char            *tensors = path_join(p->a, folder, "adapter_model.safetensors");
     char            *encoder = path_join(p->a, folder, ENCODER_FILE);
@@ -148,6 +148,8 @@ static status write_files(const peft *p, int number, const char *folder, const a
         return STATUS_MEMORY;
     if (info->fingerprint)
         pairs[n_pairs++] = (safetensors_pair){.key = fingerprint_key, .value = info->fingerprint};
+    if (info->origin)
+        pairs[n_pairs++] = (safetensors_pair){.key = origin_key, .value = info->origin};
     if (info->step)
         pairs[n_pairs++] = (safetensors_pair){.key = step_key, .value = info->step};
     if (trained_as)

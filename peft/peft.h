@@ -377,6 +377,7 @@ bool peft_sits(const peft *p, int module, const site *s);
 typedef struct adapter_info {
     const char *base;        /* base_model_name_or_path */
     const char *fingerprint; /* SHA-256 of the trunk, or NULL: not checked */
+    const char *origin;      /* of the one that `compose` made it of; NULL: it is no such trunk */
     const char *task_type;   /* "CAUSAL_LM"; NULL: one that PEFT has no name for */
     key_texts   labels;      /* names of the head's classes, or n 0 */
     const char *step;        /* of the run that made it, as a number; or NULL */

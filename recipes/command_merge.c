@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/quant.h"
 #include "recipes/merge_config.h"
+#include "recipes/merge_write.h"
 #include "recipes/session.h"
 
 #include "core/safetensors.h"
@@ -19,7 +20,7 @@ typedef struct merged_site {
 } merged_site;
 
 typedef struct merge {
-    session           s;
+    session          *s;
     merged_site      *sites; /* [sites of the model] */
     dtype             type;
     bool              as_stored;
@@ -43,7 +44,7 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
         return STATUS_OK;
     }
     uint16_t *h;
-    TRY_TAKE(h, &m->s.trunk, n);
+    TRY_TAKE(h, &m->s->trunk, n);
     for (int64_t i = 0; i < n; i++) {
         h[i] = type == TYPE_F16 ? f32_to_f16(v[i]) : f32_to_bf16(v[i]);
         const double back = (double)(type == TYPE_F16 ? f16_to_f32(h[i]) : bf16_to_f32(h[i]));
@@ -60,11 +61,11 @@ static status store(merge *m, const float *v, int64_t n, dtype type, void **out)
 static const site *site_of(const merge *m, const char *name, bool *bias)
 {
     *bias = false;
-    for (int i = 0; i < m->s.m.n_sites; i++) {
-        const site *s = &m->s.m.sites[i];
+    for (int i = 0; i < m->s->m.n_sites; i++) {
+        const site *s = &m->s->m.sites[i];
         *bias = s->bias && strcmp(s->bias->name, name) == 0;
         if (s->weight && s->kind != SITE_NORM && (*bias || strcmp(s->weight->name, name) == 0) &&
-            peft_changes(m->s.p, s))
+            peft_changes(m->s->p, s))
             return s;
     }
     return NULL;
@@ -78,7 +79,7 @@ static status turn_back(merge *m, const model_weight *w, const float **v)
 
     if (!w->turned)
         return STATUS_OK;
-    TRY(weights_turned(&m->s.trunk, &here, &file));
+    TRY(weights_turned(&m->s->trunk, &here, &file));
     *v = file.v;
     return STATUS_OK;
 }
@@ -87,14 +88,14 @@ static status expanded(merge *m, const tensor *w, float **out)
 {
     const int64_t n = shape_count(w->s);
 
-    TRY_TAKE(*out, &m->s.trunk, n);
+    TRY_TAKE(*out, &m->s->trunk, n);
     quant_expand(w->type, w->v, n, *out);
     return STATUS_OK;
 }
 
 static status merge_site(merge *m, const site *s, const merged_site **out)
 {
-    merged_site *x = &m->sites[s - m->s.m.sites];
+    merged_site *x = &m->sites[s - m->s->m.sites];
 
     *out = x;
     if (x->w)
@@ -102,7 +103,7 @@ static status merge_site(merge *m, const site *s, const merged_site **out)
     TRY(expanded(m, &s->weight->value, &x->w));
     if (s->bias)
         TRY(expanded(m, &s->bias->value, &x->b));
-    return peft_merged(m->s.p, s, x->w, x->b);
+    return peft_merged(m->s->p, s, x->w, x->b);
 }
 
 /* The values of a tensor with everything that was trained in it; NULL: nothing was. */
@@ -110,7 +111,7 @@ static status tuned_values(merge *m, const weight *w, const float **out)
 {
     bool               bias;
     const site        *s = site_of(m, w->name, &bias);
-    const tensor      *instead = peft_stand_in(m->s.p, w->name);
+    const tensor      *instead = peft_stand_in(m->s->p, w->name);
     const merged_site *merged;
 
     *out = instead ? instead->v : NULL;
@@ -155,8 +156,8 @@ static status add_weight(merge *m, const weight *w)
 /* A head was made in the place of this weight. */
 static bool is_replaced(const merge *m, const char *name)
 {
-    for (int i = 0; i < m->s.m.n_tensors; i++)
-        if (m->s.m.tensors[i].fresh && strcmp(m->s.m.tensors[i].name, name) == 0)
+    for (int i = 0; i < m->s->m.n_tensors; i++)
+        if (m->s->m.tensors[i].fresh && strcmp(m->s->m.tensors[i].name, name) == 0)
             return true;
     return false;
 }
@@ -164,21 +165,21 @@ static bool is_replaced(const merge *m, const char *name)
 /* What goes before the names of a bare trunk's files once it has a head; "" otherwise. */
 static const char *missing_prefix(const merge *m)
 {
-    const char *prefix = m->s.m.prefix ? m->s.m.prefix : "";
+    const char *prefix = m->s->m.prefix ? m->s->m.prefix : "";
     bool        headed = false;
 
-    for (int i = 0; i < m->s.m.n_tensors; i++)
-        headed |= m->s.m.tensors[i].fresh;
-    for (int i = 0; i < m->s.w.n; i++)
-        headed &= strncmp(m->s.w.w[i].name, prefix, strlen(prefix)) != 0;
+    for (int i = 0; i < m->s->m.n_tensors; i++)
+        headed |= m->s->m.tensors[i].fresh;
+    for (int i = 0; i < m->s->w.n; i++)
+        headed &= strncmp(m->s->w.w[i].name, prefix, strlen(prefix)) != 0;
     return headed ? prefix : "";
 }
 
 /* The weights that were made for a head. */
 static status add_fresh(merge *m)
 {
-    for (int i = 0; i < m->s.m.n_tensors && !m->s.w.random; i++) {
-        const model_weight *from = &m->s.m.tensors[i];
+    for (int i = 0; i < m->s->m.n_tensors && !m->s->w.random; i++) {
+        const model_weight *from = &m->s->m.tensors[i];
         const weight        w = {from->name, from->value};
         if (from->fresh)
             TRY_IN(add_weight(m, &w), "in %s", w.name);
@@ -189,25 +190,25 @@ static status add_fresh(merge *m)
 /* The weights of the trunk's files, or those that a random trunk has made. */
 static status add_weights(merge *m)
 {
-    const bool  made = m->s.w.random;
-    const int   n = made ? m->s.m.n_tensors : m->s.w.n;
+    const bool  made = m->s->w.random;
+    const int   n = made ? m->s->m.n_tensors : m->s->w.n;
     const char *prefix = missing_prefix(m);
 
-    TRY_TAKE(m->items, &m->s.setup, n + m->s.m.n_tensors);
-    TRY_TAKE(m->sites, &m->s.setup, m->s.m.n_sites + 1);
-    memset(m->sites, 0, (size_t)(m->s.m.n_sites + 1) * sizeof *m->sites);
+    TRY_TAKE(m->items, &m->s->setup, n + m->s->m.n_tensors);
+    TRY_TAKE(m->sites, &m->s->setup, m->s->m.n_sites + 1);
+    memset(m->sites, 0, (size_t)(m->s->m.n_sites + 1) * sizeof *m->sites);
     for (int i = 0; i < n; i++) {
-        const model_weight *from = &m->s.m.tensors[i];
-        weight              w = made ? (weight){from->name, from->value} : m->s.w.w[i];
+        const model_weight *from = &m->s->m.tensors[i];
+        weight              w = made ? (weight){from->name, from->value} : m->s->w.w[i];
         if (made && from->turned)
-            TRY(weights_turned(&m->s.trunk, &from->value, &w.t));
+            TRY(weights_turned(&m->s->trunk, &from->value, &w.t));
         if (made && from->on_disk.n)
             w.t.s = from->on_disk;
         if (is_replaced(m, w.name))
             continue;
         const int before = m->n;
         TRY_IN(add_weight(m, &w), "in %s", w.name);
-        if (m->n > before && !(m->items[before].name = arena_printf(&m->s.setup, "%s%s", prefix, w.name)))
+        if (m->n > before && !(m->items[before].name = arena_printf(&m->s->setup, "%s%s", prefix, w.name)))
             return STATUS_MEMORY;
     }
     return add_fresh(m);
@@ -234,7 +235,7 @@ static status copy_file(arena *a, const char *from, const char *to, const char *
 
 static status write_config(merge *m, const char *folder)
 {
-    char *text = cJSON_Print(m->s.w.config), *path = path_join(&m->s.setup, folder, "config.json");
+    char *text = cJSON_Print(m->s->w.config), *path = path_join(&m->s->setup, folder, "config.json");
     const status s = text && path ? file_replace(path, text, strlen(text))
                                   : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
 
@@ -250,15 +251,15 @@ static status write_folder(merge *m, const char *folder)
                                          "special_tokens_map.json", "generation_config.json",
                                          "chat_template.jinja"};
     const safetensors_pair   pair = {.key = "format", .value = "pt"};
-    char                    *path = path_join(&m->s.setup, folder, "model.safetensors");
+    char                    *path = path_join(&m->s->setup, folder, "model.safetensors");
 
     if (!path)
         return STATUS_MEMORY;
     TRY(folder_make(folder));
     TRY(safetensors_write(path, m->items, m->n, &pair, 1));
     TRY(write_config(m, folder));
-    for (size_t i = 0; i < COUNT_OF(beside) && !m->s.w.is_gguf; i++)
-        TRY(copy_file(&m->s.setup, m->s.path, folder, beside[i]));
+    for (size_t i = 0; i < COUNT_OF(beside) && !m->s->w.is_gguf; i++)
+        TRY(copy_file(&m->s->setup, m->s->path, folder, beside[i]));
     return STATUS_OK;
 }
 
@@ -266,7 +267,7 @@ static status write_folder(merge *m, const char *folder)
 static status publish_folder(merge *m, const char *folder)
 {
     char   text[1024];
-    char  *tmp = arena_printf(&m->s.setup, "%.*s.tmp", (int)without_slashes(folder), folder);
+    char  *tmp = arena_printf(&m->s->setup, "%.*s.tmp", (int)without_slashes(folder), folder);
 
     if (!tmp)
         return STATUS_MEMORY;
@@ -323,41 +324,66 @@ static status check_merges(const peft *p)
     return check_tied(p);
 }
 
-static status run(merge *m, const char *base, const char *adapter, const char *folder,
-                  const char *type, int64_t task, bool force, FILE *out)
+status merge_check(const char *folder, const char *type)
 {
-    m->as_stored = type == NULL;
-    if (type && (!dtype_find(type, &m->type) || !plain(m->type)))
+    dtype found;
+
+    if (type && (!dtype_find(type, &found) || !plain(found)))
         return fail(STATUS_USAGE, "--type is %s, must be f32, f16 or bf16", type);
     if (path_exists(folder))
         return fail(STATUS_USAGE, "%s: exists already; choose another folder", folder);
-    TRY(session_base_adapter(&m->s, base, adapter));
-    TRY(session_adapter(&m->s, adapter, force));
-    TRY(model_check_task(&m->s.m, task < 0 ? 0 : task));
-    m->s.p->task = (int32_t)task;
-    TRY(check_merges(m->s.p));
-    TRY(add_weights(m));
-    if (m->s.m.wish.given)
-        TRY(merge_config(&m->s, adapter));
-    TRY(publish_folder(m, folder));
-    if (m->loss > 0)
-        fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",
-                folder, m->n, type ? type : "the stored type", m->loss);
-    else
-        fprintf(out, "%s: %d tensors, nothing rounded\n", folder, m->n);
-    if (m->s.w.is_gguf)
+    return STATUS_OK;
+}
+
+status merge_write(session *s, const char *adapter, const char *folder, const char *type, merge_result *r)
+{
+    merge m = {.s = s, .as_stored = type == NULL};
+
+    if (type)
+        CHECK(dtype_find(type, &m.type));
+    TRY(add_weights(&m));
+    if (s->m.wish.given)
+        TRY(merge_config(s, adapter));
+    TRY(publish_folder(&m, folder));
+    *r = (merge_result){m.n, m.loss};
+    if (s->w.is_gguf)
         log_info("a GGUF file's tokenizer is not written as tokenizer.json; copy the original beside it");
+    return STATUS_OK;
+}
+
+void merge_print(const merge_result *r, const char *folder, const char *type, FILE *out)
+{
+    if (r->loss > 0)
+        fprintf(out, "%s: %d tensors; rounding to %s changed values by up to %.2g of a tensor's largest\n",
+                folder, r->tensors, type ? type : "the stored type", r->loss);
+    else
+        fprintf(out, "%s: %d tensors, nothing rounded\n", folder, r->tensors);
+}
+
+static status run(session *s, const char *base, const char *adapter, const char *folder,
+                  const char *type, int64_t task, bool force, FILE *out)
+{
+    merge_result r;
+
+    TRY(merge_check(folder, type));
+    TRY(session_base_adapter(s, base, adapter));
+    TRY(session_adapter(s, adapter, force));
+    TRY(model_check_task(&s->m, task < 0 ? 0 : task));
+    s->p->task = (int32_t)task;
+    TRY(check_merges(s->p));
+    TRY(merge_write(s, adapter, folder, type, &r));
+    merge_print(&r, folder, type, out);
     return STATUS_OK;
 }
 
 status command_merge(const char *base, const char *adapter, const char *folder, const char *type, int64_t task,
                      bool force, FILE *out)
 {
-    merge  m = {0};
-    status s = session_open(&m.s);
+    session s;
+    status  done = session_open(&s);
 
-    if (s == STATUS_OK)
-        s = run(&m, base, adapter, folder, type, task, force, out);
-    session_close(&m.s);
-    return s;
+    if (done == STATUS_OK)
+        done = run(&s, base, adapter, folder, type, task, force, out);
+    session_close(&s);
+    return done;
 }

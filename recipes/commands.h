@@ -52,6 +52,18 @@ status command_inspect(const char *path, bool json, FILE *out);
 status command_merge(const char *base, const char *adapter, const char *folder, const char *type, int64_t task,
                      bool force, FILE *out);
 
+/* The base with the sum of sparse deltas in its weights, in their order, as a folder in Hugging Face layout; or the sum
+ * alone, when OUT ends with .h5. A delta is the folder of a sparse_delta module or such a file, with :WEIGHT behind it
+ * if that is not 1. */
+typedef struct compose_request {
+    const char        *base, *out, *type; /* type: as merge's */
+    const char *const *deltas;
+    int                n;
+    const char        *head; /* the delta whose head is taken, "none", or NULL: the first that has one */
+    bool               force, json;
+} compose_request;
+status command_compose(const compose_request *q, FILE *out);
+
 /* A trunk as a folder in Hugging Face layout or as a GGUF file (OUT ends with .gguf), or a LoRA adapter as a
  * folder or a GGUF file. */
 typedef struct convert_request {

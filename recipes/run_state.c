@@ -5,6 +5,7 @@
 #include "core/device.h"
 #include "core/file.h"
 #include "core/hdf5_file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/sha256.h"
 #include "optim/state.h"
@@ -103,6 +104,7 @@ status run_state_write_adapters(run_state *st, const char *folder, int64_t step)
     info.step = step_text;
     TRY(session_fingerprint(st->s));
     info.fingerprint = st->s->fingerprint;
+    TRY(json_string(st->s->w.config, COMPOSED_OF, false, &info.origin, st->s->base));
     for (int i = 0; i < p->n_modules; i++) {
         TRY(adapter_folder(p, i, folder, below, sizeof below));
         TRY(folder_make(below));

@@ -41,6 +41,9 @@ status session_base_for(session *s, const char *base, uint64_t seed, bool shapes
 /* SHA-256 of the trunk into s->fingerprint, computed at the first call. */
 status session_fingerprint(session *s);
 
+/* In config.json of a trunk that `compose` made: the SHA-256 of the one that it was made of. */
+#define COMPOSED_OF "cambium_base_sha256"
+
 /* Modules of a recipe, or of one adapter folder (force: whatever base it was trained on), their values
  * allocated and started or loaded. */
 /* `samples` gives what modules see before they start, if there are such; not needed with shapes_only. */

@@ -13,7 +13,7 @@ work=$(mktemp -d /tmp/cambium-test-XXXXXX)
 trap 'rm -rf -- "$work"' EXIT
 export CAMBIUM_CACHE=$work/cache
 base=random:tests/data/tiny_llama.json
-commands=(train eval generate trace plan inspect tokenize merge convert fetch methods schema doctor bench help)
+commands=(train eval generate trace plan inspect tokenize merge compose convert fetch methods schema doctor bench help)
 
 # Sets out, err and code; standard input is $input.
 input=
