@@ -71,14 +71,8 @@ status peft_part(const peft_attach *at, model_weight *w, const int32_t *places, 
     TRY(peft_tuned(&beside, name[2], shape_1(n), what, &x->values));
     x->w = (weight_part){&x->values->value, &x->values->grad, &x->places->value};
     copy->part = x;
+    w->part = at->p->modules[at->module].trains ? &x->w : NULL; /* for plans; runs follow peft_allocate */
     return STATUS_OK;
-}
-
-void peft_let_go(const peft *p)
-{
-    for (int i = 0; i < p->n_tuned; i++)
-        if (p->tensors[i].part)
-            weights_let_go(p->m->source, &p->tensors[i].kept);
 }
 
 void peft_settle(const peft *p)

@@ -332,10 +332,12 @@ status peft_allocate(peft *p, arena *memory)
         else
             TRY(take_bytes(memory, tensor_bytes(&x->value), &x->value.v));
     }
-    for (int i = 0; i < p->n_tuned; i++) /* one may make others too */
+    for (int i = 0; i < p->n_tuned; i++) { /* one may make others too */
         TRY_IN(start_tensor(p, &p->tensors[i]), "in %s", p->tensors[i].name);
+        if (p->tensors[i].part) /* there is a copy, and the file's takes no memory until it is read again */
+            weights_let_go(p->m->source, &p->tensors[i].kept);
+    }
     stand_in(p, true);
-    peft_let_go(p);
     return STATUS_OK;
 }
 

@@ -110,9 +110,6 @@ status peft_part(const peft_attach *at, model_weight *w, const int32_t *places, 
 /* Puts the trained values of parts into the copies here, where only runs on a device or none have. */
 void peft_settle(const peft *p);
 
-/* The files' tensors that such copies stand in for take no memory until they are read again. */
-void peft_let_go(const peft *p);
-
 /* Tunes a copy of a trunk's tensor, as f32, in its place, under its own full name or, with `name`, that one. The
  * same module's second call for a tensor does nothing; another module's is refused. */
 status peft_in_place(peft *p, int module, model_weight *w, const char *name);

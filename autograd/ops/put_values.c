@@ -8,7 +8,8 @@ status op_put_values_shape(const op_args *a, shape *out, int64_t *n_aux)
 {
     const tensor *w = a->in[0], *v = a->in[1];
 
-    TRY(op_want_real("put_values", "w", w, w->s));
+    if (w->type != REAL_TYPE && !quant_is_real(w->type)) /* a plan is made with what the copy is made of */
+        return fail(STATUS_SHAPE, "put_values: w is %s, must be of a real type", dtype_name(w->type));
     TRY(op_want_real("put_values", "v", v, shape_1(shape_count(v->s))));
     TRY(op_want_ints("put_values", "places", a->in[2], v->s));
     if (a->wanted[0])
@@ -33,6 +34,7 @@ static void put(const op_args *a, int64_t from, int64_t to)
 
 void op_put_values_fwd_cpu(const op_args *a)
 {
+    CHECK(a->in[0]->type == REAL_TYPE);
     op_pass(a);
     op_over(a, shape_count(a->in[1]->s), PIECE_VALUES, put);
 }
