@@ -84,6 +84,9 @@ equal 'a delta onto a composed trunk: exit' "$code" 0
 refused 1 'was trained on another base model' compose "$base" "$work/elsewhere/adapter" "$work/x"
 call compose "$base" "$work/elsewhere/adapter" "$work/forced" --force
 equal 'compose --force: exit' "$code" 0
+sed 's/"hidden_size": 32/"hidden_size": 16/' tests/data/tiny_llama.json >"$work/small.json"
+refused 1 'there, [320, 16] in the base' compose "random:$work/small.json" "$work/two.h5" "$work/x" --force
+refused 1 ', the base has ' compose "random:$work/small.json" "$work/a/adapter" "$work/x" --force
 refused 2 'exists already' compose "$base" "$work/a/adapter" "$work/one"
 refused 2 'the weight is inf, must be finite' compose "$base" "$work/a/adapter:inf" "$work/x"
 refused 2 '--head is nothing, must be none or a delta' compose "$base" "$work/a/adapter" "$work/x" --head nothing
