@@ -38,15 +38,19 @@ static const gguf_role block_qwen3[] = {
 
 #define NAMES(block_)                                                                              \
     .blocks = "model.layers.", .whole = whole, .n_whole = COUNT_OF(whole), .block = block_,        \
-    .n_block = COUNT_OF(block_), .read_config = weights_gguf_config,                               \
+    .n_block = COUNT_OF(block_), .made = {"rotary_emb.inv_freq"}, .act_key = "hidden_act",         \
+    .acts = {"silu", "swish"}, .presets = {.positions = 2048}, .theta = 10000,                     \
+    .read_sizes = weights_gguf_sizes, .read_config = weights_gguf_config,                          \
     .write_config = weights_gguf_metadata
 
 extern const gguf_map gguf_map_llama, gguf_map_mistral, gguf_map_qwen2, gguf_map_qwen3;
 
 const gguf_map gguf_map_llama = {.architecture = "llama", .stored_as = "llama", .model_type = "llama",
-                                 .class_name = "LlamaForCausalLM", .permutes = true, NAMES(block)};
+                                 .class_name = "LlamaForCausalLM", .permutes = true, .has_window = true,
+                                 NAMES(block)};
 const gguf_map gguf_map_mistral = {.architecture = "mistral", .stored_as = "llama", .model_type = "mistral",
-                                   .class_name = "MistralForCausalLM", .permutes = true, NAMES(block)};
+                                   .class_name = "MistralForCausalLM", .permutes = true, .has_window = true,
+                                   NAMES(block)};
 const gguf_map gguf_map_qwen2 = {.architecture = "qwen2", .stored_as = "qwen2", .model_type = "qwen2",
                                  .class_name = "Qwen2ForCausalLM", .has_bias = true, NAMES(block)};
 const gguf_map gguf_map_qwen3 = {.architecture = "qwen3", .stored_as = "qwen3", .model_type = "qwen3",

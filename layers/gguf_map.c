@@ -65,8 +65,12 @@ static const gguf_role *find(const gguf_role *roles, int n, const char *name, bo
     return NULL;
 }
 
-status gguf_map_name(arena *a, const gguf_map *map, const char *checkpoint, const gguf_role **role,
-                     const char **out)
+int64_t gguf_map_heads(const gguf_map *map, const gguf_role *role, const gguf_sizes *s)
+{
+    return !map->permutes ? 0 : role->stored == 'q' ? s->heads : role->stored == 'k' ? s->kv_heads : 0;
+}
+
+static status name_of(arena *a, const gguf_map *map, const char *checkpoint, const gguf_role **role, const char **out)
 {
     const size_t n = strlen(map->blocks);
     const char  *below = NULL;
@@ -83,6 +87,18 @@ status gguf_map_name(arena *a, const gguf_map *map, const char *checkpoint, cons
         return STATUS_OK;
     *out = arena_printf(a, "blk.%lld.%s", (long long)number, (*role)->gguf);
     return *out ? STATUS_OK : STATUS_MEMORY;
+}
+
+status gguf_map_name(arena *a, const gguf_map *map, const char *checkpoint, const gguf_role **role,
+                     const char **out)
+{
+    const char *full;
+
+    TRY(name_of(a, map, checkpoint, role, out));
+    if (*role || !map->prefix || strncmp(checkpoint, map->prefix, strlen(map->prefix)) == 0)
+        return STATUS_OK;
+    full = arena_printf(a, "%s%s", map->prefix, checkpoint);
+    return full ? name_of(a, map, full, role, out) : STATUS_MEMORY;
 }
 
 status gguf_map_checkpoint(arena *a, const gguf_map *map, const char *name, const gguf_role **role,

@@ -9,12 +9,19 @@
 
 #include <cjson/cJSON.h>
 
-/* One tensor. Sizes in letters: v words, h width, f hidden width of the mlp, q and k rows of the projections,
- * d a head, r half of one. */
+/* What a config.json says of a trunk's sizes. */
+typedef struct gguf_sizes {
+    int64_t layers, hidden, inner, heads, kv_heads, head_size, words, positions;
+    bool    tied;
+} gguf_sizes;
+
+/* One tensor. Sizes as the file has them, in letters: v words, p positions, h width, f hidden width of the mlp,
+ * q and k rows of the projections, s those of q, k and v together, d a head, r half of one. */
 typedef struct gguf_role {
     const char *gguf, *checkpoint, *sizes;
     bool        need;
-    char        permuted; /* 'q', 'k': rows of each head (key head) are stored permuted; 0: not */
+    char        stored; /* how; 0: as the checkpoint has it; 'q', 'k': the rows of each head (key head) permuted;
+                           't': [out, in], which the checkpoint has as [in, out]; '1': with one added */
 } gguf_role;
 
 typedef struct gguf_map {
@@ -23,9 +30,16 @@ typedef struct gguf_map {
     const char      *model_type, *class_name; /* config.json */
     bool             permutes;     /* the rows of roles that say so */
     bool             has_bias;     /* on q, k, v: always there and not said in config.json */
+    bool             has_window;   /* may see a window of keys only */
+    const char      *act_key, *acts[3]; /* of config.json, and what it may be; the first when it says nothing */
+    gguf_sizes       presets;      /* of keys that config.json may leave out; 0: no preset */
+    double           theta;        /* the same of the rotary base */
     const char      *blocks;       /* "model.layers.": what the checkpoint has for "blk." */
+    const char      *prefix;       /* of names in a trunk with a head, which a bare one lacks; NULL: both have them */
+    const char      *made[2];      /* endings of names: tensors that a reader makes and no file needs */
     const gguf_role *whole, *block; /* a block's role that is not needed is in all blocks or in none */
     int              n_whole, n_block;
+    status (*read_sizes)(const cJSON *config, const char *what, const struct gguf_map *map, gguf_sizes *out);
     /* config.json from the metadata, and the metadata from config.json (without tokenizer and file type). */
     status (*read_config)(arena *a, const gguf *g, const struct gguf_map *map, cJSON **out);
     status (*write_config)(arena *a, const cJSON *config, const char *what, const struct gguf_map *map,
@@ -36,6 +50,31 @@ typedef struct gguf_map {
 const gguf_map *gguf_map_of(const char *architecture);
 const gguf_map *gguf_map_of_model(const char *model_type);
 const char     *gguf_map_names(arena *a);
+
+/* Settings named after the architecture ("llama.block_count"). A real number must be above 0. */
+status gguf_map_int(arena *a, const gguf *g, const gguf_map *map, const char *key, bool need, int64_t lo, int64_t hi,
+                    int64_t *out);
+status gguf_map_real(arena *a, const gguf *g, const gguf_map *map, const char *key, bool need, double *out);
+void   gguf_map_put_int(gguf_meta *m, const gguf_map *map, const char *key, int64_t value);
+void   gguf_map_put_string(gguf_meta *m, const gguf_map *map, const char *key, const char *text);
+status gguf_map_put_real(gguf_meta *m, const gguf_map *map, const char *key, const char *what, const char *name,
+                         double value);
+
+/* The rows of token_embd.weight, one or more for each token of the metadata. */
+status gguf_map_words(const gguf *g, int64_t *words);
+
+/* tokenizer.ggml.bos_token_id and its fellow as config.json's. */
+status gguf_map_ends(const gguf *g, int64_t words, cJSON *config);
+
+/* Makes a config that came from metadata ready to be printed, not to be read: what was f32 in the file in the fewest
+ * digits that give that f32, with a point in it where transformers wants one. */
+void gguf_map_tidy(cJSON *config);
+
+/* The object of a config that has the rotary scaling of full attention; NULL: none. */
+const cJSON *gguf_map_rope(const cJSON *config);
+
+/* Heads whose rows are permuted; 0: none are. */
+int64_t gguf_map_heads(const gguf_map *map, const gguf_role *role, const gguf_sizes *s);
 
 /* The file's name of a checkpoint's tensor and its role; *role is NULL when the map has none. */
 status gguf_map_name(arena *a, const gguf_map *map, const char *checkpoint, const gguf_role **role,

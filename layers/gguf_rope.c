@@ -15,9 +15,8 @@ static status plain_frequencies(arena *a, const cJSON *config, const char *what,
     double theta = 10000;
 
     TRY(json_double(config, "rope_theta", false, &theta, what));
-    const cJSON *fresh = cJSON_GetObjectItemCaseSensitive(config, "rope_parameters");
-    if (cJSON_IsObject(fresh))
-        TRY(json_double(fresh, "rope_theta", false, &theta, what));
+    if (gguf_map_rope(config))
+        TRY(json_double(gguf_map_rope(config), "rope_theta", false, &theta, what));
     TRY_TAKE(*out, a, head_size / 2);
     for (int64_t i = 0; i < head_size / 2; i++)
         (*out)[i] = pow(theta, -2.0 * (double)i / (double)head_size);
@@ -26,16 +25,13 @@ static status plain_frequencies(arena *a, const cJSON *config, const char *what,
 
 status gguf_rope_divisors(arena *a, const cJSON *config, const char *what, int64_t head_size, float **out)
 {
-    const cJSON *scaling = cJSON_GetObjectItemCaseSensitive(config, "rope_scaling");
-    const cJSON *fresh = cJSON_GetObjectItemCaseSensitive(config, "rope_parameters");
+    const cJSON *scaling = gguf_map_rope(config);
     const char  *kind = "default";
     double      *plain;
     rope         scaled;
 
     *out = NULL;
-    if (cJSON_IsObject(fresh))
-        scaling = fresh;
-    if (cJSON_IsObject(scaling)) {
+    if (scaling) {
         TRY(json_string(scaling, "type", false, &kind, what));
         TRY(json_string(scaling, "rope_type", false, &kind, what));
     }

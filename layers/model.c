@@ -176,7 +176,7 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
 {
     const weight *from = find_name(m, name);
     const bool    may_make = m->opens_head && m->wish.given && head_has_classes(m->wish.kind);
-    weight        made;
+    weight        made = {0};
 
     if (from && may_make && !shape_equal(from->t.s, want))
         from = NULL; /* of another number of classes */
@@ -193,6 +193,8 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     }
     if (!from)
         return need ? fail(STATUS_FORMAT, "tensor %s is missing", name) : STATUS_OK;
+    if (from->turned)
+        want = shape_2(want.d[1], want.d[0]);
     if (!shape_equal(from->t.s, want))
         return fail(STATUS_SHAPE, "tensor %s is %s, must be %s", name, shape_text(from->t.s),
                     shape_text(want));
@@ -202,7 +204,8 @@ status model_tensor(arena *a, model *m, const char *name, shape want, bool expan
     CHECK(m->n_tensors < m->max_tensors);
 
     model_weight *w = &m->tensors[m->n_tensors];
-    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t, .fresh = fresh};
+    *w = (model_weight){.name = from->name, .full = from->name, .value = from->t, .fresh = fresh,
+                        .turned = from->turned};
     if (strcmp(name, from->name) != 0 && !(w->full = arena_string(a, name, strlen(name))))
         return STATUS_MEMORY;
     if (expand)
@@ -294,10 +297,11 @@ status model_site_turned(arena *a, model *m, site *s, const char *name, const ch
 {
     TRY(begin_site(a, s, SITE_LINEAR, name, checkpoint, block, in, out));
     TRY(find_weight(a, m, s, shape_2(in, out), false));
-    if (dtype_block(s->weight->value.type) != 1)
+    if (!s->weight->turned && dtype_block(s->weight->value.type) != 1)
         return fail(STATUS_UNSUPPORTED, "tensor %s is of type %s, which cannot be turned",
                     s->weight->name, dtype_name(s->weight->value.type));
-    TRY(weights_turned(a, &s->weight->value, &s->weight->value));
+    if (!s->weight->turned)
+        TRY(weights_turned(a, &s->weight->value, &s->weight->value));
     s->weight->turned = true;
     return find_bias(a, m, s);
 }

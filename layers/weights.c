@@ -2,6 +2,7 @@
 #include "layers/weights.h"
 
 #include "core/json.h"
+#include "core/quant.h"
 #include "layers/weights_files.h"
 
 #include <stdlib.h>
@@ -154,6 +155,7 @@ static status list_tensors(arena *a, weights *w)
             else
                 TRY(widen(a, w, e, &taken, &w->w[w->n].t));
             w->w[w->n].name = e->name;
+            w->w[w->n].turned = false;
             w->n += taken;
         }
     return STATUS_OK;
@@ -296,6 +298,22 @@ void weights_let_go(const weights *w, const tensor *t)
 
     if (m)
         file_map_let_go(m, t->v, tensor_bytes(t));
+}
+
+shape weights_shape(const weight *w)
+{
+    return w->turned ? shape_2(w->t.s.d[1], w->t.s.d[0]) : w->t.s;
+}
+
+status weights_expanded(arena *a, const weight *w, tensor *out)
+{
+    const int64_t n = shape_count(w->t.s);
+    float        *v;
+
+    TRY_TAKE(v, a, n);
+    quant_expand(w->t.type, w->t.v, n, v);
+    *out = (tensor){.s = w->t.s, .type = TYPE_F32, .v = v};
+    return w->turned ? weights_turned(a, out, out) : STATUS_OK;
 }
 
 const gguf *weights_gguf(const weights *w)

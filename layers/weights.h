@@ -2,9 +2,9 @@
  *
  * A source is a folder in Hugging Face layout (config.json, model.safetensors or shards with an
  * index) or a GGUF file. Either way the caller sees a config.json object and tensors by checkpoint
- * name, mapped, not copied. Of a GGUF file (architectures llama, mistral, qwen2) the names are
- * translated, the config is made from the metadata, shapes are checked against it, and rows that
- * llama.cpp permuted (q and k of llama and mistral) are put back as bytes into the arena. */
+ * name, mapped, not copied. Of a GGUF file (layers/gguf_maps.def) the names are translated, the config is made
+ * from the metadata, shapes are checked against it, and what llama.cpp changed is changed back in the arena: rows
+ * that it permuted (q and k of llama and mistral), norms that it added one to (gemma). */
 #ifndef LAYERS_WEIGHTS_H
 #define LAYERS_WEIGHTS_H
 
@@ -21,6 +21,7 @@ extern "C" {
 typedef struct weight {
     const char *name; /* "model.layers.0.self_attn.q_proj.weight" */
     tensor      t;    /* points into the file's mapping, or into the arena */
+    bool        turned; /* [out, in] here, of a GGUF file; the checkpoint has [in, out] */
 } weight;
 
 typedef struct weights_files weights_files; /* what close unmaps; layers/weights_files.h */
@@ -60,6 +61,10 @@ void weights_let_go(const weights *w, const tensor *t);
 
 /* A copy [columns, rows] of a matrix [rows, columns] of single values (not of a block type) in the arena. */
 status weights_turned(arena *a, const tensor *t, tensor *out);
+
+/* The sizes of a tensor as the checkpoint has it, [in, out] where it is turned; and its values so, in f32. */
+shape  weights_shape(const weight *w);
+status weights_expanded(arena *a, const weight *w, tensor *out);
 
 /* The GGUF container below (its metadata holds the tokenizer); NULL for a folder. */
 const gguf *weights_gguf(const weights *w);

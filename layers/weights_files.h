@@ -16,8 +16,9 @@ struct weights_files {
 /* Fills config, n and w (not sorted) from files->container. */
 status weights_from_gguf(arena *a, weights *w);
 
-/* The config.json that a GGUF file's metadata amount to, and the metadata that a config.json amounts to, for
- * families that are built like llama. */
+/* The sizes that a config.json says, the config.json that a GGUF file's metadata amount to, and the metadata that
+ * a config.json amounts to, for families that are built like llama. */
+status weights_gguf_sizes(const cJSON *config, const char *what, const gguf_map *map, gguf_sizes *s);
 status weights_gguf_config(arena *a, const gguf *g, const gguf_map *map, cJSON **out);
 status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map,
                              gguf_meta *m);

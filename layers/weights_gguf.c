@@ -1,5 +1,4 @@
 /* weights: the tensors of a GGUF file under their checkpoint names, checked against the config */
-#include "core/json.h"
 #include "core/quant.h"
 #include "layers/weights_files.h"
 
@@ -7,47 +6,32 @@
 
 typedef struct reader {
     const char     *path;
-    int64_t         layers, hidden, ffn, heads, kv_heads, head_dim, vocab;
+    gguf_sizes      s;
     const gguf_map *map;
     uint8_t        *seen; /* [layers][n_block] */
 } reader;
 
-/* The config's reader has checked all ranges. */
-static status read_sizes(const cJSON *config, reader *r)
-{
-    const struct {
-        const char *key;
-        int64_t    *to;
-    } sizes[] = {{"num_hidden_layers", &r->layers},
-                 {"hidden_size", &r->hidden},
-                 {"intermediate_size", &r->ffn},
-                 {"num_attention_heads", &r->heads},
-                 {"num_key_value_heads", &r->kv_heads},
-                 {"head_dim", &r->head_dim},
-                 {"vocab_size", &r->vocab}};
-
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        TRY(json_int(config, sizes[i].key, true, 1, INT32_MAX, sizes[i].to, r->path));
-    return STATUS_OK;
-}
-
-static int64_t size_of(const reader *r, char letter)
+static int64_t size_of(const gguf_sizes *s, char letter)
 {
     switch (letter) {
     case 'v':
-        return r->vocab;
+        return s->words;
+    case 'p':
+        return s->positions;
     case 'h':
-        return r->hidden;
+        return s->hidden;
     case 'f':
-        return r->ffn;
+        return s->inner;
     case 'q':
-        return r->heads * r->head_dim;
+        return s->heads * s->head_size;
     case 'k':
-        return r->kv_heads * r->head_dim;
+        return s->kv_heads * s->head_size;
+    case 's':
+        return (s->heads + 2 * s->kv_heads) * s->head_size;
     case 'd':
-        return r->head_dim;
+        return s->head_size;
     default:
-        return r->head_dim / 2;
+        return s->head_size / 2;
     }
 }
 
@@ -56,7 +40,7 @@ static status check_tensor(const reader *r, const gguf_role *as, const gguf_tens
     shape want = {.n = (int)strlen(as->sizes)};
 
     for (int i = 0; i < want.n; i++)
-        want.d[i] = size_of(r, as->sizes[i]);
+        want.d[i] = size_of(&r->s, as->sizes[i]);
     if (!shape_equal(g->t.s, want))
         return fail(STATUS_SHAPE, "%s: tensor %.200s is %s, must be %s", r->path, g->name,
                     shape_text(g->t.s), shape_text(want));
@@ -78,8 +62,23 @@ static status unpermute(arena *a, const reader *r, int64_t heads, tensor *t)
     to = arena_take(a, tensor_bytes(t), 1);
     if (!to)
         return STATUS_MEMORY;
-    gguf_permute(t->v, to, heads, r->head_dim, tensor_bytes(t) / (size_t)(heads * r->head_dim), false);
+    gguf_permute(t->v, to, heads, r->s.head_size, tensor_bytes(t) / (size_t)(heads * r->s.head_size), false);
     t->v = to;
+    return STATUS_OK;
+}
+
+/* The weight of a norm without the one that the file has added. */
+static status take_one(arena *a, tensor *t)
+{
+    const int64_t n = shape_count(t->s);
+    float        *v;
+
+    TRY_TAKE(v, a, n);
+    quant_expand(t->type, t->v, n, v);
+    for (int64_t i = 0; i < n; i++)
+        v[i] -= 1;
+    t->type = TYPE_F32;
+    t->v = v;
     return STATUS_OK;
 }
 
@@ -92,18 +91,20 @@ static status translate(arena *a, const reader *r, const gguf_tensor *g, weight 
     if (!as)
         return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s is not known for this architecture",
                     r->path, g->name);
-    if (number >= r->layers)
+    if (number >= r->s.layers)
         return fail(STATUS_FORMAT,
                     "%s: tensor %.200s: the block must be 0..%lld, block_count is "
                     "%lld",
-                    r->path, g->name, (long long)r->layers - 1, (long long)r->layers);
+                    r->path, g->name, (long long)r->s.layers - 1, (long long)r->s.layers);
     if (number >= 0)
         r->seen[number * r->map->n_block + (as - r->map->block)] = 1;
     TRY(check_tensor(r, as, g));
     out->t = g->t;
-    if (as->permuted && r->map->permutes)
-        TRY(unpermute(a, r, as->permuted == 'q' ? r->heads : r->kv_heads, &out->t));
-    return STATUS_OK;
+    out->turned = as->stored == 't';
+    if (as->stored == '1')
+        return take_one(a, &out->t);
+    const int64_t heads = gguf_map_heads(r->map, as, &r->s);
+    return heads ? unpermute(a, r, heads, &out->t) : STATUS_OK;
 }
 
 static status check_complete(const reader *r, const gguf *g)
@@ -115,12 +116,12 @@ static status check_complete(const reader *r, const gguf *g)
             return fail(STATUS_FORMAT, "%s: has no tensor %s", r->path, map->whole[i].gguf);
     for (int j = 0; j < map->n_block; j++) {
         bool any = map->block[j].need;
-        for (int64_t n = 0; n < r->layers; n++)
+        for (int64_t n = 0; n < r->s.layers; n++)
             any = any || r->seen[n * map->n_block + j];
-        for (int64_t n = 0; any && n < r->layers; n++)
+        for (int64_t n = 0; any && n < r->s.layers; n++)
             if (!r->seen[n * map->n_block + j])
                 return fail(STATUS_FORMAT, "%s: has no tensor blk.%lld.%s, must have %lld blocks",
-                            r->path, (long long)n, map->block[j].gguf, (long long)r->layers);
+                            r->path, (long long)n, map->block[j].gguf, (long long)r->s.layers);
     }
     return STATUS_OK;
 }
@@ -148,10 +149,11 @@ status weights_from_gguf(arena *a, weights *w)
 
     TRY(find_map(a, g, w->path, &r.map));
     TRY(r.map->read_config(a, g, r.map, &w->config));
-    TRY(read_sizes(w->config, &r));
-    TRY_TAKE(r.seen, a, r.layers * r.map->n_block);
-    memset(r.seen, 0, (size_t)(r.layers * r.map->n_block));
+    TRY(r.map->read_sizes(w->config, w->path, r.map, &r.s));
+    TRY_TAKE(r.seen, a, r.s.layers * r.map->n_block);
+    memset(r.seen, 0, (size_t)(r.s.layers * r.map->n_block));
     TRY_TAKE(w->w, a, g->n_tensors);
+    memset(w->w, 0, (size_t)g->n_tensors * sizeof *w->w);
     for (int64_t i = 0; i < g->n_tensors; i++)
         TRY(translate(a, &r, &g->tensors[i], &w->w[i]));
     w->n = (int)g->n_tensors;

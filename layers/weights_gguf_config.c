@@ -1,56 +1,32 @@
-/* weights: the config.json that the metadata of a GGUF file amount to
+/* weights: the config.json that the metadata of a GGUF file amount to, for llama and its relatives
  *
- * Keys are named after the architecture ("llama.block_count"). Real numbers are f32 in the file and
+ * Real numbers are f32 in the file and
  * keep that value: an epsilon of 1e-5 reads 9.99999975e-6. */
 #include "layers/weights_files.h"
 
-#include <math.h>
 #include <string.h>
 
 /* What a config is made of, read and checked before it is built. */
 typedef struct facts {
     const gguf_map *arch;
-    int64_t             layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, window;
-    double              eps, theta;
+    int64_t         layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context, window;
+    double          eps, theta;
 } facts;
-
-/* A whole number of the architecture's keys, at least `lo`. */
-static status read_int(arena *a, const gguf *g, const facts *f, const char *key, bool need,
-                       int64_t lo, int64_t hi, int64_t *out)
-{
-    const char *full = arena_printf(a, "%s.%s", f->arch->architecture, key);
-
-    return full ? gguf_int(g, full, need, lo, hi, out) : STATUS_MEMORY;
-}
-
-static status read_real(arena *a, const gguf *g, const facts *f, const char *key, bool need,
-                        double *out)
-{
-    const char *full = arena_printf(a, "%s.%s", f->arch->architecture, key);
-
-    if (!full)
-        return STATUS_MEMORY;
-    TRY(gguf_double(g, full, need, out));
-    if (!(*out > 0) || !isfinite(*out))
-        return fail(STATUS_FORMAT, "%s: %s is %g, must be above 0 and finite", g->map.path, full,
-                    *out);
-    return STATUS_OK;
-}
 
 static status read_heads(arena *a, const gguf *g, facts *f)
 {
     int64_t rotary;
 
-    TRY(read_int(a, g, f, "attention.head_count", true, 1, f->hidden, &f->heads));
+    TRY(gguf_map_int(a, g, f->arch, "attention.head_count", true, 1, f->hidden, &f->heads));
     f->kv_heads = f->heads;
-    TRY(read_int(a, g, f, "attention.head_count_kv", false, 1, f->heads, &f->kv_heads));
+    TRY(gguf_map_int(a, g, f->arch, "attention.head_count_kv", false, 1, f->heads, &f->kv_heads));
     if (f->heads % f->kv_heads)
         return fail(STATUS_FORMAT, "%s: %lld heads share %lld key heads, must be a multiple",
                     g->map.path, (long long)f->heads, (long long)f->kv_heads);
 
-    TRY(read_int(a, g, f, "rope.dimension_count", false, 1, f->hidden, &f->head_dim));
+    TRY(gguf_map_int(a, g, f->arch, "rope.dimension_count", false, 1, INT32_MAX, &f->head_dim));
     rotary = f->head_dim;
-    TRY(read_int(a, g, f, "attention.key_length", false, 1, INT32_MAX, &f->head_dim));
+    TRY(gguf_map_int(a, g, f->arch, "attention.key_length", false, 1, INT32_MAX, &f->head_dim));
     if (f->head_dim == 0 && f->hidden % f->heads == 0)
         f->head_dim = f->hidden / f->heads;
     if (f->head_dim == 0 || f->head_dim % 2)
@@ -65,59 +41,28 @@ static status read_heads(arena *a, const gguf *g, facts *f)
     return STATUS_OK;
 }
 
-static status read_vocabulary(const gguf *g, facts *f)
-{
-    const gguf_tensor *embed = gguf_find_tensor(g, "token_embd.weight");
-    const gguf_value  *tokens = gguf_find(g, "tokenizer.ggml.tokens");
-    const gguf_value  *types = gguf_find(g, "tokenizer.ggml.token_type");
-    const char        *path = g->map.path;
-
-    if (!embed || embed->t.s.n != 2)
-        return fail(STATUS_FORMAT, "%s: token_embd.weight is %s, must be a matrix [words, width]",
-                    path, embed ? shape_text(embed->t.s) : "missing");
-    f->vocab = embed->t.s.d[0];
-    if (f->vocab > INT32_MAX)
-        return fail(STATUS_FORMAT, "%s: token_embd.weight has %lld rows, may have 2^31 - 1", path,
-                    (long long)f->vocab);
-    if (!tokens)
-        return STATUS_OK;
-    if (tokens->kind != GGUF_ARRAY || tokens->of != GGUF_TEXT)
-        return fail(STATUS_FORMAT, "%s: tokenizer.ggml.tokens must be an array of texts", path);
-    if (tokens->n > (uint64_t)f->vocab)
-        return fail(STATUS_FORMAT,
-                    "%s: token_embd.weight has %lld rows, must have one for each of %llu "
-                    "tokens",
-                    path, (long long)f->vocab, (unsigned long long)tokens->n);
-    if (types && (types->kind != GGUF_ARRAY || types->n != tokens->n))
-        return fail(STATUS_FORMAT,
-                    "%s: tokenizer.ggml.token_type must be an array of %llu, one for each "
-                    "token",
-                    path, (unsigned long long)tokens->n);
-    return STATUS_OK;
-}
-
 static status read_facts(arena *a, const gguf *g, const gguf_map *map, facts *f)
 {
     const int64_t blocks_max = g->n_tensors < INT32_MAX ? g->n_tensors : INT32_MAX;
     int64_t       experts = 0;
 
-    *f = (facts){.arch = map, .theta = 10000};
-    TRY(read_int(a, g, f, "expert_count", false, 0, INT32_MAX, &experts));
+    *f = (facts){.arch = map, .theta = map->theta};
+    TRY(gguf_map_int(a, g, f->arch, "expert_count", false, 0, INT32_MAX, &experts));
     if (experts)
         return fail(STATUS_UNSUPPORTED, "%s: has %lld experts; mixtures of experts are not handled",
                     g->map.path, (long long)experts);
-    TRY(read_int(a, g, f, "block_count", true, 1, blocks_max, &f->layers));
-    TRY(read_int(a, g, f, "embedding_length", true, 1, INT32_MAX, &f->hidden));
-    TRY(read_int(a, g, f, "feed_forward_length", true, 1, INT32_MAX, &f->ffn));
-    TRY(read_int(a, g, f, "context_length", true, 1, INT32_MAX, &f->context));
-    TRY(read_int(a, g, f, "attention.sliding_window", false, 0, INT32_MAX, &f->window));
-    if (f->window && !f->arch->permutes) /* qwen */
+    TRY(gguf_map_int(a, g, f->arch, "block_count", true, 1, blocks_max, &f->layers));
+    TRY(gguf_map_int(a, g, f->arch, "embedding_length", true, 1, INT32_MAX, &f->hidden));
+    TRY(gguf_map_int(a, g, f->arch, "feed_forward_length", true, 1, INT32_MAX, &f->ffn));
+    TRY(gguf_map_int(a, g, f->arch, "context_length", true, 1, INT32_MAX, &f->context));
+    TRY(gguf_map_int(a, g, f->arch, "attention.sliding_window", false, 0, INT32_MAX, &f->window));
+    if (f->window && !map->has_window)
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled",
                     g->map.path, f->arch->architecture);
-    TRY(read_real(a, g, f, "attention.layer_norm_rms_epsilon", true, &f->eps));
-    TRY(read_real(a, g, f, "rope.freq_base", false, &f->theta));
+    TRY(gguf_map_real(a, g, f->arch, "attention.layer_norm_rms_epsilon", true, &f->eps));
+    TRY(gguf_map_real(a, g, f->arch, "rope.freq_base", false, &f->theta));
     TRY(read_heads(a, g, f));
-    return read_vocabulary(g, f);
+    return gguf_map_words(g, &f->vocab);
 }
 
 /* rope.scaling.*: linear and yarn have config.json's names; what else there is is refused. */
@@ -135,25 +80,14 @@ static status add_scaling(arena *a, const gguf *g, const facts *f, cJSON *config
     if (strcmp(kind, "linear") != 0 && strcmp(kind, "yarn") != 0)
         return fail(STATUS_UNSUPPORTED, "%s: %s is %.60s, must be none, linear or yarn",
                     g->map.path, key, kind);
-    TRY(read_real(a, g, f, "rope.scaling.factor", true, &factor));
-    TRY(read_int(a, g, f, "rope.scaling.original_context_length", false, 1, INT32_MAX, &original));
+    TRY(gguf_map_real(a, g, f->arch, "rope.scaling.factor", true, &factor));
+    TRY(gguf_map_int(a, g, f->arch, "rope.scaling.original_context_length", false, 1, INT32_MAX, &original));
 
     cJSON *o = cJSON_AddObjectToObject(config, "rope_scaling");
     cJSON_AddStringToObject(o, "rope_type", kind);
     cJSON_AddNumberToObject(o, "factor", factor);
     if (strcmp(kind, "yarn") == 0)
         cJSON_AddNumberToObject(o, "original_max_position_embeddings", (double)original);
-    return STATUS_OK;
-}
-
-static status add_token(const gguf *g, const facts *f, const char *key, const char *name,
-                        cJSON *config)
-{
-    int64_t id = -1;
-
-    TRY(gguf_int(g, key, false, 0, f->vocab - 1, &id));
-    if (id >= 0)
-        cJSON_AddNumberToObject(config, name, (double)id);
     return STATUS_OK;
 }
 
@@ -180,13 +114,13 @@ static void add_numbers(const facts *f, cJSON *config)
 static status fill(arena *a, const gguf *g, const facts *f, cJSON *config)
 {
     /* a llama with a window is a mistral stored under llama's name */
-    const gguf_map *arch = f->window ? gguf_map_of("mistral") : f->arch;
+    const gguf_map *arch = f->window && f->arch->permutes ? gguf_map_of("mistral") : f->arch;
     cJSON          *classes = cJSON_AddArrayToObject(config, "architectures");
 
     cJSON_AddItemToArray(classes, cJSON_CreateString(arch->class_name));
     cJSON_AddStringToObject(config, "model_type", arch->model_type);
     add_numbers(f, config);
-    cJSON_AddStringToObject(config, "hidden_act", "silu");
+    cJSON_AddStringToObject(config, arch->act_key, arch->acts[0]);
     cJSON_AddBoolToObject(config, "tie_word_embeddings", !gguf_find_tensor(g, "output.weight"));
     if (f->window)
         cJSON_AddNumberToObject(config, "sliding_window", (double)f->window);
@@ -198,8 +132,7 @@ static status fill(arena *a, const gguf *g, const facts *f, cJSON *config)
         return fail(STATUS_FORMAT, "%s: has no blk.0.attn_q.bias, which a %s model must have",
                     g->map.path, f->arch->architecture);
     TRY(add_scaling(a, g, f, config));
-    TRY(add_token(g, f, "tokenizer.ggml.bos_token_id", "bos_token_id", config));
-    return add_token(g, f, "tokenizer.ggml.eos_token_id", "eos_token_id", config);
+    return gguf_map_ends(g, f->vocab, config);
 }
 
 status weights_gguf_config(arena *a, const gguf *g, const gguf_map *map, cJSON **out)

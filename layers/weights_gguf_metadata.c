@@ -3,56 +3,29 @@
 #include "layers/gguf_map.h"
 #include "layers/weights_files.h"
 
-#include <math.h>
 #include <string.h>
 
 typedef struct writer {
-    arena          *a;
     const cJSON    *config;
     const char     *what;
     const gguf_map *map;
     gguf_meta      *m;
 } writer;
 
-static const char *key_of(const writer *w, const char *key)
-{
-    const char *full = arena_printf(w->a, "%s.%s", w->map->stored_as, key);
-
-    if (!full)
-        w->m->error = STATUS_MEMORY;
-    return full ? full : "";
-}
-
-static void put_int(const writer *w, const char *key, int64_t value)
-{
-    gguf_put_u32(w->m, key_of(w, key), (uint32_t)value);
-}
-
-static status put_real(const writer *w, const char *key, const char *name, double value)
-{
-    if (!(value > 0) || !isfinite(value) || !isfinite((float)value))
-        return fail(STATUS_FORMAT, "%s: %s is %g, must be above 0 and finite", w->what, name, value);
-    gguf_put_f32(w->m, key_of(w, key), (float)value);
-    return STATUS_OK;
-}
-
 static status write_rope(const writer *w, int64_t context)
 {
-    const cJSON *o = cJSON_GetObjectItemCaseSensitive(w->config, "rope_scaling");
-    const cJSON *fresh = cJSON_GetObjectItemCaseSensitive(w->config, "rope_parameters");
+    const cJSON *o = gguf_map_rope(w->config);
     const char  *kind = "default";
-    double       theta = 10000, factor = 1;
+    double       theta = w->map->theta, factor = 1;
     int64_t      original = context;
 
-    if (cJSON_IsObject(fresh))
-        o = fresh;
     TRY(json_double(w->config, "rope_theta", false, &theta, w->what));
-    if (cJSON_IsObject(o)) {
+    if (o) {
         TRY(json_double(o, "rope_theta", false, &theta, w->what));
         TRY(json_string(o, "type", false, &kind, w->what));
         TRY(json_string(o, "rope_type", false, &kind, w->what));
     }
-    TRY(put_real(w, "rope.freq_base", "rope_theta", theta));
+    TRY(gguf_map_put_real(w->m, w->map, "rope.freq_base", w->what, "rope_theta", theta));
     if (strcmp(kind, "default") == 0 ||
         strcmp(kind, "llama3") == 0) /* llama3: the tensor rope_freqs.weight */
         return STATUS_OK;
@@ -62,11 +35,11 @@ static status write_rope(const writer *w, int64_t context)
                     "linear, yarn and llama3 can",
                     w->what, kind);
     TRY(json_double(o, "factor", true, &factor, w->what));
-    gguf_put_string(w->m, key_of(w, "rope.scaling.type"), kind);
-    TRY(put_real(w, "rope.scaling.factor", "rope_scaling.factor", factor));
+    gguf_map_put_string(w->m, w->map, "rope.scaling.type", kind);
+    TRY(gguf_map_put_real(w->m, w->map, "rope.scaling.factor", w->what, "rope_scaling.factor", factor));
     if (strcmp(kind, "yarn") == 0) {
         TRY(json_int(o, "original_max_position_embeddings", false, 1, INT32_MAX, &original, w->what));
-        put_int(w, "rope.scaling.original_context_length", original);
+        gguf_map_put_int(w->m, w->map, "rope.scaling.original_context_length", original);
     }
     return STATUS_OK;
 }
@@ -79,53 +52,73 @@ static status write_window(const writer *w)
     TRY(json_int(w->config, "sliding_window", false, 0, INT32_MAX, &window, w->what));
     TRY(json_bool(w->config, "use_sliding_window", false, &uses, w->what));
     if (!window || !uses ||
-        (!w->map->permutes && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
+        (!w->map->has_window && !cJSON_GetObjectItemCaseSensitive(w->config, "use_sliding_window")))
         return STATUS_OK;
-    if (!w->map->permutes) /* qwen */
+    if (!w->map->has_window)
         return fail(STATUS_UNSUPPORTED, "%s: a sliding window of a %s model is not handled", w->what,
                     w->map->model_type);
-    put_int(w, "attention.sliding_window", window);
+    gguf_map_put_int(w->m, w->map, "attention.sliding_window", window);
     return STATUS_OK;
+}
+
+/* The activation is one of those that the file's reader takes for granted. */
+static status check_act(const writer *w)
+{
+    const char *act = w->map->acts[0];
+
+    TRY(json_string(w->config, w->map->act_key, false, &act, w->what));
+    for (size_t i = 0; i < COUNT_OF(w->map->acts) && w->map->acts[i]; i++)
+        if (strcmp(w->map->acts[i], act) == 0)
+            return STATUS_OK;
+    return fail(STATUS_UNSUPPORTED, "%s: %s is '%s', must be %s", w->what, w->map->act_key, act, w->map->acts[0]);
+}
+
+status weights_gguf_sizes(const cJSON *config, const char *what, const gguf_map *map, gguf_sizes *s)
+{
+    const int64_t most = INT32_MAX;
+
+    *s = map->presets;
+    TRY(json_int(config, "num_hidden_layers", true, 1, most, &s->layers, what));
+    TRY(json_int(config, "hidden_size", true, 1, most, &s->hidden, what));
+    TRY(json_int(config, "intermediate_size", true, 1, most, &s->inner, what));
+    TRY(json_int(config, "num_attention_heads", true, 1, s->hidden, &s->heads, what));
+    s->kv_heads = s->heads;
+    TRY(json_int(config, "num_key_value_heads", false, 1, s->heads, &s->kv_heads, what));
+    if (s->head_size == 0)
+        s->head_size = s->hidden / s->heads;
+    TRY(json_int(config, "head_dim", false, 2, most, &s->head_size, what));
+    TRY(json_int(config, "vocab_size", true, 1, most, &s->words, what));
+    TRY(json_int(config, "max_position_embeddings", false, 1, most, &s->positions, what));
+    if (s->head_size % 2)
+        return fail(STATUS_FORMAT, "%s: the head size is %lld, must be even", what, (long long)s->head_size);
+    return json_bool(config, "tie_word_embeddings", false, &s->tied, what);
 }
 
 /* What transformers takes when config.json says nothing is written out. */
 status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, const gguf_map *map,
                              gguf_meta *m)
 {
-    const writer  w = {a, config, what, map, m};
-    const int64_t most = INT32_MAX;
-    const char   *act = "silu";
-    int64_t       layers, hidden, ffn, heads, kv_heads, head_size = 0, words, context = 2048;
-    double        eps = 1e-6;
+    const writer w = {config, what, map, m};
+    double       eps = 1e-6;
+    gguf_sizes   s;
 
-    TRY(json_string(config, "hidden_act", false, &act, what));
-    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: hidden_act is '%s', must be silu", what, act);
-    TRY(json_int(config, "num_hidden_layers", true, 1, most, &layers, what));
-    TRY(json_int(config, "hidden_size", true, 1, most, &hidden, what));
-    TRY(json_int(config, "intermediate_size", true, 1, most, &ffn, what));
-    TRY(json_int(config, "num_attention_heads", true, 1, hidden, &heads, what));
-    kv_heads = heads;
-    TRY(json_int(config, "num_key_value_heads", false, 1, heads, &kv_heads, what));
-    TRY(json_int(config, "head_dim", false, 2, most, &head_size, what));
-    TRY(json_int(config, "vocab_size", true, 1, most, &words, what));
-    TRY(json_int(config, "max_position_embeddings", false, 1, most, &context, what));
+    (void)a;
+    TRY(check_act(&w));
+    TRY(weights_gguf_sizes(config, what, map, &s));
     TRY(json_double(config, "rms_norm_eps", false, &eps, what));
-    if (head_size == 0)
-        head_size = hidden / heads;
     gguf_put_string(m, "general.architecture", map->stored_as);
     gguf_put_string(m, "general.type", "model");
-    put_int(&w, "block_count", layers);
-    put_int(&w, "context_length", context);
-    put_int(&w, "embedding_length", hidden);
-    put_int(&w, "feed_forward_length", ffn);
-    put_int(&w, "attention.head_count", heads);
-    put_int(&w, "attention.head_count_kv", kv_heads);
-    TRY(put_real(&w, "attention.layer_norm_rms_epsilon", "rms_norm_eps", eps));
-    put_int(&w, "rope.dimension_count", head_size);
-    put_int(&w, "attention.key_length", head_size);
-    put_int(&w, "attention.value_length", head_size);
-    put_int(&w, "vocab_size", words);
+    gguf_map_put_int(m, map, "block_count", s.layers);
+    gguf_map_put_int(m, map, "context_length", s.positions);
+    gguf_map_put_int(m, map, "embedding_length", s.hidden);
+    gguf_map_put_int(m, map, "feed_forward_length", s.inner);
+    gguf_map_put_int(m, map, "attention.head_count", s.heads);
+    gguf_map_put_int(m, map, "attention.head_count_kv", s.kv_heads);
+    TRY(gguf_map_put_real(m, map, "attention.layer_norm_rms_epsilon", what, "rms_norm_eps", eps));
+    gguf_map_put_int(m, map, "rope.dimension_count", s.head_size);
+    gguf_map_put_int(m, map, "attention.key_length", s.head_size);
+    gguf_map_put_int(m, map, "attention.value_length", s.head_size);
+    gguf_map_put_int(m, map, "vocab_size", s.words);
     TRY(write_window(&w));
-    return write_rope(&w, context);
+    return write_rope(&w, s.positions);
 }

@@ -4,6 +4,8 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/quant.h"
+#include "data/tokenizer_convert.h"
+#include "layers/gguf_map.h"
 #include "recipes/merge_config.h"
 #include "recipes/merge_write.h"
 #include "recipes/session.h"
@@ -137,19 +139,19 @@ static status add_weight(merge *m, const weight *w)
     TRY(tuned_values(m, w, &v));
     *item = (safetensors_item){.name = w->name, .t = w->t};
     m->n++;
-    if (!v && w->t.type == type)
+    if (!v && w->t.type == type && !w->turned)
         return STATUS_OK;
     if (!v) {
-        float *as_it_is;
-        TRY(expanded(m, &w->t, &as_it_is));
-        v = as_it_is;
+        tensor as_it_is;
+        TRY(weights_expanded(&m->s->trunk, w, &as_it_is));
+        v = as_it_is.v;
     }
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
             return fail(STATUS_NUMERIC, "value %lld is %g, must be finite; nothing was written", (long long)i,
                         (double)v[i]);
     TRY(store(m, v, n, type, &stored));
-    item->t = (tensor){.s = w->t.s, .type = type, .v = stored};
+    item->t = (tensor){.s = weights_shape(w), .type = type, .v = stored};
     return STATUS_OK;
 }
 
@@ -180,7 +182,7 @@ static status add_fresh(merge *m)
 {
     for (int i = 0; i < m->s->m.n_tensors && !m->s->w.random; i++) {
         const model_weight *from = &m->s->m.tensors[i];
-        const weight        w = {from->name, from->value};
+        const weight        w = {.name = from->name, .t = from->value};
         if (from->fresh)
             TRY_IN(add_weight(m, &w), "in %s", w.name);
     }
@@ -199,7 +201,7 @@ static status add_weights(merge *m)
     memset(m->sites, 0, (size_t)(m->s->m.n_sites + 1) * sizeof *m->sites);
     for (int i = 0; i < n; i++) {
         const model_weight *from = &m->s->m.tensors[i];
-        weight              w = made ? (weight){from->name, from->value} : m->s->w.w[i];
+        weight              w = made ? (weight){.name = from->name, .t = from->value} : m->s->w.w[i];
         if (made && from->turned)
             TRY(weights_turned(&m->s->trunk, &from->value, &w.t));
         if (made && from->on_disk.n)
@@ -235,6 +237,8 @@ static status copy_file(arena *a, const char *from, const char *to, const char *
 
 static status write_config(merge *m, const char *folder)
 {
+    if (m->s->w.is_gguf)
+        gguf_map_tidy(m->s->w.config);
     char *text = cJSON_Print(m->s->w.config), *path = path_join(&m->s->setup, folder, "config.json");
     const status s = text && path ? file_replace(path, text, strlen(text))
                                   : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
@@ -258,8 +262,11 @@ static status write_folder(merge *m, const char *folder)
     TRY(folder_make(folder));
     TRY(safetensors_write(path, m->items, m->n, &pair, 1));
     TRY(write_config(m, folder));
-    for (size_t i = 0; i < COUNT_OF(beside) && !m->s->w.is_gguf; i++)
-        TRY(copy_file(&m->s->setup, m->s->path, folder, beside[i]));
+    const char *words = m->s->w.is_gguf ? m->s->words_in : m->s->path;
+    if (words && !path_is_folder(words) && m->s->w.is_gguf)
+        return tokenizer_from_gguf(&m->s->setup, weights_gguf(&m->s->w), folder);
+    for (size_t i = 0; words && i < COUNT_OF(beside); i++)
+        TRY(copy_file(&m->s->setup, words, folder, beside[i]));
     return STATUS_OK;
 }
 
@@ -346,8 +353,6 @@ status merge_write(session *s, const char *adapter, const char *folder, const ch
         TRY(merge_config(s, adapter));
     TRY(publish_folder(&m, folder));
     *r = (merge_result){m.n, m.loss};
-    if (s->w.is_gguf)
-        log_info("a GGUF file's tokenizer is not written as tokenizer.json; copy the original beside it");
     return STATUS_OK;
 }
 

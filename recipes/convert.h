@@ -13,8 +13,11 @@
 typedef struct convert_item {
     const char *name; /* in the file to be written */
     tensor      from;
-    dtype       type;  /* stored so */
-    int64_t     heads; /* its rows are put into the file's order, by so many heads; 0: they stay */
+    shape       to;     /* its sizes in the file */
+    dtype       type;   /* stored so */
+    int64_t     heads;  /* its rows are put into the file's order, by so many heads; 0: they stay */
+    bool        turned; /* its rows become columns */
+    bool        plus;   /* one is added to its values */
     double      largest_error, largest, errors, squares; /* filled when it is written: |e|, |x|, e^2, x^2 */
 } convert_item;
 

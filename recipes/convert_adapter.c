@@ -23,7 +23,7 @@ static const char prefix[] = "base_model.model.", suffix_a[] = ".lora_A.weight",
 /* What both ways know of the trunk. */
 typedef struct trunk {
     const gguf_map *map;
-    int64_t         heads, kv_heads;
+    gguf_sizes      s;
 } trunk;
 
 static status open_trunk(session *s, const char *base, trunk *t)
@@ -36,15 +36,7 @@ static status open_trunk(session *s, const char *base, trunk *t)
     if (!t->map)
         return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', GGUF adapters are made for %s", base,
                     type, gguf_map_names(&s->setup));
-    TRY(json_int(s->w.config, "num_attention_heads", true, 1, INT32_MAX, &t->heads, base));
-    t->kv_heads = t->heads;
-    return json_int(s->w.config, "num_key_value_heads", false, 1, INT32_MAX, &t->kv_heads, base);
-}
-
-/* Heads whose rows of B are permuted; 0: none are. */
-static int64_t heads_of(const trunk *t, const gguf_role *role)
-{
-    return !t->map->permutes || !role->permuted ? 0 : role->permuted == 'q' ? t->heads : t->kv_heads;
+    return t->map->read_sizes(s->w.config, base, t->map, &t->s);
 }
 
 /* ---- folder to file ------------------------------------------------------------------------------- */
@@ -113,7 +105,7 @@ static status add_site(export *e, const void *options, const site *x)
     if (!e->items[e->n].name || !e->items[e->n + 1].name)
         return STATUS_MEMORY;
     e->items[e->n].t = a->value;
-    TRY(copy_b(e, b, heads_of(&e->t, role), factor, &e->items[e->n + 1].t));
+    TRY(copy_b(e, b, gguf_map_heads(e->t.map, role, &e->t.s), factor, &e->items[e->n + 1].t));
     e->n += 2;
     return STATUS_OK;
 }
@@ -196,6 +188,7 @@ typedef struct import {
     const char      **sites;
     int64_t          *ranks;
     int               n_sites;
+    bool              turned; /* the base has weights as [in, out] */
 } import;
 
 static status read_head(import *m)
@@ -279,8 +272,9 @@ static status add_pair(import *m, const gguf_tensor *a)
     if (!m->items[m->n].name || !m->items[m->n + 1].name)
         return STATUS_MEMORY;
     TRY(expanded(m, a, 0, &m->items[m->n].t));
-    TRY(expanded(m, b, heads_of(&m->t, role), &m->items[m->n + 1].t));
+    TRY(expanded(m, b, gguf_map_heads(m->t.map, role, &m->t.s), &m->items[m->n + 1].t));
     m->n += 2;
+    m->turned |= x->weight->turned;
     m->sites[m->n_sites] = x->checkpoint;
     m->ranks[m->n_sites++] = rank;
     return STATUS_OK;
@@ -321,7 +315,7 @@ static cJSON *config_of(const import *m)
     cJSON_AddNumberToObject(config, "lora_dropout", 0);
     cJSON_AddBoolToObject(config, "use_rslora", false);
     cJSON_AddStringToObject(config, "bias", "none");
-    cJSON_AddBoolToObject(config, "fan_in_fan_out", false);
+    cJSON_AddBoolToObject(config, "fan_in_fan_out", m->turned);
     cJSON_AddBoolToObject(config, "init_lora_weights", true);
     ranks = cJSON_AddObjectToObject(config, "rank_pattern");
     cJSON_AddObjectToObject(config, "alpha_pattern");

@@ -59,24 +59,10 @@ static status add_items(convert *c)
             type = c->type;
         else if (real && dtype_block(type) > 1)
             type = TYPE_F32;
-        c->items[c->n++] = (convert_item){.name = w->name, .from = w->t, .type = type};
+        c->items[c->n++] = (convert_item){
+            .name = w->name, .from = w->t, .to = weights_shape(w), .type = type, .turned = w->turned};
     }
     return STATUS_OK;
-}
-
-/* A number that was f32 in the file, in the fewest digits that give that f32. */
-static void shorten(cJSON *o, const char *key)
-{
-    cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
-    char   text[40];
-
-    for (int digits = 6; cJSON_IsNumber(item) && digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, item->valuedouble);
-        if (strtof(text, NULL) == (float)item->valuedouble) {
-            cJSON_SetNumberValue(item, strtod(text, NULL));
-            return;
-        }
-    }
 }
 
 static status config_of_gguf(convert *c)
@@ -85,9 +71,6 @@ static status config_of_gguf(convert *c)
     cJSON        *config = c->w.config;
     int64_t       head_size = 0;
 
-    shorten(config, "rms_norm_eps");
-    shorten(config, "rope_theta");
-    shorten(cJSON_GetObjectItemCaseSensitive(config, "rope_scaling"), "factor");
     if (!divisors)
         return STATUS_OK;
     TRY(json_int(config, "head_dim", true, 2, INT32_MAX, &head_size, c->path));
@@ -121,6 +104,8 @@ static status write_config(const convert *c, const char *folder)
     cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
     cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
     cJSON_AddStringToObject(config, "torch_dtype", main_type(c));
+    if (c->w.is_gguf)
+        gguf_map_tidy(config);
     char        *text = cJSON_Print(config);
     const status s = text && path ? file_replace(path, text, strlen(text))
                                   : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
@@ -167,7 +152,7 @@ static status write_folder(void *context, const char *folder)
 
     TRY_TAKE(items, &c->setup, c->n);
     for (int i = 0; i < c->n; i++)
-        items[i] = (safetensors_item){c->items[i].name, {.s = c->items[i].from.s, .type = c->items[i].type}};
+        items[i] = (safetensors_item){c->items[i].name, {.s = c->items[i].to, .type = c->items[i].type}};
     TRY(write_config(c, folder));
     if (c->w.is_gguf)
         TRY(tokenizer_from_gguf(&c->setup, weights_gguf(&c->w), folder));

@@ -35,9 +35,11 @@ static uint32_t file_type(const convert *c)
 }
 
 /* The type that a tensor gets: what has one size stays or becomes f32, as llama.cpp wants it. */
-static status choose_type(convert *c, const char *name, const tensor *t, dtype *out)
+static status choose_type(convert *c, const char *name, convert_item *x)
 {
-    const int64_t row = shape_last(t->s);
+    const tensor *t = &x->from;
+    const int64_t row = shape_last(x->to);
+    dtype        *out = &x->type;
 
     *out = t->type;
     if (!quant_is_real(t->type))
@@ -62,43 +64,39 @@ static status choose_type(convert *c, const char *name, const tensor *t, dtype *
 
 typedef struct facts {
     const gguf_map *map;
-    int64_t         layers, hidden, heads, kv_heads, head_size, words;
-    bool            tied;
+    gguf_sizes      s;
 } facts;
 
-static status read_facts(const convert *c, facts *f)
+static status read_facts(convert *c, facts *f)
 {
-    const cJSON *config = c->w.config;
-    const char  *type;
+    const char *type;
 
-    TRY(json_string(config, "model_type", true, &type, c->path));
+    TRY(json_string(c->w.config, "model_type", true, &type, c->path));
     f->map = gguf_map_of_model(type);
     if (!f->map)
         return fail(STATUS_UNSUPPORTED, "%s: model_type is '%.60s', a GGUF file can be made of %s", c->path,
-                    type, gguf_map_names((arena *)(uintptr_t)&c->setup));
-    TRY(json_int(config, "num_hidden_layers", true, 1, 65536, &f->layers, c->path));
-    TRY(json_int(config, "hidden_size", true, 1, INT32_MAX, &f->hidden, c->path));
-    TRY(json_int(config, "num_attention_heads", true, 1, f->hidden, &f->heads, c->path));
-    f->kv_heads = f->heads;
-    TRY(json_int(config, "num_key_value_heads", false, 1, f->heads, &f->kv_heads, c->path));
-    f->head_size = f->hidden / f->heads;
-    TRY(json_int(config, "head_dim", false, 2, INT32_MAX, &f->head_size, c->path));
-    TRY(json_int(config, "vocab_size", true, 1, INT32_MAX, &f->words, c->path));
-    if (f->head_size % 2)
-        return fail(STATUS_FORMAT, "%s: the head size is %lld, must be even", c->path,
-                    (long long)f->head_size);
-    return json_bool(config, "tie_word_embeddings", false, &f->tied, c->path);
+                    type, gguf_map_names(&c->setup));
+    return f->map->read_sizes(c->w.config, c->path, f->map, &f->s);
+}
+
+/* The tensor of a name, which a bare trunk's files have without the prefix. */
+static status need(const convert *c, const gguf_map *map, const char *name)
+{
+    const weight *found = weights_find(&c->w, name);
+
+    if (!found && map->prefix)
+        found = weights_find(&c->w, name + strlen(map->prefix));
+    return found ? STATUS_OK : weights_need(&c->w, name, &found);
 }
 
 static status need_all(convert *c, const facts *f)
 {
     const gguf_map *map = f->map;
-    const weight   *found;
 
     for (int i = 0; i < map->n_whole; i++)
         if (map->whole[i].need)
-            TRY(weights_need(&c->w, map->whole[i].checkpoint, &found));
-    for (int64_t l = 0; l < f->layers; l++)
+            TRY(need(c, map, map->whole[i].checkpoint));
+    for (int64_t l = 0; l < f->s.layers; l++)
         for (int i = 0; i < map->n_block; i++) {
             const char *name = map->block[i].need ? arena_printf(&c->setup, "%s%lld.%s", map->blocks,
                                                                  (long long)l, map->block[i].checkpoint)
@@ -106,9 +104,9 @@ static status need_all(convert *c, const facts *f)
             if (map->block[i].need && !name)
                 return STATUS_MEMORY;
             if (name)
-                TRY(weights_need(&c->w, name, &found));
+                TRY(need(c, map, name));
         }
-    if (!f->tied && !weights_find(&c->w, "lm_head.weight"))
+    if (!f->s.tied && !weights_find(&c->w, "lm_head.weight"))
         return fail(STATUS_FORMAT, "%s: has no tensor lm_head.weight, and tie_word_embeddings is false",
                     c->path);
     return STATUS_OK;
@@ -117,7 +115,10 @@ static status need_all(convert *c, const facts *f)
 /* Made from other things when the trunk is opened: not stored in a GGUF file. */
 static bool left_out(const facts *f, const char *name)
 {
-    return text_ends(name, "rotary_emb.inv_freq") || (f->tied && strcmp(name, "lm_head.weight") == 0);
+    for (size_t i = 0; i < COUNT_OF(f->map->made) && f->map->made[i]; i++)
+        if (text_ends(name, f->map->made[i]))
+            return true;
+    return f->s.tied && strcmp(name, "lm_head.weight") == 0;
 }
 
 static status add_weight(convert *c, const facts *f, const weight *w)
@@ -125,7 +126,7 @@ static status add_weight(convert *c, const facts *f, const weight *w)
     convert_item    *x = &c->items[c->n];
     const gguf_role *role;
 
-    *x = (convert_item){.from = w->t};
+    *x = (convert_item){.from = w->t, .to = w->t.s};
     TRY(gguf_map_name(&c->setup, f->map, w->name, &role, &x->name));
     if (left_out(f, w->name)) {
         log_info("%s is not stored: a GGUF file's reader makes it", w->name);
@@ -134,12 +135,17 @@ static status add_weight(convert *c, const facts *f, const weight *w)
     if (!role)
         return fail(STATUS_UNSUPPORTED, "%s: tensor %.200s has no place in a GGUF file of a %s model",
                     c->path, w->name, f->map->model_type);
-    if (role->permuted && f->map->permutes)
-        x->heads = role->permuted == 'q' ? f->heads : f->kv_heads;
-    if (x->heads && (w->t.s.n < 1 || w->t.s.d[0] != x->heads * f->head_size))
+    x->heads = gguf_map_heads(f->map, role, &f->s);
+    if (x->heads && (w->t.s.n < 1 || w->t.s.d[0] != x->heads * f->s.head_size))
         return fail(STATUS_SHAPE, "%s: tensor %.200s is %s, must have %lld rows", c->path, w->name,
-                    shape_text(w->t.s), (long long)(x->heads * f->head_size));
-    TRY(choose_type(c, w->name, &w->t, &x->type));
+                    shape_text(w->t.s), (long long)(x->heads * f->s.head_size));
+    x->turned = role->stored == 't';
+    x->plus = role->stored == '1';
+    if (x->turned && w->t.s.n != 2)
+        return fail(STATUS_SHAPE, "%s: tensor %.200s is %s, must be a matrix", c->path, w->name, shape_text(w->t.s));
+    if (x->turned)
+        x->to = shape_2(w->t.s.d[1], w->t.s.d[0]);
+    TRY(choose_type(c, w->name, x));
     c->n++;
     return STATUS_OK;
 }
@@ -148,11 +154,19 @@ static status add_divisors(convert *c, const facts *f)
 {
     float *v;
 
-    TRY(gguf_rope_divisors(&c->setup, c->w.config, c->path, f->head_size, &v));
+    TRY(gguf_rope_divisors(&c->setup, c->w.config, c->path, f->s.head_size, &v));
+    const gguf_role *role;
+    const char      *name;
+    TRY(gguf_map_name(&c->setup, f->map, "rope_freqs.weight", &role, &name));
+    if (v && !role)
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: rope scaling of type 'llama3' cannot be said in a GGUF file of a %s model",
+                    c->path, f->map->model_type);
     if (v)
         c->items[c->n++] = (convert_item){
             .name = "rope_freqs.weight",
-            .from = {.s = shape_1(f->head_size / 2), .type = TYPE_F32, .v = v},
+            .from = {.s = shape_1(f->s.head_size / 2), .type = TYPE_F32, .v = v},
+            .to = shape_1(f->s.head_size / 2),
             .type = TYPE_F32};
     return STATUS_OK;
 }
@@ -169,7 +183,7 @@ static status from_folder(convert *c, gguf_meta *m)
         TRY(add_weight(c, &f, &c->w.w[i]));
     TRY(add_divisors(c, &f));
     if (tokenizer_in_folder(&c->setup, c->path))
-        return tokenizer_to_gguf(&c->setup, c->path, f.words, m);
+        return tokenizer_to_gguf(&c->setup, c->path, f.s.words, m);
     log_warn("%s has no tokenizer.json: the GGUF file is without a tokenizer", c->path);
     return STATUS_OK;
 }
@@ -185,8 +199,8 @@ static status from_gguf(convert *c, gguf_meta *m)
         gguf_put(m, g->pairs[i].key, &g->pairs[i].value);
     for (int64_t i = 0; i < g->n_tensors; i++) {
         convert_item *x = &c->items[c->n++];
-        *x = (convert_item){.name = g->tensors[i].name, .from = g->tensors[i].t};
-        TRY(choose_type(c, x->name, &x->from, &x->type));
+        *x = (convert_item){.name = g->tensors[i].name, .from = g->tensors[i].t, .to = g->tensors[i].t.s};
+        TRY(choose_type(c, x->name, x));
     }
     return STATUS_OK;
 }
@@ -202,6 +216,6 @@ status convert_to_gguf(convert *c, const char *path)
     gguf_put_u32(&m, "general.quantization_version", 2);
     TRY_TAKE(items, &c->setup, c->n);
     for (int i = 0; i < c->n; i++)
-        items[i] = (gguf_item){c->items[i].name, {.s = c->items[i].from.s, .type = c->items[i].type}};
+        items[i] = (gguf_item){c->items[i].name, {.s = c->items[i].to, .type = c->items[i].type}};
     return gguf_write(path, &m, items, c->n, &fill);
 }

@@ -19,6 +19,7 @@ typedef struct cost {
 typedef struct job {
     const tensor *from;
     dtype         type;
+    bool          plus;
     int64_t       n;
     uint8_t      *to;
     cost         *costs; /* one a piece */
@@ -47,12 +48,18 @@ static void count(const float *v, const double *exact, const float *back, int64_
     }
 }
 
+static void shift(const float *v, int64_t n, float by, float *to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = v[i] + by;
+}
+
 static void store_piece(void *context, int64_t piece)
 {
     const job    *j = context;
     const int64_t end = (piece + 1) * PIECE < j->n ? (piece + 1) * PIECE : j->n;
     cost         *c = &j->costs[piece];
-    float         v[STRETCH], back[STRETCH];
+    float         v[STRETCH], more[STRETCH], back[STRETCH];
     double        exact[STRETCH];
 
     *c = (cost){.bad = -1};
@@ -65,8 +72,12 @@ static void store_piece(void *context, int64_t piece)
         quant_expand(j->from->type, from, n, v);
         if (wide)
             memcpy(exact, from, (size_t)n * sizeof *exact);
-        quant_write(j->type, v, n, to);
+        if (j->plus)
+            shift(v, n, 1, more);
+        quant_write(j->type, j->plus ? more : v, n, to);
         quant_expand(j->type, to, n, back);
+        if (j->plus)
+            shift(back, n, -1, back);
         count(v, wide ? exact : NULL, back, n, at, c);
     }
 }
@@ -75,7 +86,7 @@ static status store(convert *c, convert_item *x, const tensor *from, const void 
 {
     const int64_t n = shape_count(from->s), pieces = (n + PIECE - 1) / PIECE;
     tensor        to = {.s = from->s, .type = x->type};
-    job           j = {.from = from, .type = x->type, .n = n};
+    job           j = {.from = from, .type = x->type, .plus = x->plus, .n = n};
 
     j.to = arena_take(&c->work, tensor_bytes(&to), 1);
     if (!j.to)
@@ -100,6 +111,14 @@ static status store(convert *c, convert_item *x, const tensor *from, const void 
     return STATUS_OK;
 }
 
+/* Rows become columns; blocks run along a row, so that those are expanded first. */
+static status turn(convert *c, tensor *t)
+{
+    const weight w = {.t = *t, .turned = true};
+
+    return dtype_block(t->type) > 1 ? weights_expanded(&c->work, &w, t) : weights_turned(&c->work, t, t);
+}
+
 static status fill(void *context, int64_t item, const void **bytes)
 {
     convert      *c = context;
@@ -115,8 +134,10 @@ static status fill(void *context, int64_t item, const void **bytes)
         gguf_permute(from.v, turned, x->heads, rows / x->heads, tensor_bytes(&from) / (size_t)rows, true);
         from.v = turned;
     }
+    if (x->turned)
+        TRY(turn(c, &from));
     *bytes = from.v;
-    return from.type == x->type ? STATUS_OK : store(c, x, &from, bytes);
+    return from.type == x->type && !x->plus ? STATUS_OK : store(c, x, &from, bytes);
 }
 
 tensor_fill convert_fill(convert *c)

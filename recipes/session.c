@@ -2,6 +2,7 @@
 #include "recipes/session.h"
 
 #include "core/file.h"
+#include "core/log.h"
 #include "core/memory_use.h"
 #include "data/fetch.h"
 #include "layers/weights.h"
@@ -32,7 +33,7 @@ void session_close(session *s)
 
 /* ---- trunk --------------------------------------------------------------------------------------- */
 
-/* The folder of a file, for the tokenizer beside a config.json. */
+/* The folder of a file, for the tokenizer beside it. */
 static char *folder_of(arena *a, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -42,12 +43,19 @@ static char *folder_of(arena *a, const char *path)
 
 static status open_tokenizer(session *s)
 {
-    char *where = s->w.random ? folder_of(&s->setup, s->path) : s->path;
+    const gguf *file = weights_gguf(&s->w);
+    const bool  bare = file && !gguf_find(file, "tokenizer.ggml.model");
+    char       *where = s->w.random || bare ? folder_of(&s->setup, s->path) : s->path;
 
     if (!where)
         return STATUS_MEMORY;
-    if (path_is_folder(where) && !tokenizer_is_in(&s->setup, where))
-        return STATUS_OK; /* bytes are tokens; a trunk with too few words is refused when text comes */
+    const bool bytes = path_is_folder(where) && !tokenizer_is_in(&s->setup, where);
+    if (bare)
+        log_info("%s has no tokenizer: %s%s", s->path, bytes ? "bytes are tokens, as none lies beside it" :
+                 "taken from the files beside it, in ", bytes ? "" : where);
+    if (bytes)
+        return STATUS_OK; /* a trunk with too few words is refused when text comes */
+    s->words_in = where;
     TRY(tokenizer_open(&s->setup, where, &s->words));
     if (tokenizer_size(s->words) > s->m.words)
         return fail(STATUS_FORMAT,

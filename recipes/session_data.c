@@ -16,7 +16,7 @@ static status encode_bytes(const session *s, arena *a, const char *text, size_t 
 {
     if (s->m.words <= BYTE_END)
         return fail(STATUS_FORMAT,
-                    "%s: has no tokenizer.json, .model or vocab.txt, and %lld words are too few for bytes as tokens (257)",
+                    "%s: has no tokenizer (tokenizer.json, .model or vocab.txt), and %lld words are too few for bytes as tokens (257)",
                     s->path, (long long)s->m.words);
     TRY_TAKE(*ids, a, n);
     for (size_t i = 0; i < n; i++)

@@ -204,7 +204,7 @@ static weights renamed(small *s, const char *json, const char *prefix, renaming 
         char *dot = strrchr(text, '.');
         if (how.old_endings && strstr(text, "LayerNorm"))
             strcpy(dot, strcmp(dot, ".weight") == 0 ? ".gamma" : ".beta");
-        w.w[w.n++] = (weight){arena_string(&s->memory, text, strlen(text)), s->m.tensors[i].value};
+        w.w[w.n++] = (weight){.name = arena_string(&s->memory, text, strlen(text)), .t = s->m.tensors[i].value};
     }
     qsort(w.w, (size_t)w.n, sizeof *w.w, by_name);
     return w;
@@ -258,7 +258,7 @@ START_TEST(the_bias_of_a_masked_head_is_the_one_in_use)
         weights w = renamed(&s, configs[tied], "bert.", (renaming){0});
         for (int i = 0; i < 2; i++)
             if (!weights_find(&w, names[i]))
-                w.w[w.n] = (weight){names[i], {.s = shape_1(60), .type = TYPE_F32, .v = zeros}}, w.n++;
+                w.w[w.n] = (weight){.name = names[i], .t = {.s = shape_1(60), .type = TYPE_F32, .v = zeros}}, w.n++;
         qsort(w.w, (size_t)w.n, sizeof *w.w, by_name);
         MUST(model_open(&s.memory, &w, TYPE_F32, &m));
         ck_assert_str_eq(m.head.out->bias->name, names[!tied]);

@@ -31,7 +31,15 @@ static status gemma_open(arena *a, model *m)
     return decoder_open(a, m, &c);
 }
 
-static status read_shared(arena *a, model *m, const decoder_presets *p, decoder_config *c)
+/* A null is no cap; without the key there is the preset. */
+static status read_cap(const cJSON *config, const char *key, double preset, double *cap)
+{
+    *cap = cJSON_GetObjectItemCaseSensitive(config, key) ? 0 : preset;
+    return json_double(config, key, false, cap, "config.json");
+}
+
+static status read_shared(arena *a, model *m, const decoder_presets *p, double score_cap, double logit_cap,
+                          decoder_config *c)
 {
     const cJSON *config = m->source->config;
     double       scalar = 256;
@@ -39,8 +47,8 @@ static status read_shared(arena *a, model *m, const decoder_presets *p, decoder_
     TRY(decoder_read_config(a, m, p, c));
     TRY(json_bool(config, "attention_bias", false, &c->qkv_bias, "config.json"));
     TRY(json_double(config, "query_pre_attn_scalar", false, &scalar, "config.json"));
-    TRY(json_double(config, "attn_logit_softcapping", false, &c->score_cap, "config.json"));
-    TRY(json_double(config, "final_logit_softcapping", false, &c->logit_cap, "config.json"));
+    TRY(read_cap(config, "attn_logit_softcapping", score_cap, &c->score_cap));
+    TRY(read_cap(config, "final_logit_softcapping", logit_cap, &c->logit_cap));
     if (!(scalar > 0) || c->score_cap < 0 || c->logit_cap < 0)
         return fail(STATUS_FORMAT, "config.json: query_pre_attn_scalar is %g, attn_logit_softcapping %g, "
                     "final_logit_softcapping %g; must be > 0 (caps: or null)", scalar, c->score_cap, c->logit_cap);
@@ -67,7 +75,7 @@ static status gemma2_open(arena *a, model *m)
     decoder_config c;
     int64_t        window = 4096;
 
-    TRY(read_shared(a, m, &gemma2, &c));
+    TRY(read_shared(a, m, &gemma2, 50, 30, &c));
     TRY(json_int(m->source->config, "sliding_window", false, 1, INT32_MAX, &window, "config.json"));
     TRY(decoder_windows(a, m->source->config, window, even, 0, &c));
     return decoder_open(a, m, &c);
@@ -81,7 +89,7 @@ static status gemma3_open(arena *a, model *m)
     double         theta = 1e4;
     bool          *local;
 
-    TRY(read_shared(a, m, &gemma3, &c));
+    TRY(read_shared(a, m, &gemma3, 0, 0, &c));
     c.qk_norm = true;
     TRY(json_int(config, "sliding_window", false, 1, INT32_MAX, &window, "config.json"));
     TRY(json_int(config, "sliding_window_pattern", false, 1, INT32_MAX, &pattern, "config.json"));
