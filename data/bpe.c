@@ -25,6 +25,11 @@ static inline const bpe_merge *find_merge(const bpe_model *b, int32_t left, int3
     }
 }
 
+bool bpe_merges(const bpe_model *b, int32_t left, int32_t right)
+{
+    return find_merge(b, left, right) != NULL;
+}
+
 status bpe_open(arena *a, size_t merges, bpe_model *b)
 {
     int bits = 4;

@@ -2,13 +2,11 @@
 #include "data/tokenizer_convert.h"
 
 #include "core/json.h"
-#include "data/spm.h"
+#include "data/tokenizer_pieces.h"
 #include "data/tokenizer_json.h"
 #include "data/tokenizer_ways.h"
 
 #include <string.h>
-
-enum { PARTS_MAX = 8 };
 
 bool tokenizer_in_folder(arena *a, const char *folder)
 {
@@ -19,23 +17,22 @@ bool tokenizer_in_folder(arena *a, const char *folder)
 
 /* ---- which way ----------------------------------------------------------------------------------- */
 
-/* The parts of a part, Sequences opened. */
-static int flatten(const cJSON *o, const char *list, const cJSON **parts, int n)
+int tokenizer_flatten(const cJSON *o, const char *list, const cJSON **parts, int n)
 {
     const cJSON *items = cJSON_GetObjectItemCaseSensitive(o, list), *item;
 
     if (!o)
         return n;
     if (!items) {
-        if (n < PARTS_MAX)
+        if (n < TOKENIZER_PARTS_MAX)
             parts[n] = o;
         return n + 1;
     }
-    cJSON_ArrayForEach(item, items) n = flatten(item, list, parts, n);
+    cJSON_ArrayForEach(item, items) n = tokenizer_flatten(item, list, parts, n);
     return n;
 }
 
-static bool is_type(const cJSON *o, const char *type)
+bool tokenizer_is_type(const cJSON *o, const char *type)
 {
     const cJSON *t = cJSON_GetObjectItemCaseSensitive(o, "type");
 
@@ -54,29 +51,29 @@ static bool is_split(const cJSON *o, const char *pattern)
     const cJSON *regex = cJSON_GetObjectItemCaseSensitive(json_member(o, "pattern"), "Regex");
     const cJSON *behavior = json_member(o, "behavior");
 
-    return is_type(o, "Split") && cJSON_IsString(regex) && strcmp(regex->valuestring, pattern) == 0 &&
+    return tokenizer_is_type(o, "Split") && cJSON_IsString(regex) && strcmp(regex->valuestring, pattern) == 0 &&
            cJSON_IsString(behavior) && strcmp(behavior->valuestring, "Isolated") == 0 &&
            !flag(o, "invert", false);
 }
 
 static bool is_way(const token_way *w, const cJSON *root)
 {
-    const cJSON *parts[PARTS_MAX], *normal[PARTS_MAX];
-    const int    n = flatten(json_member(root, "pre_tokenizer"), "pretokenizers", parts, 0);
-    const int    k = flatten(json_member(root, "normalizer"), "normalizers", normal, 0);
+    const cJSON *parts[TOKENIZER_PARTS_MAX], *normal[TOKENIZER_PARTS_MAX];
+    const int    n = tokenizer_flatten(json_member(root, "pre_tokenizer"), "pretokenizers", parts, 0);
+    const int    k = tokenizer_flatten(json_member(root, "normalizer"), "normalizers", normal, 0);
     int          at = 0;
 
-    if (n > PARTS_MAX || k > PARTS_MAX ||
+    if (n > TOKENIZER_PARTS_MAX || k > TOKENIZER_PARTS_MAX ||
         flag(json_member(root, "model"), "ignore_merges", false) != w->ignore_merges)
         return false;
-    if (w->nfc ? k != 1 || !is_type(normal[0], "NFC") : k != 0)
+    if (w->nfc ? k != 1 || !tokenizer_is_type(normal[0], "NFC") : k != 0)
         return false;
     if (w->digits &&
-        (at >= n || !is_type(parts[at], "Digits") || !flag(parts[at++], "individual_digits", false)))
+        (at >= n || !tokenizer_is_type(parts[at], "Digits") || !flag(parts[at++], "individual_digits", false)))
         return false;
     if (w->pattern && (at >= n || !is_split(parts[at++], w->pattern)))
         return false;
-    return at == n - 1 && is_type(parts[at], "ByteLevel") && !flag(parts[at], "add_prefix_space", true) &&
+    return at == n - 1 && tokenizer_is_type(parts[at], "ByteLevel") && !flag(parts[at], "add_prefix_space", true) &&
            flag(parts[at], "use_regex", true) == !w->pattern;
 }
 
@@ -97,7 +94,7 @@ static status find_way(const cJSON *root, const char *path, const token_way **ou
 /* ---- parts --------------------------------------------------------------------------------------- */
 
 /* Tokens and their types; ids that have none get a filler. */
-static status put_tokens(arena *a, const tokenizer *t, int64_t words, gguf_meta *m)
+static status put_tokens(arena *a, const tokenizer *t, int64_t words, bool pieces, gguf_meta *m)
 {
     const vocabulary *v = &t->words;
     gguf_text        *texts;
@@ -120,6 +117,8 @@ static status put_tokens(arena *a, const tokenizer *t, int64_t words, gguf_meta 
         texts[i] = (gguf_text){filler, strlen(filler)};
         types[i] = SPM_UNUSED;
     }
+    for (int byte = 0; byte < 256 && pieces; byte++)
+        types[t->bpe.byte_ids[byte]] = SPM_BYTE;
     for (size_t i = 0; i < t->added.n; i++) {
         const added_token *x = &t->added.v[i];
         if (x->lstrip || x->rstrip || x->single_word)
@@ -129,6 +128,8 @@ static status put_tokens(arena *a, const tokenizer *t, int64_t words, gguf_meta 
                         t->what, x->text);
         types[x->id] = x->special ? SPM_CONTROL : SPM_USER_DEFINED;
     }
+    if (pieces)
+        types[t->bpe.unknown] = SPM_UNKNOWN;
     gguf_put_texts(m, "tokenizer.ggml.tokens", texts, (uint64_t)words);
     gguf_put_array(m, "tokenizer.ggml.token_type", GGUF_I32, types, (uint64_t)words);
     return STATUS_OK;
@@ -211,10 +212,15 @@ static status put_all(arena *a, const tokenizer *t, const cJSON *root, const cha
 {
     const token_way *way = NULL;
 
+    if (pieces_are_in(root)) {
+        TRY(pieces_to_gguf(a, t, root, words, m));
+        TRY(put_tokens(a, t, words, true, m));
+        return put_ends(t, m);
+    }
     TRY(find_way(root, path, &way));
     gguf_put_string(m, "tokenizer.ggml.model", "gpt2");
     gguf_put_string(m, "tokenizer.ggml.pre", way->name);
-    TRY(put_tokens(a, t, words, m));
+    TRY(put_tokens(a, t, words, false, m));
     TRY(put_merges(a, root, m));
     return put_ends(t, m);
 }

@@ -1,5 +1,5 @@
 /* tokenizer_convert: a tokenizer from one kind of file to the other. Byte-level BPE with one of the ways of
- * data/tokenizer_ways.h; everything else is refused by name. */
+ * data/tokenizer_ways.h, and the BPE of SentencePiece; everything else is refused by name. */
 #ifndef DATA_TOKENIZER_CONVERT_H
 #define DATA_TOKENIZER_CONVERT_H
 

@@ -370,6 +370,9 @@ status bpe_open(arena *a, size_t merges, bpe_model *b);
 status bpe_add_merge(tokenizer *t, const char *left, size_t n_left, const char *right,
                      size_t n_right);
 
+/* The list has this pair. */
+bool bpe_merges(const bpe_model *b, int32_t left, int32_t right);
+
 /* When vocabulary and merges are complete; the model is set. */
 void bpe_finish(tokenizer *t);
 

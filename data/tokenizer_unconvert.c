@@ -2,21 +2,24 @@
  *
  * The texts are written as they come: no tree of a vocabulary is built. */
 #include "core/json.h"
+#include "core/log.h"
 #include "core/utf8.h"
-#include "data/spm.h"
 #include "data/tokenizer_convert.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_pieces.h"
 #include "data/tokenizer_ways.h"
 
 #include <string.h>
 
+#define MARK "\xE2\x96\x81" /* for a blank */
+
 typedef struct source {
     arena           *a;
     const gguf      *g;
-    const token_way *way;
+    const token_way *way;    /* NULL: SentencePiece's BPE */
+    tokenizer       *pieces; /* that, opened */
     gguf_text       *tokens, *merges;
     int64_t         *types, n, n_merges, n_types, bos, eos, pad, unknown;
-    bool             add_bos, add_eos;
+    bool             add_bos, add_eos, prefix;
     const char      *chat_template;
 } source;
 
@@ -25,9 +28,14 @@ static status find_way(source *s)
     const char *path = s->g->map.path, *model, *name;
 
     TRY(gguf_string(s->a, s->g, "tokenizer.ggml.model", true, &model));
+    s->prefix = true;
+    TRY(gguf_bool(s->g, "tokenizer.ggml.add_space_prefix", false, &s->prefix));
+    if (strcmp(model, "llama") == 0)
+        return tokenizer_open(s->a, path, &s->pieces);
     if (strcmp(model, "gpt2") != 0)
-        return fail(STATUS_UNSUPPORTED, "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 (byte-level BPE)",
-                    path, model);
+        return fail(STATUS_UNSUPPORTED,
+                    "%s: tokenizer.ggml.model is \"%.80s\", known: gpt2 (byte-level BPE) and llama "
+                    "(SentencePiece's BPE)", path, model);
     TRY(gguf_string(s->a, s->g, "tokenizer.ggml.pre", true, &name));
     for (size_t i = 0; i < COUNT_OF(token_ways); i++)
         if (strcmp(token_ways[i].name, name) == 0) {
@@ -44,13 +52,14 @@ static status read_source(source *s)
 
     TRY(find_way(s));
     TRY(gguf_texts(s->a, g, "tokenizer.ggml.tokens", true, &s->tokens, &s->n));
-    TRY(gguf_texts(s->a, g, "tokenizer.ggml.merges", true, &s->merges, &s->n_merges));
+    if (s->way)
+        TRY(gguf_texts(s->a, g, "tokenizer.ggml.merges", true, &s->merges, &s->n_merges));
     TRY(gguf_ints(s->a, g, "tokenizer.ggml.token_type", false, &s->types, &s->n_types));
     if (s->n_types && s->n_types != s->n)
         return fail(STATUS_FORMAT, "%s: tokenizer.ggml.token_type has %lld values, must have %lld",
                     g->map.path, (long long)s->n_types, (long long)s->n);
     s->bos = s->eos = s->pad = s->unknown = -1;
-    s->add_bos = s->way->add_bos;
+    s->add_bos = s->way ? s->way->add_bos : true;
     TRY(gguf_int(g, "tokenizer.ggml.bos_token_id", false, 0, s->n - 1, &s->bos));
     TRY(gguf_int(g, "tokenizer.ggml.eos_token_id", false, 0, s->n - 1, &s->eos));
     TRY(gguf_int(g, "tokenizer.ggml.padding_token_id", false, 0, s->n - 1, &s->pad));
@@ -108,6 +117,12 @@ static void write_cutting(const source *s, file_writer *w)
 {
     const token_way *way = s->way;
 
+    if (s->pieces) {
+        file_printf(w, " \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [%s{\"type\": \"Replace\", "
+                       "\"pattern\": {\"String\": \" \"}, \"content\": \"" MARK "\"}]},\n \"pre_tokenizer\": null,\n",
+                    s->prefix ? "{\"type\": \"Prepend\", \"prepend\": \"" MARK "\"}, " : "");
+        return;
+    }
     file_printf(w, " \"normalizer\": %s,\n \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [",
                 way->nfc ? "{\"type\": \"NFC\"}" : "null");
     if (way->digits)
@@ -143,6 +158,10 @@ static void write_template(const source *s, file_writer *w)
 {
     static const char *const texts[] = {"A", "B"};
 
+    if (!s->add_bos && !s->add_eos && s->pieces) {
+        file_printf(w, " \"post_processor\": null,\n");
+        return;
+    }
     if (!s->add_bos && !s->add_eos) {
         file_printf(w, " \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
                        "\"trim_offsets\": false, \"use_regex\": true},\n");
@@ -170,10 +189,19 @@ static void write_template(const source *s, file_writer *w)
     file_printf(w, "}},\n");
 }
 
-static status write_model(const source *s, file_writer *w)
+static void write_head(const source *s, file_writer *w)
 {
-    const char *comma = "";
-
+    if (s->pieces) {
+        file_printf(w, " \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": "
+                       "{\"String\": \"" MARK "\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, "
+                       "{\"type\": \"Fuse\"}%s]},\n"
+                       " \"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": ",
+                    s->prefix ? ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}" : "");
+        quoted(s, w, s->tokens[s->pieces->spm.unknown]);
+        file_printf(w, ", \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": true, "
+                       "\"byte_fallback\": true, \"ignore_merges\": false, \"vocab\": {");
+        return;
+    }
     file_printf(w,
                 " \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, "
                 "\"use_regex\": true},\n"
@@ -181,6 +209,45 @@ static status write_model(const source *s, file_writer *w)
                 "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
                 "\"byte_fallback\": false, \"ignore_merges\": %s, \"vocab\": {",
                 s->way->ignore_merges ? "true" : "false");
+}
+
+static status write_merges(const source *s, file_writer *w)
+{
+    for (int64_t i = 0; i < s->n_merges; i++) {
+        size_t bad;
+        if (!utf8_valid(s->merges[i].v, s->merges[i].n, &bad))
+            return fail(STATUS_FORMAT, "%s: merge %lld is not valid UTF-8", s->g->map.path, (long long)i);
+        file_printf(w, "%s\n   ", i ? "," : "");
+        quoted(s, w, s->merges[i]);
+    }
+    return STATUS_OK;
+}
+
+/* What scores merge, as a list. */
+static status write_pairs(const source *s, file_writer *w)
+{
+    piece_merge *merges;
+    int64_t      n, lost;
+
+    TRY(pieces_merges(s->a, s->pieces, &merges, &n, &lost));
+    for (int64_t i = 0; i < n; i++) {
+        file_printf(w, "%s\n   [", i ? "," : "");
+        quoted(s, w, s->tokens[merges[i].left]);
+        file_printf(w, ", ");
+        quoted(s, w, s->tokens[merges[i].right]);
+        file_printf(w, "]");
+    }
+    if (lost)
+        log_warn("%s: %lld pieces are not made of two others, so that no list of merges reaches them", s->g->map.path,
+                 (long long)lost);
+    return STATUS_OK;
+}
+
+static status write_model(const source *s, file_writer *w)
+{
+    const char *comma = "";
+
+    write_head(s, w);
     for (int64_t i = 0; i < s->n; i++) {
         size_t bad;
         if (type_of(s, i) == SPM_UNUSED)
@@ -193,13 +260,7 @@ static status write_model(const source *s, file_writer *w)
         comma = ",";
     }
     file_printf(w, "\n  }, \"merges\": [");
-    for (int64_t i = 0; i < s->n_merges; i++) {
-        size_t bad;
-        if (!utf8_valid(s->merges[i].v, s->merges[i].n, &bad))
-            return fail(STATUS_FORMAT, "%s: merge %lld is not valid UTF-8", s->g->map.path, (long long)i);
-        file_printf(w, "%s\n   ", i ? "," : "");
-        quoted(s, w, s->merges[i]);
-    }
+    TRY(s->pieces ? write_pairs(s, w) : write_merges(s, w));
     file_printf(w, "\n  ]}\n}\n");
     return STATUS_OK;
 }
@@ -255,13 +316,20 @@ static status write_file(const source *s, const char *folder, const char *name,
     return fail(e, "%s", text);
 }
 
+static status write_files(source *s, const char *folder)
+{
+    TRY(read_source(s));
+    TRY(write_file(s, folder, "tokenizer.json", write_tokenizer));
+    return write_file(s, folder, "tokenizer_config.json", write_config);
+}
+
 status tokenizer_from_gguf(arena *a, const gguf *g, const char *folder)
 {
     source s = {.a = a, .g = g};
 
     if (!gguf_find(g, "tokenizer.ggml.model"))
         return STATUS_OK;
-    TRY(read_source(&s));
-    TRY(write_file(&s, folder, "tokenizer.json", write_tokenizer));
-    return write_file(&s, folder, "tokenizer_config.json", write_config);
+    const status e = write_files(&s, folder);
+    tokenizer_close(s.pieces);
+    return e;
 }
