@@ -5,7 +5,7 @@
 #include "core/log.h"
 #include "core/quant.h"
 #include "data/tokenizer_convert.h"
-#include "layers/gguf_map.h"
+#include "recipes/config_file.h"
 #include "recipes/merge_config.h"
 #include "recipes/merge_write.h"
 #include "recipes/session.h"
@@ -13,7 +13,6 @@
 #include "core/safetensors.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A site with what sits on it, once it was asked for. */
@@ -235,18 +234,6 @@ static status copy_file(arena *a, const char *from, const char *to, const char *
     return path_exists(source) ? file_copy(source, target) : STATUS_OK;
 }
 
-static status write_config(merge *m, const char *folder)
-{
-    if (m->s->w.is_gguf)
-        gguf_map_tidy(m->s->w.config);
-    char *text = cJSON_Print(m->s->w.config), *path = path_join(&m->s->setup, folder, "config.json");
-    const status s = text && path ? file_replace(path, text, strlen(text))
-                                  : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
-
-    free(text);
-    return s;
-}
-
 static status write_folder(merge *m, const char *folder)
 {
     static const char *const beside[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
@@ -261,7 +248,7 @@ static status write_folder(merge *m, const char *folder)
         return STATUS_MEMORY;
     TRY(folder_make(folder));
     TRY(safetensors_write(path, m->items, m->n, &pair, 1));
-    TRY(write_config(m, folder));
+    TRY(config_write(&m->s->setup, &m->s->w, folder));
     const char *words = m->s->w.is_gguf ? m->s->words_in : m->s->path;
     if (words && !path_is_folder(words) && m->s->w.is_gguf)
         return tokenizer_from_gguf(&m->s->setup, weights_gguf(&m->s->w), folder);

@@ -7,8 +7,8 @@
 #include "core/quant.h"
 #include "data/tokenizer_convert.h"
 #include "layers/gguf_map.h"
+#include "recipes/config_file.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char divisors_name[] = "rope_freqs.weight"; /* said by config.json here */
@@ -96,21 +96,14 @@ static const char *main_type(const convert *c)
                                : "float32";
 }
 
-static status write_config(const convert *c, const char *folder)
+static status write_config(convert *c, const char *folder)
 {
-    const char *path = path_join((arena *)(uintptr_t)&c->setup, folder, "config.json");
-    cJSON      *config = c->w.config;
+    cJSON *config = c->w.config;
 
     cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
     cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
     cJSON_AddStringToObject(config, "torch_dtype", main_type(c));
-    if (c->w.is_gguf)
-        gguf_map_tidy(config);
-    char        *text = cJSON_Print(config);
-    const status s = text && path ? file_replace(path, text, strlen(text))
-                                  : fail(STATUS_MEMORY, "%s: no memory for config.json", folder);
-    free(text);
-    return s;
+    return config_write(&c->setup, &c->w, folder);
 }
 
 static status copy_beside(convert *c, const char *folder)

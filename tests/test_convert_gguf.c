@@ -248,6 +248,28 @@ START_TEST(norms_in_bf16_lose_nothing)
 }
 END_TEST
 
+/* transformers takes 30.0 where it wouldn't take 30; what was written as a whole number stays one. */
+START_TEST(reals_keep_their_points)
+{
+    static const char json[] =
+        GEMMA2(", \"final_logit_softcapping\" : 30.0, \"attn_logit_softcapping\": 5e1, \"rope_theta\": 10000, "
+               "\"rope_parameters\": {\"rope_theta\": 2e4, \"rope_type\": \"default\"}");
+    char  *text;
+    size_t n;
+
+    begin();
+    const char *from = trunk_folder("from", json, ""), *copy = converted(from, "copy", NULL);
+    MUST(file_read(&setup, path_join(&setup, copy, "config.json"), 1 << 20, &text, &n));
+    ck_assert(strstr(text, "\"final_logit_softcapping\":\t30.0,") && strstr(text,
+        "\"attn_logit_softcapping\":\t50.0,"));
+    ck_assert(strstr(text, "\"query_pre_attn_scalar\":\t40,") && strstr(text, "\"rope_theta\":\t20000.0,"));
+    const char *back = converted(converted(from, "x.gguf", NULL), "back", NULL);
+    MUST(file_read(&setup, path_join(&setup, back, "config.json"), 1 << 20, &text, &n));
+    ck_assert(strstr(text, "\"final_logit_softcapping\":\t30.0,") && strstr(text, "\"query_pre_attn_scalar\":\t40,"));
+    end();
+}
+END_TEST
+
 static double setting(const gguf *g, const char *key)
 {
     const gguf_value *found = gguf_find(g, key);
@@ -465,6 +487,7 @@ START_TEST(settings_are_checked)
 }
 END_TEST
 
-TESTS(convert_gguf, trunks_come_back, norms_in_bf16_lose_nothing, files_are_as_llama_cpp_has_them,
+TESTS(convert_gguf, trunks_come_back, norms_in_bf16_lose_nothing, reals_keep_their_points,
+      files_are_as_llama_cpp_has_them,
       bare_names_are_known,
       quantised_gpt2_is_read, adapters_on_files_are_merged, what_a_file_cannot_say_is_refused, settings_are_checked)

@@ -7,43 +7,21 @@ llama, loads the adapter with PEFT, and compares logits with `cambium trace`.
 Prints a line a recipe; fails when a logit differs by more than 1e-4 of the largest. Recipes whose method PEFT does not
 have are named and left out. Run from the repository's root; needs torch, transformers, peft, safetensors."""
 import argparse
-import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 import warnings
 
 import torch
 import transformers
+from common import SEQUENCES, WITH_TASKS, make_base, trace, train_method
 from peft import PeftModel
-from safetensors.torch import load_file
 
 NOT_IN_PEFT = ["meteora", "task", "mean", "bitfit", "full", "bottleneck_houlsby", "bottleneck_parallel",
                "bottleneck_pfeiffer", "bottleneck_series", "llm_adapters_parallel", "llm_adapters_series", "smora"]
 NEEDS_GPU = {"loftq": "PEFT quantises the weights with bitsandbytes, which wants a GPU"}
 CHANGED = {"boft": ["modules.main.butterfly_factors=1"]}  # more of them only with PEFT's CUDA extension
 REMADE = ["randlora"]  # PEFT makes the projections anew from the seed, and warns that they are missing
-SEQUENCES = [[1, 17, 42, 9, 88, 3, 65], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [99, 98]]
-
-
-def make_base(folder):
-    config = transformers.AutoConfig.for_model(**json.loads(pathlib.Path("tests/data/tiny_llama.json").read_text()))
-    torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim > 1:
-                p.normal_(0, 0.1)
-    model.save_pretrained(folder)
-
-
-def run(*words):
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(str(w) for w in words[:3])}: {done.stderr.strip().splitlines()[-1:]}")
-
-
 def with_tasks(model):
     return any(c.peft_type in ("POLY", "MULTITASK_PROMPT_TUNING") for c in model.peft_config.values())
 
@@ -62,14 +40,10 @@ def theirs(base, adapter, tasks):
 
 
 def check(cambium, base, name, folder):
-    adapter, case, trace = folder / "run/adapter", folder / "case.json", folder / "trace.safetensors"
-    run(cambium, "train", f"recipes/methods/{name}.yaml", f"base={base}", f"out={folder / 'run'}", "train.steps=12",
-        "train.save_every=0", "train.eval_every=0", "--quiet", *CHANGED.get(name, []))
-    tasks = [i % 2 for i in range(len(SEQUENCES))] if name in ("poly", "mhr", "multitask_prompt") else [0] * len(SEQUENCES)
-    case.write_text(json.dumps({"sequences": [{"ids": s, "task": t} for s, t in zip(SEQUENCES, tasks)]}))
-    run(cambium, "trace", "--base", base, "--adapter", adapter, "--ids", case, "--out", trace)
+    adapter = train_method(cambium, base, name, folder, CHANGED.get(name, []))
+    tasks = [i % 2 for i in range(len(SEQUENCES))] if name in WITH_TASKS else [0] * len(SEQUENCES)
+    ours = trace(cambium, base, folder, tasks, adapter)
     want, said = theirs(base, adapter, tasks)
-    ours = load_file(trace)
     worst = max((w - ours[f"seq{i}.logits"][-len(w):]).abs().max().item() for i, w in enumerate(want))
     return worst / max(w.abs().max().item() for w in want), [] if name in REMADE else said
 
@@ -85,7 +59,7 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as tmp:
         base = pathlib.Path(tmp) / "base"
-        make_base(base)
+        make_base(base, "tests/data/tiny_llama.json")
         for name in names:
             if name in NOT_IN_PEFT or name in NEEDS_GPU:
                 print(f"{name}: left out: {NEEDS_GPU.get(name, 'PEFT has no such method')}")

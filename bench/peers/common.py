@@ -1,8 +1,14 @@
-"""What the comparisons share: opening a trunk, reading lines of ids, timing, and results as `cambium bench --json` has them."""
+"""What the comparisons share: opening a trunk, reading lines of ids, timing, results as `cambium bench --json` has them, and
+recipes of recipes/methods trained for a few steps on a small random trunk."""
 import json
 import os
+import pathlib
 import statistics
+import subprocess
 import time
+
+SEQUENCES = [[1, 17, 42, 9, 88, 3, 65], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [99, 98]]
+WITH_TASKS = ("poly", "mhr", "multitask_prompt")  # recipes whose modules tell tasks apart
 
 
 def open_trunk(path, device="cpu", dtype="float32"):
@@ -66,3 +72,42 @@ def figure(what, unit, values, note=""):
 
 def report(figures):
     print(json.dumps({"figures": figures}))
+
+
+def make_base(folder, config):
+    """A trunk of random weights, biases and norms that do something."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**json.loads(pathlib.Path(config).read_text())))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 or name.endswith("bias"):
+                p.normal_(0, 0.1)
+    model.save_pretrained(folder)
+
+
+def run(*words):
+    """What the command prints; its last line of complaint when it fails."""
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(str(w) for w in words[:3])}: {done.stderr.strip().splitlines()[-2:]}")
+    return done.stdout
+
+
+def train_method(cambium, base, name, folder, changed=()):
+    """The adapter folder of a recipe of recipes/methods, trained for a few steps."""
+    run(cambium, "train", f"recipes/methods/{name}.yaml", f"base={base}", f"out={folder / 'run'}", "train.steps=12",
+        "train.save_every=0", "train.eval_every=0", "--quiet", *changed)
+    return folder / "run/adapter"
+
+
+def trace(cambium, base, folder, tasks, adapter=None):
+    """Cambium's logits of SEQUENCES, each of its task."""
+    from safetensors.torch import load_file
+
+    case, out = folder / "case.json", folder / "trace.safetensors"
+    case.write_text(json.dumps({"sequences": [{"ids": s, "task": t} for s, t in zip(SEQUENCES, tasks)]}))
+    run(cambium, "trace", "--base", base, *(["--adapter", adapter] if adapter else []), "--ids", case, "--out", out)
+    return load_file(out)
