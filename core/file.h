@@ -69,6 +69,9 @@ status folder_copy(const char *from, const char *to);
 /* Syncs `tmp` (a folder: its files too) and renames it to `path`, which must not exist. */
 status folder_publish(const char *tmp, const char *path);
 
+/* The same of a file, which replaces one that is there. */
+status file_publish(const char *tmp, const char *path);
+
 /* "a/b" in the arena; b alone when it is absolute or a is "" or ".". NULL after fail. */
 char *path_join(arena *a, const char *folder, const char *name);
 

@@ -173,13 +173,10 @@ status folder_copy(const char *from, const char *to)
     return folder_publish(tmp, to);
 }
 
-status folder_publish(const char *tmp, const char *path)
+static status rename_into(const char *tmp, const char *path)
 {
     char parent[PATH_MAX];
 
-    TRY(walk(tmp, sync_one));
-    if (path_exists(path))
-        return fail(STATUS_IO, "%s: exists already", path);
     if (rename(tmp, path) != 0)
         return io_error(path, "rename into place");
     snprintf(parent, sizeof parent, "%s", path);
@@ -191,6 +188,20 @@ status folder_publish(const char *tmp, const char *path)
     else
         strcpy(parent, ".");
     return folder_sync(parent);
+}
+
+status folder_publish(const char *tmp, const char *path)
+{
+    TRY(walk(tmp, sync_one));
+    if (path_exists(path))
+        return fail(STATUS_IO, "%s: exists already", path);
+    return rename_into(tmp, path);
+}
+
+status file_publish(const char *tmp, const char *path)
+{
+    TRY(sync_one(tmp, false));
+    return rename_into(tmp, path);
 }
 
 char *path_join(arena *a, const char *folder, const char *name)

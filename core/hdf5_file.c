@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Room for the file's own structures beside the arrays, reserved ahead. */
-enum { MARGIN = 1 << 18, TEXT_MAX = 60000 };
+enum { MARGIN = 1 << 18, TEXT_MAX = 60000, LIST_MAX = 1 << 20, NAME_MAX_BYTES = 1024 };
 
 /* The innermost reason of the library's error stack. */
 static herr_t innermost(unsigned n, const H5E_error2_t *error, void *context)
@@ -58,10 +58,27 @@ static status again(h5_file *f)
     return fail(f->error, "%s", f->text);
 }
 
+/* f16 and bf16, whose bytes are never converted; made once. */
+static hid_t half_type(dtype t)
+{
+    static hid_t types[2] = {-1, -1};
+    const bool   brain = t == TYPE_BF16;
+    const size_t exponent = brain ? 8 : 5;
+
+    if (types[brain] >= 0)
+        return types[brain];
+    const hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    if (H5Tset_fields(type, 15, 15 - exponent, exponent, 0, 15 - exponent) < 0 || H5Tset_size(type, 2) < 0 ||
+        H5Tset_ebias(type, brain ? 127 : 15) < 0)
+        return -1;
+    return types[brain] = type;
+}
+
 /* Handle of a type in files (little-endian) and in memory. */
 static hid_t file_type(dtype t)
 {
-    return t == TYPE_F32   ? H5T_IEEE_F32LE
+    return t == TYPE_F16 || t == TYPE_BF16 ? half_type(t)
+           : t == TYPE_F32 ? H5T_IEEE_F32LE
            : t == TYPE_F64 ? H5T_IEEE_F64LE
            : t == TYPE_I32 ? H5T_STD_I32LE
            : t == TYPE_I64 ? H5T_STD_I64LE
@@ -71,7 +88,8 @@ static hid_t file_type(dtype t)
 
 static hid_t memory_type(dtype t)
 {
-    return t == TYPE_F32   ? H5T_NATIVE_FLOAT
+    return t == TYPE_F16 || t == TYPE_BF16 ? half_type(t)
+           : t == TYPE_F32 ? H5T_NATIVE_FLOAT
            : t == TYPE_F64 ? H5T_NATIVE_DOUBLE
            : t == TYPE_I32 ? H5T_NATIVE_INT32
            : t == TYPE_I64 ? H5T_NATIVE_INT64
@@ -256,9 +274,25 @@ static status open_set(h5_file *f, const char *name, hid_t *set)
     return *set < 0 ? h5_failed(f, name, "read") : STATUS_OK;
 }
 
+/* The values are all there, in the file itself. */
+static status check_bytes(h5_file *f, const char *name, hid_t set, dtype type, const shape *s)
+{
+    double  wanted = dtype_block_bytes(type);
+    hsize_t file = 0;
+
+    for (int i = 0; i < s->n; i++)
+        wanted *= (double)s->d[i];
+    if (H5Fget_filesize(f->id, &file) < 0)
+        return h5_failed(f, name, "read");
+    if (wanted > (double)file || wanted > (double)H5Dget_storage_size(set))
+        return fail(STATUS_FORMAT, "%s: %s would have %.0f bytes, which the file does not hold", f->path, name,
+                    wanted);
+    return STATUS_OK;
+}
+
 static status describe(h5_file *f, const char *name, hid_t set, dtype *type, shape *s)
 {
-    static const dtype known[] = {TYPE_F32, TYPE_F64, TYPE_I32, TYPE_I64, TYPE_U8};
+    static const dtype known[] = {TYPE_F32, TYPE_F64, TYPE_I32, TYPE_I64, TYPE_U8, TYPE_F16, TYPE_BF16};
     const hid_t space = H5Dget_space(set), kind = H5Dget_type(set);
     const hid_t how = H5Dget_create_plist(set);
     const int n = H5Sget_simple_extent_ndims(space);
@@ -278,7 +312,7 @@ static status describe(h5_file *f, const char *name, hid_t set, dtype *type, sha
             found = true;
         }
     if (result == STATUS_OK && !found)
-        result = fail(STATUS_FORMAT, "%s: %s has a type that is none of f32, f64, i32, i64, u8",
+        result = fail(STATUS_FORMAT, "%s: %s has a type that is none of f32, f64, f16, bf16, i32, i64, u8",
                       f->path, name);
     *s = (shape){.n = n};
     for (int i = 0; result == STATUS_OK && i < n; i++) {
@@ -286,11 +320,48 @@ static status describe(h5_file *f, const char *name, hid_t set, dtype *type, sha
             result = fail(STATUS_FORMAT, "%s: %s is too large", f->path, name);
         s->d[i] = (int64_t)sizes[i];
     }
+    if (result == STATUS_OK)
+        result = check_bytes(f, name, set, *type, s);
     H5Pclose(how);
     H5Tclose(kind);
     H5Sclose(space);
     H5Eclear2(H5E_DEFAULT);
     return result;
+}
+
+bool h5_has(h5_file *f, const char *attribute)
+{
+    const bool there = H5Aexists(f->id, attribute) > 0;
+
+    H5Eclear2(H5E_DEFAULT);
+    return there;
+}
+
+status h5_list(h5_file *f, arena *a, const char ***names, int64_t *n)
+{
+    H5G_info_t root;
+    char       name[NAME_MAX_BYTES];
+
+    *n = 0;
+    if (H5Gget_info(f->id, &root) < 0)
+        return h5_failed(f, "", "list");
+    if (root.nlinks > LIST_MAX)
+        return fail(STATUS_FORMAT, "%s: has %llu arrays, may have %d", f->path, (unsigned long long)root.nlinks,
+                    LIST_MAX);
+    TRY_TAKE(*names, a, root.nlinks + 1);
+    for (hsize_t i = 0; i < root.nlinks; i++) {
+        const ssize_t length =
+            H5Lget_name_by_idx(f->id, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name, H5P_DEFAULT);
+        if (length < 0)
+            return h5_failed(f, "", "list");
+        if (length == 0 || length >= (ssize_t)sizeof name)
+            return fail(STATUS_FORMAT, "%s: array %llu has a name of %lld bytes, must have 1..%d", f->path,
+                        (unsigned long long)i, (long long)length, NAME_MAX_BYTES - 1);
+        if (!((*names)[*n] = arena_string(a, name, (size_t)length)))
+            return STATUS_MEMORY;
+        ++*n;
+    }
+    return STATUS_OK;
 }
 
 status h5_find(h5_file *f, const char *name, bool *found, dtype *type, shape *s)

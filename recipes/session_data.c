@@ -236,7 +236,8 @@ static status check_beside(const session *s, int64_t sample, const example *e, b
                         (long long)sample, e->labels[k], (long long)s->m.words - 1, LABEL_NONE);
     for (int32_t k = 0; s->m.types > 0 && e->types && k < e->n; k++)
         if (e->types[k] < 0 || e->types[k] >= s->m.types)
-            return fail(STATUS_USAGE, "data: sample %lld has a token of kind %d, as second texts of pairs have; the model "
+            return fail(STATUS_USAGE,
+                        "data: sample %lld has a token of kind %d, as second texts of pairs have; the model "
                         "knows %lld kinds", (long long)sample, e->types[k], (long long)s->m.types);
     return STATUS_OK;
 }
