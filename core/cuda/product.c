@@ -160,7 +160,7 @@ static bool prefer(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferen
 static bool choose(plan *p)
 {
     cublasLtMatmulPreference_t      preference;
-    cublasLtMatmulHeuristicResult_t result;
+    cublasLtMatmulHeuristicResult_t result = {0};
     const size_t                    workspace = WORKSPACE;
     const shape_key                *k = &p->key;
     int                             found = 0;
@@ -176,7 +176,9 @@ static bool choose(plan *p)
                                                      &result, &found),
                       "cublasLtMatmulAlgoGetHeuristic");
     cublasLtMatmulPreferenceDestroy(preference);
-    if (good && found == 0) {
+    if (good && found > 0) /* the call may succeed with an algorithm that cannot be used */
+        good = check(result.state, "cublasLtMatmulAlgoGetHeuristic: its first algorithm");
+    else if (good) {
         cuda_fail("cuBLASLt has no algorithm for a product of %lld x %lld x %lld", (long long)p->key.m,
                   (long long)p->key.n, (long long)p->key.k);
         good = false;
