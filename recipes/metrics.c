@@ -75,6 +75,14 @@ unsigned metric_inputs(int i)
     return i >= 0 && i < METRICS ? table[i].inputs : 0;
 }
 
+bool metric_is_joint(const char *name)
+{
+    for (int i = 0; i < METRICS; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].form->whole != NULL;
+    return false;
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
 static status find(const char *name, const metric **out)

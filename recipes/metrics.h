@@ -127,6 +127,9 @@ const char *metric_title(int i);
 const char *metric_help(int i);
 unsigned    metric_inputs(int i);
 const char *metric_title_of(const metric_tally *t);
+/* True of a metric that compares its samples with each other (correlations, ranks), so that values of several kinds
+ * cannot share one. */
+bool metric_is_joint(const char *name);
 /* True of a metric whose figures are the better the smaller they are. */
 bool metric_is_error(const char *name);
 

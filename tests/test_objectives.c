@@ -52,11 +52,11 @@ END_TEST
 
 START_TEST(numbers_are_squared_errors)
 {
-    static const char *const two[] = {"objective.fields=[size, size]"};
+    static const char *const two[] = {"objective.fields=[size, size]", "objective.metrics=[mse, mae]"};
 
     for (int columns = 1; columns <= 2; columns++) {
         run t;
-        open_run(&t, "regression", columns - 1, two);
+        open_run(&t, "regression", 2 * (columns - 1), two);
         const double loss = next_loss(&t);
         const float *z = scores_of(&t);
         double       sum = 0;
@@ -237,6 +237,7 @@ START_TEST(what_does_not_fit_is_said)
     MUST_FAIL(refuse("multi_label", "objective.metrics=[f1]"), "'f1' does not fit classify");
     MUST_FAIL(refuse("regression", "objective.fields=[label]"), "label is \"fruit\", must be a number");
     MUST_FAIL(refuse("regression", "objective.fields=[]"), "names no field");
+    MUST_FAIL(refuse("regression", "objective.fields=[size, size]"), "'pearson' compares values with each other");
     MUST_FAIL(refuse("masked_lm", "base=random:tests/data/tiny_llama.json"),
               "has no masked_lm head, but these: causal_lm");
     MUST_FAIL(refuse("masked_lm", "train.metric=accuracy"), "'accuracy' must be loss");
@@ -299,14 +300,14 @@ END_TEST
 /* Two numbers a sample: both are measured. */
 START_TEST(every_number_is_measured)
 {
-    static const char *const two[] = {"objective.fields=[size, size]"};
+    static const char *const two[] = {"objective.fields=[size, size]", "objective.metrics=[mse, mae]"};
     run                      t;
     goal_tally               tally;
     packer                   once;
     double                   sum;
     int64_t                  targets;
 
-    open_run(&t, "regression", 1, two);
+    open_run(&t, "regression", 2, two);
     MUST(goal_tally_open(&t.in.goal, &t.in.s.setup, &t.in.test, &tally));
     MUST(packer_open_once(&t.in.s.setup, &t.in.test, t.x.o.pack, 0, &once));
     MUST(trainer_evaluate(&t.x, &once, &tally, &sum, &targets));

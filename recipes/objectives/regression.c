@@ -35,6 +35,11 @@ static status open_goal(goal *g, records *train, records *test)
     (void)test;
     if (o->fields.n < 1)
         return fail(STATUS_USAGE, "objective.fields: names no field");
+    for (int i = 0; i < o->common.metrics.n && o->fields.n > 1; i++)
+        if (metric_is_joint(o->common.metrics.v[i]))
+            return fail(STATUS_USAGE,
+                        "objective.metrics: '%s' compares values with each other, and objective.fields names "
+                        "%d; with several take mse or mae, or learn one", o->common.metrics.v[i], o->fields.n);
     g->samples = (whole_options){.kind = train->v[0].pixels ? WHOLE_IMAGE : WHOLE_TEXT, .place = TARGET_SEQUENCE,
                                  .width = o->fields.n, .target = set_numbers, .context = g};
     g->predicts = METRIC_VALUES;
