@@ -103,7 +103,7 @@ status template_resolve(text_template *t, const records *r, const chat_renderer 
         t->words = t->chat ? r->chat : r->plain;
     if (!t->words.prompt) {
         if (t->chat && r->v[0].messages)
-            return STATUS_OK;
+            return t->rejected ? fill(t->rejected, &r->v[0], NULL, &n) : STATUS_OK;
         return fail(STATUS_USAGE, "template: %s has no wording of its own: write "
                                   "template: {prompt: \"..{field}..\", target: \"..\"}%s",
                     r->v[0].origin, r->v[0].messages ? " or template: chat" : "");
@@ -177,11 +177,32 @@ static cJSON *add_message(cJSON *list, const char *role, const char *content)
     return m;
 }
 
+/* The record's messages; a target takes the place of the answer that they end with. */
+static status own_messages(const text_template *t, const record *r, arena *a, cJSON **out)
+{
+    char  *target, where[256];
+    size_t n;
+
+    if (!r->messages)
+        return fail(STATUS_FORMAT, "%s: has no messages", record_where(r, where));
+    *out = cJSON_Parse(r->messages);
+    if (!*out || !t->words.target)
+        return STATUS_OK;
+    cJSON       *last = cJSON_GetArrayItem(*out, cJSON_GetArraySize(*out) - 1);
+    const cJSON *role = cJSON_GetObjectItemCaseSensitive(last, "role");
+    if (!cJSON_IsString(role) || strcmp(role->valuestring, "assistant") != 0)
+        return fail(STATUS_FORMAT,
+                    "%s: its messages end with a turn of '%.40s', must end with the assistant's, the chosen "
+                    "answer", record_where(r, where), cJSON_IsString(role) ? role->valuestring : "");
+    TRY(template_fill(t->words.target, r, a, &target, &n));
+    cJSON_ReplaceItemInObjectCaseSensitive(last, "content", cJSON_CreateString(target));
+    return STATUS_OK;
+}
+
 static status render_conversation(const text_template *t, const chat_renderer *chat, const record *r,
                                   arena *a, text_pieces *out)
 {
-    cJSON *messages;
-    char   where[256];
+    cJSON *messages = NULL;
 
     if (t->words.prompt) {
         char  *prompt, *target = NULL;
@@ -195,9 +216,10 @@ static status render_conversation(const text_template *t, const chat_renderer *c
         if (target)
             add_message(messages, "assistant", target);
     } else {
-        if (!r->messages)
-            return fail(STATUS_FORMAT, "%s: has no messages", record_where(r, where));
-        messages = cJSON_Parse(r->messages);
+        const status read = own_messages(t, r, a, &messages);
+        if (read != STATUS_OK)
+            cJSON_Delete(messages);
+        TRY(read);
     }
     if (!messages)
         return fail(STATUS_MEMORY, "template: no memory for messages");

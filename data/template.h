@@ -27,7 +27,8 @@ typedef struct chat_renderer {
 
 typedef struct text_template {
     bool    chat;
-    wording words; /* prompt NULL: the source's own wording, or the record's messages */
+    wording words; /* prompt NULL: the source's own wording, or the record's messages, where a target takes the place
+                      of the last answer */
     const char *rejected; /* a second target for the same prompt, in a text of its own; NULL: there is none */
 } text_template;
 

@@ -16,7 +16,8 @@ static status encode_bytes(const session *s, arena *a, const char *text, size_t 
 {
     if (s->m.words <= BYTE_END)
         return fail(STATUS_FORMAT,
-                    "%s: has no tokenizer (tokenizer.json, .model or vocab.txt), and %lld words are too few for bytes as tokens (257)",
+                    "%s: has no tokenizer (tokenizer.json, .model or vocab.txt), and %lld words are too few for bytes "
+                    "as tokens (257)",
                     s->path, (long long)s->m.words);
     TRY_TAKE(*ids, a, n);
     for (size_t i = 0; i < n; i++)
@@ -253,7 +254,8 @@ status session_examples(session *s, const recipe *r, const records *list, const 
     const bool pair = how && how->kind == WHOLE_PAIR;
     if (pair) {
         w.t.rejected = how->rejected;
-        w.t.words = w.t.words.prompt ? w.t.words : how->pair;
+        const bool turns = w.t.chat && list->v[0].messages; /* the record's own, which end with the chosen answer */
+        w.t.words = w.t.words.prompt || turns ? w.t.words : how->pair;
     }
     TRY(arena_open(&work, "work", (size_t)16 << 30));
     const status done = how && !pair ? examples_whole(&s->setup, &work, list, &w.t, &w.encoder, &o, how, out)

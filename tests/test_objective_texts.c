@@ -2,6 +2,8 @@
  * tests/run: no device */
 #include "tests/with_objective.h"
 
+#include "core/file.h"
+
 #include <math.h>
 
 /* Another forward of the micro-batch that was computed last: its hidden states, and the losses of its targets. */
@@ -262,5 +264,50 @@ START_TEST(the_reference_is_the_bare_trunk)
 }
 END_TEST
 
+/* Conversations that end with the chosen answer are what the same prompt and answer make. */
+START_TEST(messages_end_with_the_chosen_answer)
+{
+    static const char words[] =
+        "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"?\", \"vocab\": {\"?\": 0, \"who\": 1, \"hoots\": 2, "
+        "\"owl\": 3, \"cat\": 4, \"user\": 5, \"assistant\": 6, \"end\": 7}}, \"pre_tokenizer\": {\"type\": "
+        "\"Whitespace\"}, \"normalizer\": null, \"post_processor\": null, \"decoder\": null, \"added_tokens\": []}";
+    static const char chat[] = "{% for m in messages %}{{ m.role }} {{ m.content }} end\n{% endfor %}"
+                               "{% if add_generation_prompt %}assistant {% endif %}";
+    static const char fields[] = "{\"prompt\": \"who hoots\", \"chosen\": \"owl\", \"rejected\": \"cat cat\"}\n";
+    static const char talks[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"who hoots\"}, {\"role\": "
+                                "\"assistant\", \"content\": \"owl\"}], \"rejected\": \"cat cat\"}\n";
+    static const char *const data[] = {fields, talks};
+    char                     folder[64], base[128], path[2][128];
+    double                   loss[2];
+
+    test_folder(folder);
+    snprintf(base, sizeof base, "%s/config.json", folder);
+    MUST(file_copy(SOURCE_FOLDER "/tests/data/tiny_llama.json", base));
+    snprintf(path[0], sizeof path[0], "%s/tokenizer.json", folder);
+    MUST(file_replace(path[0], words, strlen(words)));
+    snprintf(path[0], sizeof path[0], "%s/chat_template.jinja", folder);
+    MUST(file_replace(path[0], chat, strlen(chat)));
+    snprintf(base, sizeof base, "base=random:%s/config.json", folder);
+    for (int k = 0; k < 2; k++) {
+        char train[160], test[160];
+        run  t;
+        snprintf(path[k], sizeof path[k], "%s/%d.jsonl", folder, k);
+        MUST(file_replace(path[k], data[k], strlen(data[k])));
+        snprintf(train, sizeof train, "data.train={source: jsonl, path: %s}", path[k]);
+        snprintf(test, sizeof test, "data.test={source: jsonl, path: %s}", path[k]);
+        open_run(&t, "dpo", 5, (const char *const[]){base, train, test, "data.template=chat",
+                                                     "objective.rejected=\"{rejected}\""});
+        ck_assert_int_eq(t.in.train.v[0].n, 7 + 8); /* [user who hoots end assistant owl end], and cat cat */
+        for (int64_t i = 0; i < t.in.s.p->size; i++)
+            t.in.s.p->values[i] += 0.05f * (float)sin((double)i);
+        loss[k] = next_loss(&t);
+        close_run(&t);
+    }
+    ck_assert(loss[0] == loss[1] && loss[0] > 0);
+    MUST(folder_remove_tree(folder));
+}
+END_TEST
+
 TESTS(objective_texts, queries_are_told_from_all_texts, negatives_are_farther_by_a_margin, cosines_come_near_to_scores,
-      chosen_answers_become_more_likely, the_reference_is_the_bare_trunk)
+      chosen_answers_become_more_likely, the_reference_is_the_bare_trunk,
+      messages_end_with_the_chosen_answer)

@@ -18,21 +18,29 @@ static status render(void *context, arena *a, const cJSON *messages, char **text
 }
 
 /* The pieces as text: targets in (..), other turns of the assistant in {..}. */
-static status pieces_of(arena *a, const char *chat, const char *messages, char out[512])
+static status pieces_with(arena *a, const char *chat, const char *messages, const char *target, char out[512])
 {
+    static const field  worse = {"worse", "x y", 3};
     const chat_renderer renderer = {.render = render, .context = (void *)(uintptr_t)chat};
-    const record        r = {.origin = "made", .line = 3, .messages = messages, .batch = -1, .label = -1};
+    const record        r = {.origin = "made", .line = 3, .messages = messages, .batch = -1, .label = -1,
+                             .n_fields = 1, .fields = (field *)(uintptr_t)&worse};
     const records       all = {.n = 1, .v = (record *)(uintptr_t)&r};
-    text_template       t = {.chat = true};
+    text_template       t = {.chat = true, .rejected = target};
     text_pieces         p;
 
     TRY(template_resolve(&t, &all, &renderer));
+    t.words.target = target;
     TRY(template_render(&t, &renderer, &r, a, &p));
     out[0] = '\0';
     for (int i = 0; i < p.n; i++)
         snprintf(out + strlen(out), 512 - strlen(out), p.v[i].target ? "(%.*s)" : p.v[i].assistant ? "{%.*s}" : "%.*s",
                  (int)p.v[i].length, p.v[i].text);
     return STATUS_OK;
+}
+
+static status pieces_of(arena *a, const char *chat, const char *messages, char out[512])
+{
+    return pieces_with(a, chat, messages, NULL, out);
 }
 
 #define TURN(role, text) "{\"role\": \"" role "\", \"content\": \"" text "\"}"
@@ -77,4 +85,22 @@ START_TEST(turns_that_change_are_refused)
 }
 END_TEST
 
-TESTS(template, answers_are_told_from_prompts, turns_that_change_are_refused)
+/* What is rejected takes the place of the last answer, and nothing else changes. */
+START_TEST(a_target_is_the_last_answer)
+{
+    static const char talk[] = "[" TURN("user", "a") ", " TURN("assistant", "b") ", " TURN("user", "c") ", "
+                               TURN("assistant", "d") "]";
+    char  got[512];
+    arena a;
+
+    MUST(arena_open(&a, "test", (size_t)1 << 26));
+    MUST(pieces_with(&a, plain, talk, "no, {worse}", got));
+    ck_assert_str_eq(got, "[user]a<end>\n[assistant]{b<end>}\n[user]c<end>\n[assistant](no, x y<end>)");
+    MUST_FAIL(pieces_with(&a, plain, talk, "{better}", got), "there is no field {better}");
+    MUST_FAIL(pieces_with(&a, plain, "[" TURN("user", "a") "]", "{worse}", got),
+              "made:3: its messages end with a turn of 'user'");
+    arena_close(&a);
+}
+END_TEST
+
+TESTS(template, answers_are_told_from_prompts, a_target_is_the_last_answer, turns_that_change_are_refused)

@@ -27,7 +27,8 @@ static const key rows[] = {
      .help = "sigmoid: the share of samples whose answers are thought to be swapped."},
     {.name = "rejected", .kind = KEY_TEXT, .offset = AT(rejected), .preset = "rejected",
      .help = "Field of the rejected answer, or a wording with {fields} like the template's target, the chosen one; "
-             "without a template {prompt} and {chosen}."},
+             "without a template {prompt} and {chosen}. With `template: chat` records may have `messages` that end "
+             "with the chosen answer."},
 };
 #undef AT
 
