@@ -123,15 +123,10 @@ static status copy_beside(convert *c, const char *folder)
     for (size_t i = 0; i < COUNT_OF(beside); i++) {
         const char *from = path_join(&c->setup, c->path, beside[i]),
                    *to = path_join(&c->setup, folder, beside[i]);
-        file_map    map;
         if (!from || !to)
             return STATUS_MEMORY;
-        if (!path_exists(from))
-            continue;
-        TRY(file_map_open(&map, from));
-        const status s = file_replace(to, map.v, map.bytes);
-        file_map_close(&map);
-        TRY(s);
+        if (path_exists(from))
+            TRY(file_copy(from, to));
     }
     return STATUS_OK;
 }

@@ -1,7 +1,7 @@
 /* convert: adapters as HDF5
  *
- * Every tensor is an array of the root under its own name and in its own type. adapter_config.json is the attribute of
- * that name, byte for byte; the metadata of adapter_model.safetensors is safetensors_metadata, a JSON object. */
+ * Every tensor is an array of the root under its own name and in its own type. adapter_config.json is the attribute
+ * of that name, byte for byte; the metadata of adapter_model.safetensors is safetensors_metadata, a JSON object. */
 #include "recipes/convert.h"
 
 #include "core/file.h"

@@ -218,7 +218,7 @@ START_TEST(hostile_files_are_refused)
 }
 END_TEST
 
-/* A byte or two of a good file changed, or its end gone: it is refused, or read as something else; nothing crashes. */
+/* A byte or two of a good file changed, or its end gone: it is refused or read as something else; nothing crashes. */
 START_TEST(damaged_files_do_no_harm)
 {
     const rng_key key = rng_key_for(1, "damage");
