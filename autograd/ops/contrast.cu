@@ -90,23 +90,39 @@ template <class W> struct contrast_gradient {
     }
 };
 
+/* g [P, Q], 0 where there is no row; a block for each row */
+template <class W>
+static __global__ void gradients(contrast_gradient<W> g, row_count columns, W *out)
+{
+    const int64_t i = blockIdx.x;
+
+    for (int64_t j = threadIdx.x; j < g.Q; j += blockDim.x)
+        out[i * g.Q + j] = i < g.rows.used() && j < columns.used() ? g.at(i, j) : W(0);
+}
+
 template <class T> static void backward(const op_args *a)
 {
     typedef wide<T>            W;
-    const int64_t              C = shape_last_of(a->gin[0] ? a->gin[0] : a->gin[1]);
+    const tensor              *any = a->gin[0] ? a->gin[0] : a->gin[1];
     const row_count            rows = op_count(a, a->in[0]), columns = op_count(a, a->in[1]);
     const T                   *x = op_values<T>(a->in[0]), *y = op_values<T>(a->in[1]);
     T                         *dx = op_values<T>(a->gin[0]), *dy = op_values<T>(a->gin[1]);
+    const int64_t              P = op_capacity(a->in[0]), Q = op_capacity(a->in[1]);
     const contrast_gradient<W> g = {op_values<W>(a->out[1]), op_aux<T>(a), op_values<W>(a->gout[0]),
-                                    op_values<W>(a->gout[1]), rows, op_capacity(a->in[1]), a->attr->contrast.factor,
+                                    op_values<W>(a->gout[1]), rows, Q, a->attr->contrast.factor,
                                     a->attr->contrast.both};
 
+    if (!any || P == 0)
+        return;
+    const int64_t C = shape_last_of(any);
+    W            *all = static_cast<W *>(cuda_scratch(SCRATCH_OWN, (size_t)(P * Q) * sizeof(W)));
+    LAUNCH(gradients<W>, (unsigned)P, threads_for(Q), 0, g, columns, all);
     if (dx)
         over_values(a, a->gin[0], [=] __device__(int64_t at) {
             const int64_t i = at / C, c = at % C, n = columns.used();
             W             sum = 0;
             for (int64_t j = 0; j < n; j++)
-                sum += g.at(i, j) * (W)load(y + j * C + c);
+                sum += all[i * Q + j] * (W)load(y + j * C + c);
             add_to(dx + at, sum);
         });
     if (dy)
@@ -114,7 +130,7 @@ template <class T> static void backward(const op_args *a)
             const int64_t j = at / C, c = at % C, n = rows.used();
             W             sum = 0;
             for (int64_t i = 0; i < n; i++)
-                sum += g.at(i, j) * (W)load(x + i * C + c);
+                sum += all[i * Q + j] * (W)load(x + i * C + c);
             add_to(dy + at, sum);
         });
 }
