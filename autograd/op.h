@@ -52,6 +52,9 @@ typedef enum routed_form {
     ROUTED_GATHERED, /* the chosen ranks alone */
 } routed_form;
 
+/* Keys of the second of two attentions with less than this share of all weights do not weigh 1 together. */
+#define ATTENTION_SHARE_MIN 1e-12
+
 /* Settings of an operation that are not tensors; the member is named after the operation. */
 typedef union op_attr {
     struct {
@@ -153,6 +156,9 @@ typedef union op_attr {
         int32_t reach;   /* with a bias table: distances from here on share the last bucket */
         bool    both;    /* keys behind a query have buckets of their own */
     } attention; /* also for attention_scores and attention_mix */
+    struct {
+        bool whole; /* the second is not weakened by the keys of the first */
+    } attention_join;
     struct {
         double   p;    /* share of values set to zero, the rest is divided by 1 - p */
         uint32_t site; /* makes the mask of this place its own */

@@ -176,6 +176,9 @@ var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offset
                   var *blocks, const attention_options *o, var **lse);
 /* y1, y2 [N, H*D] and lse1, lse2 [N, H] of the same queries over different keys -> attention over all of them */
 var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse);
+/* The same with the second attention added whole: (1 - w) y1 + y2, w its keys' share of all weights; of a share below
+ * ATTENTION_SHARE_MIN w / ATTENTION_SHARE_MIN of it */
+var *ag_attention_add(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse);
 /* The plain composition, for tests: scores [N, H, Nk] with -infinity where masked, softmax over the
  * last size (a row of -infinity gives zeros), mix with v. */
 var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,

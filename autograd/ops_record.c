@@ -404,14 +404,25 @@ var *ag_attention(tape *t, var *q, var *k, var *v, var *q_offsets, var *k_offset
     return y;
 }
 
-var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse)
+static var *join_attentions(tape *t, var *y1, var *lse1, var *y2, var *lse2, bool whole, var **lse)
 {
-    var *in[] = {y1, lse1, y2, lse2};
-    var *y = tape_apply(t, OP_attention_join, 4, in, NULL);
+    var          *in[] = {y1, lse1, y2, lse2};
+    const op_attr attr = {.attention_join = {whole}};
+    var          *y = tape_apply(t, OP_attention_join, 4, in, &attr);
 
     if (lse)
         *lse = tape_output(t, y, 1);
     return y;
+}
+
+var *ag_attention_join(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse)
+{
+    return join_attentions(t, y1, lse1, y2, lse2, false, lse);
+}
+
+var *ag_attention_add(tape *t, var *y1, var *lse1, var *y2, var *lse2, var **lse)
+{
+    return join_attentions(t, y1, lse1, y2, lse2, true, lse);
 }
 
 var *ag_attention_scores(tape *t, var *q, var *k, var *q_offsets, var *k_offsets, var *q_start,

@@ -1,4 +1,4 @@
-/* attention: the keys in front are a second attention, joined with the first by their log-sum-exps */
+/* attention: the keys in front are a second attention, joined with the first, or added to it, by their log-sum-exps */
 #include "layers/attention.h"
 
 static bool has_front(const site *kv)
@@ -30,7 +30,7 @@ var *site_attention(tape *t, const site *kv, const stream *s, var *q, var *k, va
     for (const site_hook *h = kv->hooks; h; h = h->next)
         if (h->kv) {
             var *z = over_front(t, kv, h, s, q, o, &more);
-            y = ag_attention_join(t, y, lse, z, more, &lse);
+            y = (h->whole ? ag_attention_add : ag_attention_join)(t, y, lse, z, more, &lse);
         }
     return y;
 }

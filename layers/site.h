@@ -48,6 +48,7 @@ struct site_hook {
     int32_t tasks; /* numbers of tasks that it tells apart, 0: none; a sequence's must be below */
     int32_t front; /* virtual tokens in front of every sequence whose rows the hook makes (embedding); positions
                       that its keys and values take there (kv) */
+    bool whole;    /* of kv: attention to its keys is added as a whole, ag_attention_add */
     const int32_t *front_labels; /* [front] what training is to predict of those tokens, -100: nothing; NULL: none */
     var *(*input)(tape *t, const site *s, void *state, var *x);
     var *(*weight)(tape *t, const site *s, void *state, var *w);

@@ -67,6 +67,7 @@ enum { SAMPLES = 24, SMALL = 96 }; /* of an input larger than SMALL, SAMPLES val
 #define EPS(e) {.rmsnorm = {.eps = e}}
 #define KIND(k) {.gelu = {.kind = GELU_##k}}
 #define FIRST(f) {.replace_rows = {.first = f}}
+#define WHOLE {.attention_join = {.whole = true}}
 #define COLUMNS(f, w) {.columns = {.from = f, .width = w}}
 
 const grad_case grad_cases[] = {
