@@ -21,12 +21,13 @@ typedef enum head_kind {
 } head_kind;
 
 /* A head that the caller wants instead of that of config.json. What a checkpoint lacks of it is made from the seed:
- * normal with the config's initializer_range, biases zero. */
+ * normal with `deviation` or else the config's initializer_range, biases zero. */
 typedef struct head_wish {
     bool      given;
     head_kind kind;
     int64_t   classes; /* of HEAD_TAG and HEAD_CLASSIFY; 0: the config's */
     uint64_t  seed;
+    double    deviation; /* 0: initializer_range */
 } head_wish;
 
 typedef struct model_head {

@@ -131,6 +131,8 @@ static status make_tensor(arena *a, const model *m, const char *name, shape s, t
     float        *v;
 
     TRY(json_double(m->source->config, "initializer_range", false, &deviation, "config.json"));
+    if (m->opens_head && m->wish.deviation > 0)
+        deviation = m->wish.deviation;
     TRY_TAKE(v, a, n);
     *out = (tensor){.s = s, .type = TYPE_F32, .v = v};
     snprintf(purpose, sizeof purpose, "weight:%s", name);
@@ -426,6 +428,16 @@ int model_head_parts(arena *a, const model *m, const char *names[HEAD_PARTS])
             add_part(a, names, &n, s->checkpoint, s->kind == SITE_HEAD);
     }
     return n;
+}
+
+bool model_in_head(const model *m, const model_weight *w)
+{
+    const site *s[] = {m->head.dense, m->head.out};
+
+    for (size_t i = 0; i < COUNT_OF(s); i++)
+        if (s[i] && (w == s[i]->weight || w == s[i]->bias))
+            return true;
+    return w == m->head.norm || w == m->head.norm_bias;
 }
 
 /* ---- recording ------------------------------------------------------------------------------------------- */

@@ -163,6 +163,9 @@ status model_open_head(arena *a, model *m, const head_layout *layout, model_weig
 enum { HEAD_PARTS = 4 };
 int model_head_parts(arena *a, const model *m, const char *names[HEAD_PARTS]);
 
+/* The weight is one of the head's. */
+bool model_in_head(const model *m, const model_weight *w);
+
 /* By its name in the file; NULL when there is none. */
 model_weight *model_find(model *m, const char *name);
 

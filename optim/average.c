@@ -39,8 +39,9 @@ status average_open(average *a, arena *tuned, const average_options *options, co
                     average_rows[0].choices);
     if (a->kind == OFF)
         return STATUS_OK;
-    if (!(a->decay >= 0 && a->decay < 1))
-        return fail(STATUS_USAGE, "average_decay is %g, must be from 0 to below 1", a->decay);
+    if (!(a->decay >= 0 && a->decay <= 1) || (a->decay == 1 && a->kind == EMA_DEBIASED))
+        return fail(STATUS_USAGE, "average_decay is %g, must be from 0 to %s1", a->decay,
+                    a->kind == EMA_DEBIASED ? "below " : "");
     TRY_TAKE(a->v, tuned, n);
     memcpy(a->v, p, (size_t)n * sizeof *p);
     return STATUS_OK;
@@ -82,6 +83,8 @@ void average_update(average *a, const float *p)
         m.fresh = (float)(1 / n);
     if (n == 1 && (a->kind == SWA || a->kind == EMA_DEBIASED))
         m.factor = 0; /* the copy of the start does not count */
+    if (m.fresh == 1)
+        m.factor = 0; /* exactly p */
     threads_run((a->n + PIECE - 1) / PIECE, mix_piece, &m);
 }
 

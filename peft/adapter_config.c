@@ -180,7 +180,7 @@ static status select_sites(arena *a, const cJSON *config, const model *m, const 
     cJSON       *own = NULL;
     status       s = STATUS_OK;
 
-    if (method->everywhere)
+    if (method->everywhere && (!targets || cJSON_IsNull(targets)))
         return select_everywhere(a, m, method, names, n);
     if (!targets || cJSON_IsNull(targets)) {
         const char *text = default_targets(method, m->family->name);
@@ -429,6 +429,16 @@ static void say_orientation(cJSON *config, const module *x)
         cJSON_ReplaceItemInObjectCaseSensitive(config, "fan_in_fan_out", cJSON_CreateBool(turned));
 }
 
+/* A method that sits everywhere names its sites when they are some only. */
+static bool names_targets(const peft *p, const module *x)
+{
+    int n = 0;
+
+    for (int i = 0; i < p->m->n_sites; i++)
+        n += (p->m->sites[i].kind & x->method->sites) != 0;
+    return !x->method->everywhere || (x->method->sites != SITE_EMBEDDING && x->n_sites < n);
+}
+
 status adapter_write_config(const peft *p, int number, const char *folder, const adapter_info *info)
 {
     const module *x = &p->modules[number];
@@ -452,7 +462,7 @@ status adapter_write_config(const peft *p, int number, const char *folder, const
     if (s == STATUS_OK && x->n_over > 0)
         s = router_write(p, number, folder, config);
     say_orientation(config, x);
-    if (!x->method->everywhere)
+    if (names_targets(p, x))
         add_targets(config, p, x);
     write_beside(x, config);
     if (s == STATUS_OK) {

@@ -1,5 +1,6 @@
 /* bottleneck: a small network u(x) = s U act(D x), D [r, in], U [out, r], beside or behind what a site computes
- * (Houlsby et al. 2019; Pfeiffer et al. 2021; He et al. 2022; Hu et al. 2023, LLM-Adapters).
+ * (Houlsby et al. 2019; Pfeiffer et al. 2021; He et al. 2022; Hu et al. 2023, LLM-Adapters); with biases
+ * u(x) = s (U act(D x + d) + u) (Gao et al. 2023, LAE, at block.*.after_attn with `parallel` and `learned`).
  *
  *     series    y' = y + u(y); at the linears of the mlp that read the stream it comes first: x' = x + u(x)
  *     parallel  y' = y + u(x)
@@ -18,7 +19,7 @@ typedef struct bottleneck_options {
     int64_t     size;
     const char *act, *place, *init;
     double      scale, dropout;
-    bool        learned;
+    bool        learned, bias;
 } bottleneck_options;
 
 #define AT(member) offsetof(bottleneck_options, member)
@@ -33,6 +34,8 @@ static const key bottleneck_keys[] = {
      .help = "Factor of what is added."},
     {.name = "learned", .kind = KEY_BOOL, .offset = AT(learned), .preset = "no",
      .help = "Train the factor; it starts at 1."},
+    {.name = "bias", .kind = KEY_BOOL, .offset = AT(bias), .preset = "no",
+     .help = "Train biases of D and U, which start at zero."},
     {.name = "dropout", .kind = KEY_REAL, .offset = AT(dropout), .preset = "0", .lo = 0, .hi = 0.999,
      .unit = "share", .help = "Share of the inputs of D set to zero while training."},
     {.name = "init", .kind = KEY_CHOICE, .offset = AT(init), .preset = "zero", .choices = "zero|bert",
@@ -42,7 +45,7 @@ static const key_table bottleneck_table = KEY_TABLE("bottleneck", bottleneck_key
 
 typedef struct bottleneck_state {
     peft       *p;
-    tuned      *down, *up, *factor; /* factor: learned, else NULL */
+    tuned      *down, *up, *factor, *down_bias, *up_bias; /* factor: learned, else NULL; the last two: bias */
     activation *act;
     double      scale, dropout;
     bool        parallel;
@@ -86,6 +89,10 @@ static status bottleneck_attach(const peft_attach *at, const void *options, void
     widths(o, at->s, &in, &out);
     TRY(peft_tuned(at, "adapter_down.weight", shape_2(o->size, in), bert ? small : start_linear(in), &x->down));
     TRY(peft_tuned(at, "adapter_up.weight", shape_2(out, o->size), bert ? small : START_ZERO, &x->up));
+    if (o->bias) {
+        TRY(peft_tuned(at, "adapter_down.bias", shape_1(o->size), START_ZERO, &x->down_bias));
+        TRY(peft_tuned(at, "adapter_up.bias", shape_1(out), START_ZERO, &x->up_bias));
+    }
     if (o->learned)
         TRY(peft_tuned(at, "adapter_scaling", shape_1(1), START_ONE, &x->factor));
     if (place_of(o, at->s) == BEFORE)
@@ -96,6 +103,11 @@ static status bottleneck_attach(const peft_attach *at, const void *options, void
     return STATUS_OK;
 }
 
+static var *product(tape *t, const bottleneck_state *x, var *from, tuned *weight, tuned *bias)
+{
+    return ag_linear(t, from, peft_var(t, x->p, weight), bias ? peft_var(t, x->p, bias) : NULL);
+}
+
 /* to + u(from) */
 static var *add_network(tape *t, const site *s, const bottleneck_state *x, var *from, var *to)
 {
@@ -103,8 +115,8 @@ static var *add_network(tape *t, const site *s, const bottleneck_state *x, var *
 
     if (x->dropout > 0 && rows->samples)
         from = ag_dropout(t, from, rows->samples, rows->positions, x->dropout, s->number);
-    var *h = x->act(t, ag_linear(t, from, peft_var(t, x->p, x->down), NULL));
-    var *u = ag_linear(t, h, peft_var(t, x->p, x->up), NULL);
+    var *h = x->act(t, product(t, x, from, x->down, x->down_bias));
+    var *u = product(t, x, h, x->up, x->up_bias);
     if (x->factor)
         u = ag_scale_by(t, u, peft_var(t, x->p, x->factor));
     else if (x->scale != 1)
@@ -130,7 +142,7 @@ static int64_t bottleneck_count(const site *s, const void *options)
     int64_t                   in, out;
 
     widths(o, s, &in, &out);
-    return o->size * (in + out) + o->learned;
+    return o->size * (in + out) + o->learned + (o->bias ? o->size + out : 0);
 }
 
 static status bottleneck_write_config(const void *options, cJSON *config)
@@ -146,7 +158,9 @@ static status bottleneck_write_config(const void *options, cJSON *config)
         cJSON_AddStringToObject(config, "scaling", "learned");
     else
         cJSON_AddNumberToObject(config, "scaling", o->scale);
-    cJSON_AddStringToObject(config, "bias", "none");
+    cJSON_AddStringToObject(config, "bias", "none"); /* the trunk's */
+    if (o->bias)
+        cJSON_AddBoolToObject(config, "adapter_bias", true);
     cJSON_AddStringToObject(config, "init_weights", strcmp(o->init, "bert") == 0 ? "bert" : "mam_adapter");
     return STATUS_OK;
 }
@@ -172,6 +186,7 @@ static status bottleneck_read_config(const cJSON *config, arena *a, void *option
     TRY(json_double(config, "adapter_dropout", false, &o->dropout, what));
     TRY(json_bool(config, "use_parallel_adapter", false, &parallel, what));
     TRY(json_string(config, "bias", false, &bias, what));
+    TRY(json_bool(config, "adapter_bias", false, &o->bias, what));
     TRY(json_string(config, "init_weights", false, &init, what));
     TRY(read_scaling(config, o, what));
     TRY(activation_find(act, what, &known));

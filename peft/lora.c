@@ -8,7 +8,7 @@
  * With a start that takes a part out of the weight (peft/lora_start.h), y' = y + s (x A^T) B^T - s (x A0^T) B0^T;
  * with loftq y is that of the quantised weight.
  *
- * With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
+ * With `learned` s is trained (Gao et al. 2023, LAE). With lora_bias s b is added too, b [out]. At an embedding x is a row of the identity: A [r, words], B
  * [width, r], and dora's lengths are those of a channel over all words. A tied head keeps the plain table. */
 #include "peft/lora.h"
 
@@ -28,7 +28,7 @@
 typedef struct lora_options {
     int64_t     rank;
     double      alpha, dropout;
-    bool        rslora, dora, lora_bias;
+    bool        rslora, dora, lora_bias, learned;
     bool        any_rank; /* of an adapter file: PEFT allows ranks above the matrix's own */
     const char *bias;
     key_map     rank_pattern, alpha_pattern;
@@ -56,6 +56,8 @@ static const key lora_keys[] = {
      .help = "Other alphas for sites whose checkpoint name ends with the pattern."},
     {.name = "lora_bias", .kind = KEY_BOOL, .offset = AT(lora_bias), .preset = "no",
      .help = "Train a bias beside B, scaled as the product is."},
+    {.name = "learned", .kind = KEY_BOOL, .offset = AT(learned), .preset = "no",
+     .help = "Train the factor alpha / rank too, one a site; it starts there."},
     {.name = "init_lora_weights", .kind = KEY_CHOICE, .offset = AT(start.init), .preset = "default",
      .choices = "default|gaussian|pissa|olora|corda|loftq",
      .help = "Where A and B begin: default and gaussian without effect; pissa with the weight's largest singular "
@@ -81,7 +83,7 @@ static const key_table lora_table = KEY_TABLE("lora", lora_keys, lora_options);
 typedef struct lora_state {
     peft  *p;
     lora_factors f;
-    tuned *length, *bias; /* length: dora, else NULL; bias: lora_bias, else NULL */
+    tuned *length, *bias, *factor; /* length: dora, else NULL; bias: lora_bias, else NULL; factor: learned, else NULL */
     double scale, dropout;
 } lora_state;
 
@@ -170,6 +172,16 @@ static status add_bias(const peft_attach *at, const lora_options *o, lora_state 
     return peft_tuned(at, "lora_B.bias", shape_1(at->s->out), START_ZERO, &l->bias);
 }
 
+static status add_factor(const peft_attach *at, const lora_options *o, lora_state *l)
+{
+    const tuned_start start = {.how = INIT_VALUE, .size = l->scale};
+
+    if (o->dora || o->lora_bias || lora_start_changes(&o->start) || at->s->kind == SITE_EMBEDDING)
+        return fail(STATUS_UNSUPPORTED, "lora: learned goes with none of dora, lora_bias, embeddings and "
+                    "init_lora_weights that change the weight");
+    return peft_tuned(at, "lora_scale", shape_1(1), start, &l->factor);
+}
+
 static status lora_attach(const peft_attach *at, const void *options, void **state)
 {
     const lora_options *o = options;
@@ -184,6 +196,8 @@ static status lora_attach(const peft_attach *at, const void *options, void **sta
         TRY(add_bias(at, o, l));
     if (o->dora)
         TRY(add_lengths(at, l));
+    if (o->learned)
+        TRY(add_factor(at, o, l));
     if (strcmp(o->bias, "none") != 0 && at->s->bias) {
         const char *name = arena_printf(at->p->a, "%s.base_layer.bias", at->s->checkpoint);
         if (!name)
@@ -221,6 +235,10 @@ static var *lora_forward(tape *t, const site *s, void *state, var *x, var *y)
     const lora_state *l = state;
     var              *fed = peft_dropout(t, l->p, s, x, l->dropout);
 
+    if (l->factor) {
+        var *h = ag_scale_by(t, ag_linear(t, fed, peft_var(t, l->p, l->f.a), NULL), peft_var(t, l->p, l->factor));
+        return ag_add(t, y, ag_linear(t, h, peft_var(t, l->p, l->f.b), NULL));
+    }
     y = ag_lora(t, y, fed, peft_var(t, l->p, l->f.a), peft_var(t, l->p, l->f.b), l->scale);
     if (l->f.out_a)
         y = ag_lora(t, y, x, peft_var(t, l->p, l->f.out_a), peft_var(t, l->p, l->f.out_b), l->scale);
@@ -293,7 +311,7 @@ static status lora_merge(const site *s, const void *state, float *w, float *b)
 
     if (l->bias && !b)
         return fail(STATUS_UNSUPPORTED, "lora: lora_bias cannot be merged into a site without a bias");
-    add_product(s, l->f.a, l->f.b, l->scale, w);
+    add_product(s, l->f.a, l->f.b, l->factor ? *(const float *)l->factor->value.v : l->scale, w);
     if (l->f.out_a)
         add_product(s, l->f.out_a, l->f.out_b, l->scale, w);
     if (l->length)
@@ -311,7 +329,7 @@ static int64_t lora_count(const site *s, const void *options)
 
     if (lora_rank_and_scale(o, s, &rank, &scale) != STATUS_OK)
         return -1;
-    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (o->lora_bias ? s->out : 0) +
+    return rank * (s->in + s->out) + (o->dora ? s->out : 0) + (o->lora_bias ? s->out : 0) + o->learned +
            (strcmp(o->bias, "none") != 0 && s->bias ? s->out : 0);
 }
 
@@ -337,6 +355,8 @@ static status lora_write_config(const void *options, cJSON *config)
     cJSON_AddBoolToObject(config, "use_rslora", o->rslora);
     cJSON_AddBoolToObject(config, "use_dora", o->dora);
     cJSON_AddBoolToObject(config, "lora_bias", o->lora_bias);
+    if (o->learned)
+        cJSON_AddBoolToObject(config, "learned_scale", true);
     cJSON_AddStringToObject(config, "bias", o->bias);
     pattern_write(config, "rank_pattern", &o->rank_pattern);
     pattern_write(config, "alpha_pattern", &o->alpha_pattern);
@@ -364,6 +384,7 @@ static status lora_read_config(const cJSON *config, arena *a, void *options, con
     TRY(json_double(config, "lora_alpha", false, &o->alpha, what));
     TRY(fields_share(config, "lora_dropout", &o->dropout, what));
     TRY(json_bool(config, "lora_bias", false, &o->lora_bias, what));
+    TRY(json_bool(config, "learned_scale", false, &o->learned, what));
     TRY(json_bool(config, "use_rslora", false, &o->rslora, what));
     TRY(json_bool(config, "use_dora", false, &o->dora, what));
     TRY(json_string(config, "bias", false, &o->bias, what));
@@ -420,7 +441,7 @@ static uint32_t lora_traits(const void *options)
 {
     const lora_options *o = options;
 
-    return PEFT_MERGES | PEFT_FILE | (lora_start_sees(&o->start) ? PEFT_SEES : 0) |
+    return PEFT_MERGES | (o->learned ? 0 : PEFT_FILE) | (lora_start_sees(&o->start) ? PEFT_SEES : 0) |
            (o->dora ? PEFT_HOLDS_GRADIENT : 0) |
            (o->dora || lora_start_changes(&o->start) ? 0 : PEFT_IDENTITY_AT_START);
 }

@@ -292,6 +292,9 @@ static status start_tensor(const peft *p, const tuned *x)
     case INIT_UNIFORM:
         rng_fill_uniform(rng_key_for(p->seed, purpose), 0, -size, size, v, n);
         break;
+    case INIT_ABOVE:
+        rng_fill_uniform(rng_key_for(p->seed, purpose), 0, 0, size, v, n);
+        break;
     case INIT_NORMAL:
         rng_fill_normal(rng_key_for(p->seed, purpose), 0, size, v, n);
         break;

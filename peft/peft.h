@@ -18,6 +18,7 @@ typedef struct peft peft;
 typedef enum tuned_init {
     INIT_VALUE,   /* everywhere `size` */
     INIT_UNIFORM, /* in +-size */
+    INIT_ABOVE,   /* in 0 .. size */
     INIT_NORMAL,  /* with deviation `size` */
     INIT_COPY,    /* of `from`, expanded */
     INIT_MADE     /* by `make` from `context` */
