@@ -126,3 +126,38 @@ status mixture_join(arena *a, mixture_part *parts, int n, records *out)
     TRY(check_kinds(parts, kept));
     return join(a, parts, kept, out);
 }
+
+/* Those of the records at v [n] that are kept come to `to`; their number. */
+static int64_t keep_some(record *to, const record *v, int64_t n, bool (*keeps)(const void *context, const record *x),
+                         const void *context)
+{
+    int64_t kept = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        if (keeps(context, &v[i]))
+            to[kept++] = v[i];
+    return kept;
+}
+
+status records_keep(arena *a, records *r, bool (*keeps)(const void *context, const record *x), const void *context)
+{
+    records *parts;
+    int64_t  kept = 0, from = 0;
+    int      n = 0;
+
+    TRY_TAKE(parts, a, r->n_parts + 1);
+    for (int i = 0; i < r->n_parts; i++) {
+        const int64_t some = keep_some(r->v + kept, r->v + from, r->parts[i].n, keeps, context);
+        from += r->parts[i].n;
+        if (some == 0)
+            continue;
+        parts[n] = r->parts[i];
+        parts[n].v = r->v + kept;
+        parts[n++].n = some;
+        kept += some;
+    }
+    r->n = r->n_parts > 0 ? kept : keep_some(r->v, r->v, r->n, keeps, context);
+    r->parts = r->n_parts > 0 ? parts : NULL;
+    r->n_parts = n;
+    return r->n > 0 ? STATUS_OK : fail(STATUS_USAGE, "there is no such sample");
+}

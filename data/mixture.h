@@ -24,6 +24,9 @@ status mixture_join(arena *a, mixture_part *parts, int n, records *out);
 /* Numbers of classes and tags become those in names [n]; a class or tag that is not there is an error. */
 status records_relabel(arena *a, records *r, int n, const char *const *names);
 
+/* Leaves out records, and sources of a mixture without any left; fails when none is left. */
+status records_keep(arena *a, records *r, bool (*keeps)(const void *context, const record *x), const void *context);
+
 #ifdef __cplusplus
 }
 #endif

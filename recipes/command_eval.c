@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "recipes/answers.h"
 #include "recipes/bill.h"
 #include "recipes/opening.h"
@@ -21,9 +22,25 @@ typedef struct figures {
     metric_result *scores; /* of the answers */
 } figures;
 
-static status measure(opening *o, figures *f)
+/* Where "adapter_slow" lies beside "adapter", both predict. */
+static status open_experts(opening *o, const char *adapter, trainer *x, experts *e)
+{
+    const char *slow = arena_printf(&o->s.setup, "%.*s_slow", (int)strlen(adapter) - (text_ends(adapter, "/") ? 1 : 0),
+                                    adapter);
+
+    if (!slow)
+        return STATUS_MEMORY;
+    if (!path_exists(slow) || !(o->goal.predicts & METRIC_CLASSES))
+        return STATUS_OK;
+    log_info("%s: predicts too", slow);
+    TRY(experts_open(e, &o->s.tuned, x, 1));
+    return experts_load(e, &o->s.setup, slow);
+}
+
+static status measure(opening *o, const char *adapter, figures *f)
 {
     trainer x = {0};
+    experts e;
     packer  once;
     double  sum;
     answer *answers;
@@ -33,6 +50,8 @@ static status measure(opening *o, figures *f)
     f->words = o->goal.o->perplexity;
     TRY(trainer_open(&x, &o->s.setup, &o->s.tuned, &o->s.m, o->s.p, &o->trainer, false));
     status s = packer_open_once(&o->s.setup, &o->test, o->trainer.pack, o->trainer.source, &once);
+    if (s == STATUS_OK && adapter)
+        s = open_experts(o, adapter, &x, &e);
     if (s == STATUS_OK)
         s = goal_tally_open(&o->goal, &o->s.setup, &o->test, &f->predictions);
     if (s == STATUS_OK)
@@ -150,7 +169,7 @@ static status evaluate(opening *o, const char *adapter, int64_t task, bool force
     TRY(session_hold(&o->s));
     TRY(goal_hold(&o->goal));
     TRY(opening_settle(o, false));
-    TRY(measure(o, &f));
+    TRY(measure(o, adapter, &f));
     if (json)
         print_json(&f, out);
     else

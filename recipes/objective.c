@@ -143,10 +143,39 @@ var *goal_logits(tape *t, model *m, var *hidden, const feed *f)
     return head_logits(t, &m->head, ag_gather_rows(t, hidden, f->target_rows_var));
 }
 
-var *goal_cross_entropy(tape *t, model *m, var *hidden, const feed *f, goal_vars *v)
+var *goal_cross_entropy(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v)
 {
     v->scores = goal_logits(t, m, hidden, f);
+    if (g->window.v)
+        v->scores = ag_affine(t, v->scores, NULL, tape_input(t, &g->window));
     return ag_cross_entropy(t, v->scores, f->target_ids_var, &v->each);
+}
+
+status goal_choose_classes(goal *g, int64_t from, int64_t to)
+{
+    const int64_t C = g->head.classes;
+    float        *v;
+
+    if (from == 0 && to == 0)
+        return STATUS_OK;
+    if (from < 0 || from >= to || to > C)
+        return fail(STATUS_USAGE, "classes %lld to %lld are not some of the %lld", (long long)from, (long long)to - 1,
+                    (long long)C);
+    TRY_TAKE(v, &g->s->setup, C);
+    g->window = (tensor){.s = shape_1(C), .type = TYPE_F32, .v = v};
+    g->class_from = (int32_t)from;
+    g->class_to = (int32_t)to;
+    goal_turn(g, true);
+    return STATUS_OK;
+}
+
+void goal_turn(const goal *g, bool training)
+{
+    float        *v = g->window.v;
+    const int64_t from = training ? g->class_from : 0;
+
+    for (int64_t c = 0; v && c < g->head.classes; c++)
+        v[c] = from <= c && c < g->class_to ? 0 : -INFINITY;
 }
 
 var *goal_loss(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v)
@@ -156,7 +185,7 @@ var *goal_loss(const goal *g, tape *t, model *m, var *hidden, const feed *f, goa
         return g->o->loss(g, t, m, hidden, f, v);
     if (!g->predicts)
         return model_loss(m, t, hidden, f->target_rows_var, f->target_ids_var, &v->each);
-    return goal_cross_entropy(t, m, hidden, f, v);
+    return goal_cross_entropy(g, t, m, hidden, f, v);
 }
 
 /* ---- figures --------------------------------------------------------------------------------------- */

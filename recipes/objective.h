@@ -36,6 +36,9 @@ typedef struct goal {
     whole_options    samples;
     int64_t          source_pack; /* tokens that an encoder may have in a micro-batch, 0: as data.pack */
     const char      *selects;  /* train.metric */
+    int32_t          class_from, class_to; /* training is about classes from .. to - 1, evaluations about those below
+                                              `to`: other logits are -infinity. 0, 0: about all */
+    tensor           window;   /* f32 [classes], 0 or -infinity, what is added to logits now; or without values */
     void            *state;    /* the objective's own */
     session         *teacher;  /* a second trunk that the loss reads, NULL: none */
 } goal;
@@ -98,6 +101,11 @@ status goal_examples(const goal *g, const recipe *r, const records *list, exampl
 /* Records the loss. */
 var *goal_loss(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v);
 
+/* Sets the classes of g, as for class_from and class_to; before the loss is recorded. */
+status goal_choose_classes(goal *g, int64_t from, int64_t to);
+/* From now on micro-batches are those of training, or of an evaluation. */
+void goal_turn(const goal *g, bool training);
+
 /* The metrics of the recipe, and their figures. */
 typedef struct goal_tally {
     int            n;
@@ -121,8 +129,8 @@ double goal_figure(const goal *g, double selected);
 
 /* The head's logits at the rows of the targets, [targets, columns]. */
 var *goal_logits(tape *t, model *m, var *hidden, const feed *f);
-/* Cross-entropy of the head, v->scores its logits. */
-var *goal_cross_entropy(tape *t, model *m, var *hidden, const feed *f, goal_vars *v);
+/* Cross-entropy of the head, v->scores its logits; of the chosen classes. */
+var *goal_cross_entropy(const goal *g, tape *t, model *m, var *hidden, const feed *f, goal_vars *v);
 
 /* Numbers the classes of all records, and sets g->measured.tags to their names: the records' own classes, those of
  * train and test united; else the texts of the field `label`; names [n] are the classes in order when the recipe lists

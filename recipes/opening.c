@@ -128,6 +128,13 @@ static status load_trainer(opening *o)
     t->optimizer_options = r->optim.optimizer.options;
     t->schedule = *(const schedule_options *)recipe_options(r, "+optim", "schedule");
     t->clip = *(const clip_options *)recipe_options(r, "+optim", "clip");
+    o->experts = recipe_options(r, "+train", "experts");
+    t->freeze_steps = o->experts->freeze_epochs > 0 ? packer_count(&o->data, o->experts->freeze_epochs) : 0;
+    t->slow_copy = o->experts->slow_copy;
+    if (t->slow_copy && !(o->goal.predicts & METRIC_CLASSES))
+        return fail(STATUS_USAGE, "train.slow_copy: is for objectives of one class a sample, not for %s", o->goal.o->name);
+    if (t->slow_copy && strcmp(r->train.select, "best") == 0)
+        return fail(STATUS_USAGE, "train.slow_copy: goes with select: last alone, for the copy is that of the last step");
     t->how = strcmp(r->train.recompute, "block") == 0 ? RECOMPUTE_BLOCK : RECOMPUTE_NONE;
     if (o->test.n > 0) {
         TRY_IN(packer_open_once(&o->s.setup, &o->test, larger(larger(t->pack, r->data.pack), o->test.longest),

@@ -2,6 +2,7 @@
 #ifndef RECIPES_OPENING_H
 #define RECIPES_OPENING_H
 
+#include "recipes/experts.h"
 #include "recipes/objective.h"
 #include "recipes/registry.h"
 #include "recipes/session.h"
@@ -18,6 +19,7 @@ typedef struct opening {
     int64_t               steps;
     trainer_options       trainer;
     const answer_options *ask;
+    const experts_options *experts;
     question             *questions;
     int64_t               n_questions;
 } opening;

@@ -6,6 +6,7 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "peft/router.h"
+#include "recipes/experts.h"
 #include "recipes/metrics.h"
 #include "recipes/objective.h"
 #include "recipes/procedure.h"
@@ -64,5 +65,6 @@ const option_registry *registry(void)
     add("+optim", "schedule", &schedule_keys, NULL);
     add("+optim", "clip", &clip_keys, NULL);
     add("+train", "answers", &answer_table, NULL);
+    add("+train", "experts", &experts_keys, NULL);
     return &all;
 }

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "optim/state.h"
+#include "recipes/experts.h"
 #include "recipes/registry.h"
 
 #include <math.h>
@@ -127,6 +128,8 @@ static status put_state(run_state *st, h5_file *f)
         if (x->start.kept)
             TRY(h5_put(f, x->name, x->value.type, x->value.s, x->value.v));
     }
+    if (st->slow)
+        TRY(experts_put(st->slow, f));
     return optim_state_put(&st->x->opt, f);
 }
 
@@ -190,6 +193,8 @@ static status get_state(run_state *st, h5_file *f)
         if (x->start.kept)
             TRY(h5_get(f, x->name, x->value.type, x->value.s, x->value.v));
     }
+    if (st->slow)
+        TRY(experts_get(st->slow, f));
     TRY(optim_state_get(&st->x->opt, f));
     return packer_seek(st->data, &at);
 }

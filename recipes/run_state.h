@@ -13,6 +13,7 @@ typedef struct run_state {
     trainer    *x;
     packer     *data;
     run_folder *folder;
+    struct experts *slow; /* or NULL */
     recipe     *r;
     int64_t     step; /* steps made */
     double      best;      /* smallest goal_selected so far; infinity: none */

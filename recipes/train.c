@@ -31,6 +31,7 @@ struct training {
     training            *beside;  /* whose memory of a step is used, NULL: its own */
     training_bytes       planned;
     bool                 stopped; /* by a signal, when the state was saved */
+    experts              slow;
 };
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
@@ -55,6 +56,17 @@ static status open_activations(training *t)
         TRY(arena_open(&t->activations, "step", (size_t)256 << 30));
     t->in.trainer.step = t->beside ? t->beside->in.trainer.step : &t->activations;
     return STATUS_OK;
+}
+
+static status open_experts(training *t)
+{
+    const experts_options *o = t->in.experts;
+    session               *s = &t->in.s;
+
+    TRY(experts_open(&t->slow, &s->tuned, &t->x, o->slow_keep));
+    if (t->o->dry_run || !o->slow_load)
+        return experts_begin(&t->slow);
+    return fail_in(experts_load(&t->slow, &s->setup, o->slow_load), "in train.slow_load");
 }
 
 static status open_run(training *t)
@@ -83,9 +95,11 @@ static status open_run(training *t)
         TRY(opening_settle(&t->in, true));
     TRY(open_activations(t));
     TRY(trainer_open(&t->x, &s->setup, &s->tuned, &s->m, s->p, &t->in.trainer, false));
+    if (t->in.experts->slow_copy)
+        TRY(open_experts(t));
     TRY(profile_open(&t->trace, &s->setup, t->o->profile));
     t->st = (run_state){.s = s, .x = &t->x, .data = &t->in.data, .folder = &t->folder, .r = r,
-                        .best = INFINITY, .best_step = -1};
+                        .slow = t->in.experts->slow_copy ? &t->slow : NULL, .best = INFINITY, .best_step = -1};
     return STATUS_OK;
 }
 
@@ -269,6 +283,19 @@ void train_say_next(const recipe *r, const char *run)
              "  ./cambium merge %s %s/adapter merged", run, r->base, run);
 }
 
+/* The slow copy with the same head. */
+static status write_slow(training *t)
+{
+    char *path = arena_printf(&t->in.s.setup, "%s/adapter_slow", t->folder.path);
+
+    if (!path)
+        return STATUS_MEMORY;
+    TRY(experts_swap(&t->slow));
+    const status done = run_state_write_adapters(&t->st, path, t->st.step);
+    TRY(experts_swap(&t->slow));
+    return done;
+}
+
 status training_finish(training *t)
 {
     answer *after = NULL;
@@ -287,6 +314,8 @@ status training_finish(training *t)
     }
     TRY(run_state_write_adapters(&t->st, path,
                                  run_state_selects_best(&t->st) ? t->st.best_step : t->st.step));
+    if (t->st.slow)
+        TRY(write_slow(t));
     TRY(ask(t, &after));
     if (after && t->in.ask->show > 0) {
         log_info(" ");

@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 #include "core/threads.h"
+#include "optim/flat_kernels.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,22 +44,45 @@ static status open_groups(trainer *x, arena *a)
     return schedule_open(&x->rate, &o->schedule, o->steps, smallest);
 }
 
+/* Rows of the head's last weight and bias that are trained: those of the chosen classes. */
+static void choose_rows(const trainer *x, const tuned *u, optim_span *s)
+{
+    const site   *head = x->m->head.out;
+    const goal   *g = x->o.goal;
+    const int64_t row = s->count / u->value.s.d[0];
+
+    if (!g || g->class_to == 0 || !u->place || !head || (u->place != head->weight && u->place != head->bias))
+        return;
+    s->first += g->class_from * row;
+    s->count = (g->class_to - g->class_from) * row;
+    s->rows = s->rows > 0 ? g->class_to - g->class_from : 0;
+}
+
 static status open_spans(trainer *x, arena *a)
 {
     const peft *p = x->p;
+    bool        heads = false;
 
     TRY_TAKE(x->spans, a, p->n_tuned + 1);
+    TRY_TAKE(x->frozen, a, p->n_tuned + 1);
     for (int i = 0; i < p->n_tuned; i++) {
         const tuned *u = &p->tensors[i];
         const shape  s = u->value.s;
+        const bool   head = u->place && model_in_head(x->m, u->place);
         if (u->fixed || !p->modules[u->module].trains)
             continue;
-        x->spans[x->n_spans++] = (optim_span){
+        x->frozen[x->n_spans] = !head;
+        heads |= head;
+        optim_span *span = &x->spans[x->n_spans++];
+        *span = (optim_span){
             .first = u->first, .count = shape_count(s), .group = group_of(&x->o, u->name),
             .rows = s.n >= 2 ? s.d[s.n - 2] : 0, .columns = s.n >= 2 ? s.d[s.n - 1] : 0};
+        choose_rows(x, u, span);
     }
     if (x->n_spans == 0)
         return fail(STATUS_USAGE, "nothing is trained: no module with train: yes");
+    if (x->o.freeze_steps > 0 && !heads)
+        return fail(STATUS_USAGE, "train.freeze_epochs: nothing would be trained in them, for no head for classes is");
     return STATUS_OK;
 }
 
@@ -222,7 +246,7 @@ trainer_bill trainer_memory(const trainer *x)
     return (trainer_bill){
         .step = tape_step_bytes(x->t) + (x->extra ? tape_step_bytes(x->extra) : 0),
         .gradients = flat * (size_t)leaf_sum_buffers(x->o.leaves),
-        .values = flat + (size_t)x->p->fixed_size * sizeof(float),
+        .values = flat * (x->o.slow_copy ? 2 : 1) + (size_t)x->p->fixed_size * sizeof(float),
         .optimizer = (size_t)optim_state_bytes(x->o.optimizer, x->o.optimizer_options, x->spans,
                                                x->n_spans)};
 }
@@ -249,9 +273,10 @@ static double loss_value(const trainer *x)
     return (double)*(const float *)x->loss->t.v;
 }
 
-/* The sum of the losses of one micro-batch, by target in double. */
-static status forward(trainer *x, double *loss)
+status trainer_forward(trainer *x, double *loss)
 {
+    if (x->o.goal)
+        goal_turn(x->o.goal, x->run.training);
     tape_set_run(x->t, &x->run);
     feed_load(&x->f);
     tape_forward(x->t);
@@ -301,7 +326,7 @@ static status run_leaves(trainer *x, packer *data, const pack_step *plan, double
     for (int leaf = 0; leaf < plan->n_leaves; leaf++) {
         packer_fill(data, plan, leaf, &x->f.b);
         peft_use_gradients(x->p, leaf_sum_begin(&x->sum));
-        TRY_IN(forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step + 1, leaf);
+        TRY_IN(trainer_forward(x, loss), "in step %lld, micro-batch %d", (long long)x->run.step + 1, leaf);
         add_terms(x, loss);
         if (x->f.b.n_targets > 0 || x->terms.n > 0)
             tape_backward(x->t);
@@ -328,10 +353,28 @@ static status after_step(trainer *x, float *g, double factor)
     return peft_push(x->p);
 }
 
+/* Gradients of what is frozen become 0. */
+static void forget_frozen(trainer *x, float *g)
+{
+    float *there = flat_find(g);
+
+    for (int i = 0; i < x->n_spans; i++) {
+        const optim_span *s = &x->spans[i];
+        const size_t      bytes = (size_t)s->count * sizeof *g;
+        if (!x->frozen[i])
+            continue;
+        if (there)
+            device_functions(device_current())->zero(there + s->first, bytes);
+        else
+            memset(g + s->first, 0, bytes);
+    }
+}
+
 status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
 {
-    pack_step plan;
-    double    loss = 0;
+    const bool frozen = step < x->o.freeze_steps;
+    pack_step  plan;
+    double     loss = 0;
 
     *r = (step_report){.step = step};
     packer_step(data, &plan);
@@ -343,7 +386,9 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
     if (plan.n_targets == 0)
         return fail(STATUS_USAGE, "step %lld has no target: nothing to learn from", (long long)step + 1);
 
-    float       *g = leaf_sum_total(&x->sum, &loss);
+    float *g = leaf_sum_total(&x->sum, &loss);
+    if (frozen)
+        forget_frozen(x, g);
     const double factor = clip_gradient(&x->o.clip, g, x->p->size, 1.0 / (double)plan.n_targets,
                                         &r->grad_norm);
     TRY(tape_check(x->t)); /* a device that has failed gives any norm */
@@ -352,8 +397,10 @@ status trainer_step(trainer *x, packer *data, int64_t step, step_report *r)
                     r->grad_norm);
     for (int i = 0; i <= x->o.n_groups; i++)
         x->groups[i].lr = schedule_lr(&x->rate, x->peaks[i], step);
-    optim_step(&x->opt, x->p->values, g, factor, x->groups, NULL);
+    optim_step(&x->opt, x->p->values, g, factor, x->groups, frozen ? x->frozen : NULL);
     TRY(after_step(x, g, factor));
+    if (x->follow)
+        TRY(x->follow(x));
     threads_scratch_level();
 
     r->loss = loss / (double)plan.n_targets;
@@ -376,7 +423,7 @@ status trainer_evaluate(trainer *x, packer *data, goal_tally *tally, double *los
         for (int leaf = 0; leaf < plan.n_leaves; leaf++) {
             double loss;
             packer_fill(data, &plan, leaf, &x->f.b);
-            TRY_IN(forward(x, &loss), "in evaluation");
+            TRY_IN(x->predict ? x->predict(x, &loss) : trainer_forward(x, &loss), "in evaluation");
             *loss_sum += loss;
             if (tally)
                 TRY_IN(goal_tally_add(x->o.goal, &x->f.b, &x->out, tally), "in evaluation");

@@ -33,9 +33,12 @@ typedef struct trainer_options {
     int64_t              pack, seqs, leaves; /* capacities: tokens, sequences, micro-batches a step */
     int64_t              source;             /* tokens of an encoder, 0: there is none */
     arena               *step;               /* for activations, with others that take turns; NULL: its own */
+    int64_t              freeze_steps;       /* the first steps train what belongs to the head alone */
+    bool                 slow_copy;          /* of the values, beside them (experts.h): for the bill */
 } trainer_options;
 
-typedef struct trainer {
+typedef struct trainer trainer;
+struct trainer {
     model          *m;
     peft           *p;
     trainer_options o;
@@ -54,13 +57,17 @@ typedef struct trainer {
     leaf_sum        sum;
     optim           opt;
     optim_span     *spans;
+    uint8_t        *frozen; /* [n_spans] 1: not in the first freeze_steps; its gradient counts nowhere then */
     int             n_spans;
     schedule        rate;
     double         *peaks; /* [n_groups + 1], the last is everybody's */
     optim_group    *groups;
     device_arena    there;  /* gradients and optimizer state, on a device */
     bool            values; /* there too: they come back with trainer_close */
-} trainer;
+    status        (*predict)(trainer *x, double *loss); /* in evaluations instead of trainer_forward; or NULL */
+    status        (*follow)(trainer *x); /* after every step; or NULL */
+    void           *beside; /* what these two work with */
+};
 
 typedef struct step_report {
     int64_t step;
@@ -79,6 +86,9 @@ void   trainer_close(trainer *x);
  * gradient that is not finite fails with the place, before anything is changed. r->leaves is 0 when
  * the data has ended. */
 status trainer_step(trainer *x, packer *data, int64_t step, step_report *r);
+
+/* What the micro-batch in x->f.b gives: x->out, and the sum of its losses. */
+status trainer_forward(trainer *x, double *loss);
 
 /* Sum of losses over all samples of a packer (packer_open_once) and the number of targets. tally: also measures the
  * goal's predictions; NULL: it does not. */

@@ -4,6 +4,7 @@
  * z with y in {0, 1}, softplus(z) - y z, mean over samples and classes (PyTorch's BCEWithLogitsLoss); a class is
  * predicted where z > 0. */
 #include "core/text.h"
+#include "data/mixture.h"
 #include "recipes/objective.h"
 #include "recipes/objectives/label_sets.h"
 
@@ -11,9 +12,10 @@
 
 typedef struct classify_options {
     goal_options common;
-    int64_t      classes, k;
+    int64_t      classes, class_from, class_to, class_task, k;
     key_texts    names;
     const char  *label;
+    double       head_deviation;
     bool         multi_label;
 } classify_options;
 
@@ -26,6 +28,14 @@ static const key rows[] = {
      .help = "Their names in order; if absent those that the data has."},
     {.name = "label", .kind = KEY_TEXT, .offset = AT(label), .preset = "label",
      .help = "Field with a sample's class by name; with multi_label a list of them, or names with commas."},
+    {.name = "class_from", .kind = KEY_INT, .offset = AT(class_from), .preset = "0", .lo = 0, .hi = 1000000,
+     .help = "Train classes from this number on alone, by a loss among them, with their samples."},
+    {.name = "class_to", .kind = KEY_INT, .offset = AT(class_to), .preset = "0", .lo = 0, .hi = 1000000,
+     .help = "Train and measure classes below this number alone; 0: all."},
+    {.name = "class_task", .kind = KEY_INT, .offset = AT(class_task), .preset = "-1", .lo = -1, .hi = 1000000,
+     .help = "The same for the classes of records with this number under `task`; -1: not said."},
+    {.name = "head_deviation", .kind = KEY_REAL, .offset = AT(head_deviation), .preset = "0", .lo = 0, .hi = 100,
+     .help = "Of the normal numbers that a head starts with which the trunk lacks; 0: its initializer_range."},
     {.name = "multi_label", .kind = KEY_BOOL, .offset = AT(multi_label), .preset = "no",
      .help = "A sample may have several classes, or none."},
     {.name = "k", .kind = KEY_INT, .offset = AT(k), .preset = "5", .lo = 1, .hi = 1000000, .unit = "classes",
@@ -139,15 +149,71 @@ static status measure_class(const goal *g, const batch *b, const float *z, int64
 
 /* ---- both ------------------------------------------------------------------------------------------ */
 
+typedef struct class_range {
+    int32_t from, to;
+} class_range;
+
+static bool in_range(const void *context, const record *r)
+{
+    const class_range *c = context;
+
+    return c->from <= r->label && r->label < c->to;
+}
+
+/* Those of a task lie together, and no other task has any of them. */
+static status classes_of_task(const records *r, int64_t task, class_range *out)
+{
+    *out = (class_range){INT32_MAX, 0};
+    for (int64_t i = 0; i < r->n; i++) {
+        const record *x = &r->v[i];
+        if (x->task != task)
+            continue;
+        out->from = x->label < out->from ? x->label : out->from;
+        out->to = x->label >= out->to ? x->label + 1 : out->to;
+    }
+    if (out->to == 0)
+        return fail(STATUS_USAGE, "data.train: there is no sample of task %lld", (long long)task);
+    for (int64_t i = 0; i < r->n; i++)
+        if (r->v[i].task != task && in_range(out, &r->v[i]))
+            return fail(STATUS_USAGE, "data.train: task %d has class %d between those of task %lld; objective.names can "
+                        "give classes an order in which tasks follow each other", r->v[i].task, r->v[i].label,
+                        (long long)task);
+    return STATUS_OK;
+}
+
+/* Samples of classes that are not chosen are left out. */
+static status choose_classes(goal *g, records *train, records *test)
+{
+    const classify_options *o = g->options;
+    const int64_t           to = o->class_to > 0 ? o->class_to : o->class_from > 0 ? g->head.classes : 0;
+    class_range             c = {(int32_t)o->class_from, (int32_t)to};
+
+    if (o->class_task >= 0 && c.to > 0)
+        return fail(STATUS_USAGE, "class_task: goes neither with class_from nor with class_to");
+    if (o->class_task >= 0)
+        TRY(classes_of_task(train, o->class_task, &c));
+    TRY(goal_choose_classes(g, c.from, c.to));
+    if (c.to == 0)
+        return STATUS_OK;
+    TRY_IN(records_keep(&g->s->setup, train, in_range, &c), "in data.train, of classes %d to %d", c.from, c.to - 1);
+    c.from = 0;
+    return test ? fail_in(records_keep(&g->s->setup, test, in_range, &c), "in data.test, of classes below %d", c.to)
+                : STATUS_OK;
+}
+
 static status open_goal(goal *g, records *train, records *test)
 {
     const classify_options *o = g->options;
 
     g->samples = (whole_options){.kind = train->v[0].pixels ? WHOLE_IMAGE : WHOLE_TEXT, .place = TARGET_SEQUENCE,
                                  .context = g};
+    g->head.deviation = o->head_deviation;
+    if (o->multi_label && (o->class_from > 0 || o->class_to > 0 || o->class_task >= 0))
+        return fail(STATUS_USAGE, "multi_label: class_from, class_to and class_task are for samples with one class");
     if (o->multi_label)
         return open_labels(g, train, test);
     TRY(goal_classes(g, train, test, o->label, &o->names, o->classes));
+    TRY(choose_classes(g, train, test));
     g->measured.k = o->k < g->measured.classes ? (int)o->k : g->measured.classes;
     g->predicts = METRIC_CLASSES | METRIC_SCORES;
     return STATUS_OK;
@@ -157,7 +223,7 @@ static var *record_loss(const goal *g, tape *t, model *m, var *hidden, const fee
 {
     const classify_options *o = g->options;
 
-    return o->multi_label ? labels_loss(t, m, hidden, f, v) : goal_cross_entropy(t, m, hidden, f, v);
+    return o->multi_label ? labels_loss(t, m, hidden, f, v) : goal_cross_entropy(g, t, m, hidden, f, v);
 }
 
 static status measure(const goal *g, const batch *b, const float *scores, int64_t columns, metric_tally *tally)
