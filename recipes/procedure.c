@@ -64,6 +64,22 @@ const char *procedure_folder(const procedure_run *x, const char *name)
     return arena_printf(x->a, "%s/phases/%s", x->out, name);
 }
 
+const char *phase_adapter(const procedure_run *x, const recipe_module *m, const char *folder)
+{
+    const bool alone = x->r->n_modules == 1;
+
+    return arena_printf(x->a, "%s/adapter%s%s", folder, alone ? "" : "/", alone ? "" : m->name);
+}
+
+status phase_load(const procedure_run *x, const recipe_module *m, const char *adapter, phase *p)
+{
+    if (m->save.n > 0)
+        TRY(phase_say(x->a, p, "modules.%s.save=", m->name));
+    if (m->train_tokens.n > 0)
+        TRY(phase_say(x->a, p, "modules.%s.train_tokens=", m->name));
+    return phase_say(x->a, p, "modules.%s.load=%s", m->name, adapter);
+}
+
 static procedure_run begin(arena *a, const recipe *r)
 {
     return (procedure_run){.a = a, .r = r, .options = r->procedure.options,

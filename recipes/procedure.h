@@ -63,4 +63,9 @@ const char *procedure_folder(const procedure_run *x, const char *name);
 /* Appends one "key=value" to what a phase says; the list grows in the arena. */
 status phase_say(arena *a, phase *p, const char *format, ...) PRINTF_LIKE(3, 4);
 
+/* Where the phase with that folder leaves a module: a folder of its own where there are several. */
+const char *phase_adapter(const procedure_run *x, const recipe_module *m, const char *folder);
+/* The module goes on from such a folder. */
+status phase_load(const procedure_run *x, const recipe_module *m, const char *adapter, phase *p);
+
 #endif

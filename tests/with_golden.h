@@ -51,7 +51,7 @@ void golden_wrong(golden *g, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Handlers: true when the folder was theirs and nothing below it is looked at. */
 #define GOLDEN_KINDS(X) X(trunk) X(peft) X(real) X(optim) X(tokenizer) X(gguf) X(hostile) \
-    X(mhr) X(llm_adapters) X(smora) X(meteora) X(lt_sft)
+    X(mhr) X(llm_adapters) X(smora) X(meteora) X(lt_sft) X(lae)
 #define GOLDEN_KIND(kind) bool golden_##kind(golden *g, const char *folder);
 GOLDEN_KINDS(GOLDEN_KIND)
 #undef GOLDEN_KIND

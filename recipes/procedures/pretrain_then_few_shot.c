@@ -71,19 +71,14 @@ static status go_on(const procedure_run *x, const char *from, phase *out)
 
     for (int i = 0; i < r->n_modules; i++) {
         const recipe_module *m = &r->modules[i];
-        const char          *folder = arena_printf(x->a, "%s/adapter%s%s", from, r->n_modules > 1 ? "/" : "",
-                                                   r->n_modules > 1 ? m->name : "");
+        const char          *folder = phase_adapter(x, m, from);
         if (!folder)
             return STATUS_MEMORY;
         if (o->adapt && has_inventory(m)) {
             TRY(begin_anew(x, m, folder, out));
             continue;
         }
-        if (m->save.n > 0)
-            TRY(phase_say(x->a, out, "modules.%s.save=", m->name));
-        if (m->train_tokens.n > 0)
-            TRY(phase_say(x->a, out, "modules.%s.train_tokens=", m->name));
-        TRY(phase_say(x->a, out, "modules.%s.load=%s", m->name, folder));
+        TRY(phase_load(x, m, folder, out));
     }
     return STATUS_OK;
 }
