@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -56,14 +57,28 @@ def program():
     return os.environ.get("CAMBIUM", str(ROOT / "cambium"))
 
 
+RUNNING = set()  # processes of the program
+
+
 def call(*words):
     """What the program prints; ends the script with what it says when it fails."""
-    done = subprocess.run([program(), *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if done.returncode == 3:
+    try:
+        p = subprocess.Popen([program(), *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as e:
+        sys.exit(f"{program()}: {e.strerror}")
+    RUNNING.add(p)
+    out, err = p.communicate()
+    RUNNING.discard(p)
+    if p.returncode == 3:
         raise KeyboardInterrupt
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(words)}\n{done.stderr.strip()}\nexit code {done.returncode}")
-    return done.stdout
+    if p.returncode != 0:
+        sys.exit(f"{' '.join(words)}\n{err.strip()}\nexit code {p.returncode}")
+    return out
+
+
+def stop(*_):
+    """On a signal: what runs saves its state and ends, and the script behind it."""
+    raise KeyboardInterrupt
 
 
 def commit():
@@ -128,9 +143,9 @@ def without_origins(plan):
     return "\n".join(line.rsplit("  # ", 1)[0] for line in plan.splitlines() if "  # " in line)
 
 
-def data_digests(plan):
-    """Of the files that the recipe reads."""
-    paths = sorted({m.group(1) for m in re.finditer(r"^ +path: (\S+)$", plan, re.M)})
+def data_digests(text):
+    """Of the files that are named in it."""
+    paths = sorted(set(re.findall(r"\bpath: ([^\s,}]+)", text)))
     return [hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in paths]
 
 
@@ -162,10 +177,18 @@ class Cells:
         self.n, self.ran = 0, 0
 
     def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
         return self
 
-    def __exit__(self, *_):
-        self.pool.shutdown(cancel_futures=True)
+    def __exit__(self, failed, *_):
+        if failed:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            for p in list(RUNNING):
+                p.terminate()
+        self.pool.shutdown()
+        if failed is KeyboardInterrupt:
+            sys.exit(f"{self.card}: stopped; the same command goes on from here")
 
     def start(self, what, cell):
         """A future of the figures of a cell: {name: value}, what `counted` gives, and seconds."""
@@ -191,8 +214,8 @@ class Cells:
         return result
 
     def key(self, cell, plan):
-        values = without_origins(plan)
-        whole = json.dumps([self.commit, values, data_digests(values), sorted(map(str, cell.measure.items()))])
+        asked = without_origins(plan) + "\n" + json.dumps(cell.measure, sort_keys=True)
+        whole = json.dumps([self.commit, asked, data_digests(asked)])
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     @staticmethod
