@@ -129,7 +129,7 @@ def facet_rows(rows, facet, values, least):
 # ---- made-up ones ----------------------------------------------------------------------------------------
 
 WORDS = {"animal": ["crow", "wren", "swan"], "fruit": ["pear", "plum", "fig"], "tool": ["saw", "axe", "file"],
-         "place": ["tree", "shed", "pond"], "size": ["big", "small"], "age": ["old", "new"]}
+         "place": ["tree", "shed", "pond"], "size": ["red", "small"], "age": ["old", "new"]}
 
 
 def sentence(r):
