@@ -275,7 +275,7 @@ class Table:
             a, b = self.rows[better], self.rows[worse]
             gap, error, word = compare(a["values"][last], b["values"][last])
             told = f"{a['paper'][column] - b['paper'][column]:+.1f} in the paper, " if column is not None else ""
-            found = f"{gap:+.1f}" + (f" ± {error:.1f} (standard error)" if error is not None else "")
+            found = f"{round(gap, 1) + 0.0:+.1f}" + (f" ± {error:.1f} (standard error)" if error is not None else "")
             lines.append(f"- {better} over {worse}: {told}{found} here: **{word}**.")
         return lines
 
