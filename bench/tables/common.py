@@ -2,9 +2,9 @@
 
 A table answers a paper's question with models and data of this size. It is made of cells: a cell is a recipe of the
 table's folder (<card>.d) with what it says otherwise, trained and measured by the program. A cell's key is the hash
-of its recipe as `plan` resolves it, of its data files and of the program's commit; its folder, build/tables/<card>/KEY,
-holds the run and, when it is done, result.json. A cell that is done is not run again; one that was interrupted goes on
-from its newest checkpoint. Nothing beside Python's own library is used.
+of its recipe as `plan` resolves it, of its data files and of the program's commit; its folder is
+build/tables/<card>/KEY and holds the run and, when it is done, result.json. A cell that is done is not run again; one
+that was interrupted goes on from its newest checkpoint. Nothing beside Python's own library is used.
 """
 import argparse
 import concurrent.futures
@@ -129,9 +129,9 @@ def packages(o):
 class Cell:
     """One training with its figures.
 
-    recipe: of the table's folder. says: "key=value" texts over it. measure: how figures come from the run; either a
-    dict of figure -> "phase/metric", read from what the training measured last ("" is the phase of a run that has only
-    one), or for figures that cost more a dict of figure -> (metric, [key=value]), asked from `eval`.
+    recipe: of the table's folder. says: "key=value" texts over it. measure: figure -> how it comes from the run; a
+    text "phase/metric", or "metric" of a run of one phase, is read from what the training measured last, and
+    (metric, ["key=value"]) is asked from `eval`.
     """
 
     def __init__(self, recipe, says, seed, measure):
@@ -245,7 +245,7 @@ def spread(v, digits=1):
 
 
 def compare(better, worse):
-    """How a first row stands to a second one, seed by seed: (mean of the differences, their standard error, a word)."""
+    """How a row stands to another, seed by seed: (mean of the differences, their standard error, a word)."""
     gaps = [a - b for a, b in zip(better, worse)]
     gap, s = mean(gaps), deviation(gaps)
     error = s / math.sqrt(len(gaps)) if s is not None else None

@@ -1,7 +1,7 @@
-"""Texts that tables learn from, as records: generated word problems, facets of packages, and made-up ones for --quick.
+"""Texts that tables learn from, as records: word problems, facets of packages, and made-up ones for --quick.
 
-What is drawn comes from a seed and is the same everywhere. The packages are those of the machine's archive, whose lists
-the program fetches into its cache.
+What is drawn comes from a seed and is the same everywhere. The packages are those of the machine's archive, whose
+lists the program fetches into its cache.
 """
 import json
 import os
