@@ -46,6 +46,30 @@ print("good")
 PY
 }
 
+# what figures and texts are made by
+equal 'figures and texts' "$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$root/bench/tables python3 2>&1 <<'PY'
+import common, texts
+assert common.deviation([1.0, 2.0, 3.0]) == 1 and common.deviation([1.0]) is None
+assert common.spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0" and common.spread([5.0]) == "5.0"
+words = [common.compare(a, [1.0, 2.0])[2] for a in ([4.0, 5.1], [0.0, 1.1], [1.0, 2.1], [0.0, 3.0])]
+assert words == ["holds", "does not hold", "not told apart", "not told apart"], words
+assert common.compare([2.0], [1.0])[2] == "one seed says nothing"
+assert texts.fnv("bash") == 0x9a7cde9baa54bd5f
+train, test = texts.problems(0, 400, 100)
+assert (train, test) == texts.problems(0, 400, 100) != texts.problems(1, 400, 100)
+assert not {row["question"] for row in train} & {row["question"] for row in test}
+assert all(0 <= int(row["answer"]) < 500 for row in train + test)
+rows = [{"name": n, "source": n, "short": n, "tags": tags} for n, tags in
+        [("glibc", ["a::x"]), ("bash", ["a::x"]), ("0ad", ["a::y"]), ("zsh", ["a::x", "a::y"]), ("vim", ["b::x"])]]
+train, test = texts.facet_rows(rows, "a", 8, 1)   # glibc is of the test side; two values, or none, are left out
+assert [r["label"] for r in train] == ["a::x", "a::y"] and [r["text"] for r in test] == ["a: glibc"], (train, test)
+assert texts.facet_rows(rows, "a", 1, 1)[0] == train[:1] and texts.facet_rows(rows, "a", 8, 2) == ([], [])
+plan = "data:\n  path: x  # default\n\nmemory\n  trained in all: 7 values in 2 tensors\n"
+assert common.without_origins(plan) == "  path: x" and common.counted(plan)["trained"] == 7
+print("good")
+PY
+)" good
+
 for table in "$root"/bench/tables/*; do
     [[ -f $table && -x $table ]] || continue
     name=${table##*/}
