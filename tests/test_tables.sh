@@ -51,7 +51,8 @@ equal 'figures and texts' "$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$root/bench/ta
 import common, texts
 assert common.deviation([1.0, 2.0, 3.0]) == 1 and common.deviation([1.0]) is None
 assert common.spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0" and common.spread([5.0]) == "5.0"
-words = [common.compare(a, [1.0, 2.0])[2] for a in ([4.0, 5.1], [0.0, 1.1], [1.0, 2.1], [0.0, 3.0])]
+near = [[4.0, 5.1, 6.0], [0.0, 1.1, 2.0], [1.0, 2.1, 3.0], [2.0, 3.5, 3.2]]
+words = [common.compare(a, [1.0, 2.0, 3.0])[2] for a in near]
 assert words == ["holds", "does not hold", "not told apart", "not told apart"], words
 assert common.compare([2.0], [1.0])[2] == "one seed says nothing"
 assert texts.fnv("bash") == 0x9a7cde9baa54bd5f

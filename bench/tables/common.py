@@ -244,6 +244,10 @@ def spread(v, digits=1):
     return f"{mean(v):.{digits}f}" + (f" ± {s:.{digits}f}" if s is not None else "")
 
 
+# Student's t with n - 1 degrees: within so many standard errors of 0 a mean of n differences may be chance, 95 % sure.
+STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+
+
 def compare(better, worse):
     """How a row stands to another, seed by seed: (mean of the differences, their standard error, a word)."""
     gaps = [a - b for a, b in zip(better, worse)]
@@ -251,7 +255,7 @@ def compare(better, worse):
     error = s / math.sqrt(len(gaps)) if s is not None else None
     if error is None:
         return gap, None, "one seed says nothing"
-    if abs(gap) <= 2 * error:
+    if abs(gap) <= STUDENT.get(len(gaps), 2.0) * error:
         return gap, error, "not told apart"
     return gap, error, "holds" if gap > 0 else "does not hold"
 
@@ -269,14 +273,17 @@ class Table:
         self.rows[name] = {"what": what, "trained": trained, "paper": paper, "values": values}
 
     def orderings(self, pairs):
-        """Lines on (better, worse, column of the paper or None): what the paper says, and what is found here."""
+        """Lines on (better, worse, column of the paper or None): what the paper says, and what is found here. Told apart
+        is what a paired t-test over the seeds tells apart."""
         lines, last = [], self.columns[-1]
         for better, worse, column in pairs:
             a, b = self.rows[better], self.rows[worse]
             gap, error, word = compare(a["values"][last], b["values"][last])
             told = f"{a['paper'][column] - b['paper'][column]:+.1f} in the paper, " if column is not None else ""
             found = f"{round(gap, 1) + 0.0:+.1f}" + (f" ± {error:.1f} (standard error)" if error is not None else "")
-            lines.append(f"- {better} over {worse}: {told}{found} here: **{word}**.")
+            ahead = sum(mean(a["values"][c]) > mean(b["values"][c]) for c in self.columns[:-1])
+            lines.append(f"- {better} over {worse}: {told}{found} here: **{word}**; ahead in {ahead} of "
+                         f"{len(self.columns) - 1} tasks.")
         return lines
 
     def grid(self):
@@ -303,7 +310,8 @@ def markdown(t, origin, orderings, text):
     lines += ["", f"Figures in {t.unit}: the mean over the seeds ± the deviation between them.", ""]
     lines += [f"- {name}: {r['what']}" for name, r in t.rows.items()]
     lines += [""] + [f"- *{head}*: {source}" for head, source in t.paper] if t.paper else []
-    lines += ["", f"![{t.title}]({t.card}.svg)", "", "## Does the ordering hold?", "", *orderings]
+    lines += ["", f"![{t.title}]({t.card}.svg)", "", "## Does the ordering hold?", "",
+              "Of the average; told apart is what a paired t-test over the seeds tells apart (95 %).", "", *orderings]
     if text:
         lines += ["", text.strip()]
     return "\n".join(lines) + "\n"
