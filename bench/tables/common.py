@@ -244,7 +244,7 @@ def spread(v, digits=1):
     return f"{mean(v):.{digits}f}" + (f" ± {s:.{digits}f}" if s is not None else "")
 
 
-# Student's t with n - 1 degrees: within so many standard errors of 0 a mean of n differences may be chance, 95 % sure.
+# Student's t with n - 1 degrees, 95 %: within so many standard errors of 0 the mean of n differences may be chance.
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
@@ -273,8 +273,7 @@ class Table:
         self.rows[name] = {"what": what, "trained": trained, "paper": paper, "values": values}
 
     def orderings(self, pairs):
-        """Lines on (better, worse, column of the paper or None): what the paper says, and what is found here. Told apart
-        is what a paired t-test over the seeds tells apart."""
+        """Lines on (better, worse, column of the paper or None): what the paper says, and what is found here."""
         lines, last = [], self.columns[-1]
         for better, worse, column in pairs:
             a, b = self.rows[better], self.rows[worse]
