@@ -18,6 +18,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import picture
@@ -57,7 +58,8 @@ def program():
     return os.environ.get("CAMBIUM", str(ROOT / "cambium"))
 
 
-RUNNING = set()  # processes of the program
+RUNNING = set()              # processes of the program
+STOPPED = threading.Event()  # none is to begin any more
 
 
 def call(*words):
@@ -67,6 +69,8 @@ def call(*words):
     except OSError as e:
         sys.exit(f"{program()}: {e.strerror}")
     RUNNING.add(p)
+    if STOPPED.is_set():
+        p.terminate()
     out, err = p.communicate()
     RUNNING.discard(p)
     if p.returncode == 3:
@@ -183,6 +187,7 @@ class Cells:
 
     def __exit__(self, failed, *_):
         if failed:
+            STOPPED.set()
             self.pool.shutdown(wait=False, cancel_futures=True)
             for p in list(RUNNING):
                 p.terminate()
