@@ -451,7 +451,7 @@ END_TEST
 enum { RANK = 3 };
 
 /* A LoRA on q of block 0 and down of block 1 of the golden trunk: A and B count upwards. */
-static const char *adapter_folder(const char *name, const char *more)
+static const char *test_adapter(const char *name, const char *more)
 {
     static float     v[4][128 * RANK];
     safetensors_item items[] = {
@@ -489,7 +489,7 @@ START_TEST(adapters_come_back)
     if (!golden_folder())
         SKIP("no golden files");
     begin();
-    const char *given = adapter_folder("given", "");
+    const char *given = test_adapter("given", "");
     const char *file = converted(given, "lora.gguf", NULL), *back = here("back");
     MUST(gguf_open(&setup, file, &g));
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
@@ -534,13 +534,13 @@ START_TEST(other_scales_are_kept)
     if (!golden_folder())
         SKIP("no golden files");
     begin();
-    const char *file = converted(adapter_folder("rs", "\"use_rslora\":true,"), "rs.gguf", NULL);
+    const char *file = converted(test_adapter("rs", "\"use_rslora\":true,"), "rs.gguf", NULL);
     MUST(gguf_open(&setup, file, &g));
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
     ck_assert(fabs(alpha - 6 * sqrt(3)) < 1e-6);
     gguf_close(&g);
     file =
-        converted(adapter_folder("pattern", "\"alpha_pattern\":{\"down_proj\":12},"), "pattern.gguf", NULL);
+        converted(test_adapter("pattern", "\"alpha_pattern\":{\"down_proj\":12},"), "pattern.gguf", NULL);
     MUST(gguf_open(&setup, file, &g));
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
     ck_assert(alpha == 6);

@@ -42,7 +42,7 @@ static status try_convert(const char *from, const char *to)
 }
 
 /* An adapter with tensors of every type and metadata; `odd` is one more. */
-static const char *adapter_folder(const char *name, const safetensors_item *odd)
+static const char *test_adapter(const char *name, const safetensors_item *odd)
 {
     static float   v[12] = {1, -2, 3e-8f, 4};
     static int64_t ids[3] = {7, -1, (int64_t)1 << 40};
@@ -85,7 +85,7 @@ START_TEST(adapters_come_back)
     shape   s;
 
     begin();
-    const char *from = adapter_folder("from", NULL), *file = here("x.h5"), *back = here("back");
+    const char *from = test_adapter("from", NULL), *file = here("x.h5"), *back = here("back");
     MUST(try_convert(from, file));
     ck_assert(!path_exists(here("x.h5.tmp")));
     MUST(h5_open(&f, file));
@@ -115,10 +115,10 @@ START_TEST(what_has_no_place_is_refused)
     const safetensors_item empty = {"empty", {.s = shape_2(0, 3), .type = TYPE_F32, .v = v}};
 
     begin();
-    const char *from = adapter_folder("from", NULL), *out = here("x.h5");
-    MUST_FAIL(try_convert(adapter_folder("scalar", &scalar), out), "scalar");
-    MUST_FAIL(try_convert(adapter_folder("slash", &slash), out), "tensor a/b");
-    MUST_FAIL(try_convert(adapter_folder("empty", &empty), out), "it is empty");
+    const char *from = test_adapter("from", NULL), *out = here("x.h5");
+    MUST_FAIL(try_convert(test_adapter("scalar", &scalar), out), "scalar");
+    MUST_FAIL(try_convert(test_adapter("slash", &slash), out), "tensor a/b");
+    MUST_FAIL(try_convert(test_adapter("empty", &empty), out), "it is empty");
     ck_assert(!path_exists(out) && !path_exists(here("x.h5.tmp")));
     MUST(try_convert(from, out));
     MUST_FAIL(try_convert(from, out), "exists already");
@@ -227,7 +227,7 @@ START_TEST(damaged_files_do_no_harm)
     int           refused = 0;
 
     begin();
-    MUST(try_convert(adapter_folder("from", NULL), here("x.h5")));
+    MUST(try_convert(test_adapter("from", NULL), here("x.h5")));
     MUST(file_read(&setup, here("x.h5"), 1 << 20, &good, &n));
     for (uint32_t i = 0; i < 200; i++) {
         const size_t    mark = arena_mark(&setup);
