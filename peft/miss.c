@@ -97,7 +97,10 @@ static status miss_read_config(const cJSON *config, arena *a, void *options, con
     *o = (miss_options){.rank = 64, .zero = true};
     TRY(fields_refuse(config, off, what));
     TRY(json_int(config, "r", false, 1, 65536, &o->rank, what));
-    TRY(json_bool(config, "init_weights", false, &o->zero, what)); /* "bat" and "mini" are refused: other sums */
+    if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(config, "init_weights")))
+        return fail(STATUS_UNSUPPORTED, "%s: init_weights is '%s', another form of the method; must be true or false", what,
+                    cJSON_GetObjectItemCaseSensitive(config, "init_weights")->valuestring);
+    TRY(json_bool(config, "init_weights", false, &o->zero, what));
     return fields_share(config, "miss_dropout", &o->dropout, what);
 }
 

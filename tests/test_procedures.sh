@@ -94,7 +94,7 @@ call train "${few[@]}" out="$work/bad" --profile "$work/p.json"
 equal 'profile: exit' "$code" 2
 
 # ---- the lottery ----
-lottery=(recipes/lottery.yaml out="$work/lottery" train.save_every=5)
+lottery=(recipes/procedures/lottery.yaml out="$work/lottery" train.save_every=5)
 call train "${lottery[@]}" procedure.keep_full=yes
 equal 'lottery: exit' "$code" 0
 contains 'lottery: chosen' "$err" 'lottery: 300 of 28672 values are chosen'
@@ -128,7 +128,7 @@ call train "${lottery[@]}" procedure.keep_full=yes --resume
 equal 'lottery, done: exit' "$code" 0
 
 refused() { # WHAT PART ARGUMENT...
-    call train recipes/lottery.yaml out="$work/bad" "${@:3}"
+    call train recipes/procedures/lottery.yaml out="$work/bad" "${@:3}"
     equal "$1: exit" "$code" 2
     contains "$1" "$err" "$2"
     [[ ! -e $work/bad ]] || fails "$1" 'made a folder'
