@@ -64,7 +64,8 @@ static var *miss_output(tape *t, const site *s, void *state, var *x, var *y)
     tape_weight_begin(t);
     var *up = ag_transpose(t, peft_value(t, m->p, m->block));
     tape_weight_end(t);
-    return ag_lora(t, y, peft_dropout(t, m->p, s, x, m->dropout), peft_var(t, m->p, m->sums), up, 1);
+    var *u = ag_linear(t, peft_dropout(t, m->p, s, x, m->dropout), peft_value(t, m->p, m->sums), NULL);
+    return ag_add(t, y, ag_linear(t, u, up, NULL));
 }
 
 static uint32_t miss_traits(const void *options)

@@ -118,7 +118,7 @@ static const cli_option merge_rows[] = {
     TASK("whose weights an adapter of several tasks gives"), FORCE,
 };
 static const cli_option compose_rows[] = {
-    TEXT("head", compose.head, "DELTA", "the delta whose head is taken; none: no head; without: the first that has one"),
+    TEXT("head", compose.head, "DELTA", "whose head is taken, or none; without: the first with one"),
     TEXT("type", type, "TYPE", "f32, f16 or bf16; without: as the trunk stores its weights"),
     FORCE, JSON,
 };

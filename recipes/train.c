@@ -274,9 +274,22 @@ status training_begin(training *t)
     return STATUS_OK;
 }
 
+/* PEFT knows the methods of all modules; what a loaded one is, its folder says. */
+static bool is_for_peft(const recipe *r)
+{
+    bool all = !r->router.router.name;
+
+    for (int i = 0; i < r->n_modules; i++) {
+        const recipe_module *m = &r->modules[i];
+        all &= !m->load && (peft_traits(peft_find(m->method.name), m->method.options) & PEFT_FILE);
+    }
+    return all;
+}
+
 void train_say_next(const recipe *r, const char *run)
 {
-    log_info("\nThe adapter is in %s/adapter; Hugging Face PEFT loads the same folder. Next:", run);
+    log_info("\nThe adapter is in %s/adapter%s. Next:", run,
+             is_for_peft(r) ? "; Hugging Face PEFT loads the same folder" : "");
     if (objective_of(r)->asks)
         log_info("  ./cambium generate %s --adapter %s/adapter --prompt \"...\"", r->base, run);
     log_info("  ./cambium eval %s\n"
