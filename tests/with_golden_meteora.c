@@ -415,7 +415,7 @@ static status run_alone(golden *g, method_case *c)
 
 bool golden_meteora(golden *g, const char *folder)
 {
-    static const method_card card = {.folder = "meteora", .names = names, .n_names = (int)COUNT_OF(names),
+    static const method_card card = {.folder = "meteora", .varies = 40, .names = names, .n_names = (int)COUNT_OF(names),
                                      .modules = add_modules, .started = load_adapters, .fills = true,
                                      .begin = at_start,
                                      .after = after_step, .alone = run_alone};

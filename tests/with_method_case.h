@@ -24,8 +24,8 @@ typedef struct method_card {
     const method_name *names;
     int n_names;
     const char *optim;  /* member of case.json with the optimizer's settings; NULL: "optim" */
-    /* Numbers of the trajectory vary by up to so many times f32_error, which is one run's, when the start is off by a
-     * rounding: measured with the definition itself in f32. 0: ten. */
+    /* Numbers of the trajectory, and what it ends with, vary by up to so many times f32_error, which is one run's, when
+     * the start is off by a rounding: measured with the definition itself in f32. 0: ten. */
     double varies;
     const char *router; /* tuned tensors (a glob) that take the rate lr_router and no decay; NULL: none */
     /* All may be NULL but `modules`. The head that the trunk gets: c->head. */
