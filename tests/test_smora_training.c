@@ -1,5 +1,6 @@
 /* smora on a small trunk: what learns at the start, how biases keep ranks in balance, what is counted, generated and
- * refused (the method's card, "Oracle tests") */
+ * refused (the method's card, "Oracle tests"); counts and biases are read here, and on a device they lie there
+ * tests/run: no device */
 #include "tests/helpers.h"
 #include "tests/with_training.h"
 
