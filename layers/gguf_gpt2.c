@@ -77,13 +77,7 @@ static status write_config(arena *a, const cJSON *config, const char *what, cons
     TRY(check_plain(config, what, map));
     TRY(read_sizes(config, what, map, &s));
     TRY(json_double(config, "layer_norm_epsilon", false, &eps, what));
-    gguf_put_string(m, "general.architecture", map->stored_as);
-    gguf_put_string(m, "general.type", "model");
-    gguf_map_put_int(m, map, "block_count", s.layers);
-    gguf_map_put_int(m, map, "context_length", s.positions);
-    gguf_map_put_int(m, map, "embedding_length", s.hidden);
-    gguf_map_put_int(m, map, "feed_forward_length", s.inner);
-    gguf_map_put_int(m, map, "attention.head_count", s.heads);
+    gguf_map_put_sizes(m, map, &s);
     gguf_map_put_int(m, map, "vocab_size", s.words);
     return gguf_map_put_real(m, map, "attention.layer_norm_epsilon", what, "layer_norm_epsilon", eps);
 }

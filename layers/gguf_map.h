@@ -55,6 +55,8 @@ const char     *gguf_map_names(arena *a);
 status gguf_map_int(arena *a, const gguf *g, const gguf_map *map, const char *key, bool need, int64_t lo, int64_t hi,
                     int64_t *out);
 status gguf_map_real(arena *a, const gguf *g, const gguf_map *map, const char *key, bool need, double *out);
+/* What every trunk says first: the architecture, and the sizes that all have; then further settings. */
+void   gguf_map_put_sizes(gguf_meta *m, const gguf_map *map, const gguf_sizes *s);
 void   gguf_map_put_int(gguf_meta *m, const gguf_map *map, const char *key, int64_t value);
 void   gguf_map_put_string(gguf_meta *m, const gguf_map *map, const char *key, const char *text);
 status gguf_map_put_real(gguf_meta *m, const gguf_map *map, const char *key, const char *what, const char *name,

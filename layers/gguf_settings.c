@@ -36,6 +36,17 @@ static const char *key_of(gguf_meta *m, const gguf_map *map, const char *key)
     return full ? full : "";
 }
 
+void gguf_map_put_sizes(gguf_meta *m, const gguf_map *map, const gguf_sizes *s)
+{
+    gguf_put_string(m, "general.architecture", map->stored_as);
+    gguf_put_string(m, "general.type", "model");
+    gguf_map_put_int(m, map, "block_count", s->layers);
+    gguf_map_put_int(m, map, "context_length", s->positions);
+    gguf_map_put_int(m, map, "embedding_length", s->hidden);
+    gguf_map_put_int(m, map, "feed_forward_length", s->inner);
+    gguf_map_put_int(m, map, "attention.head_count", s->heads);
+}
+
 void gguf_map_put_int(gguf_meta *m, const gguf_map *map, const char *key, int64_t value)
 {
     gguf_put_u32(m, key_of(m, map, key), (uint32_t)value);

@@ -106,13 +106,7 @@ status weights_gguf_metadata(arena *a, const cJSON *config, const char *what, co
     TRY(check_act(&w));
     TRY(weights_gguf_sizes(config, what, map, &s));
     TRY(json_double(config, "rms_norm_eps", false, &eps, what));
-    gguf_put_string(m, "general.architecture", map->stored_as);
-    gguf_put_string(m, "general.type", "model");
-    gguf_map_put_int(m, map, "block_count", s.layers);
-    gguf_map_put_int(m, map, "context_length", s.positions);
-    gguf_map_put_int(m, map, "embedding_length", s.hidden);
-    gguf_map_put_int(m, map, "feed_forward_length", s.inner);
-    gguf_map_put_int(m, map, "attention.head_count", s.heads);
+    gguf_map_put_sizes(m, map, &s);
     gguf_map_put_int(m, map, "attention.head_count_kv", s.kv_heads);
     TRY(gguf_map_put_real(m, map, "attention.layer_norm_rms_epsilon", what, "rms_norm_eps", eps));
     gguf_map_put_int(m, map, "rope.dimension_count", s.head_size);

@@ -64,11 +64,17 @@ const char *procedure_folder(const procedure_run *x, const char *name)
     return arena_printf(x->a, "%s/phases/%s", x->out, name);
 }
 
+/* The module's own folder in that of a run's adapters: the folder itself when it is alone. */
+static const char *module_folder(arena *a, const recipe *r, const recipe_module *m, const char *adapter)
+{
+    return r->n_modules == 1 ? adapter : path_join(a, adapter, m->name);
+}
+
 const char *phase_adapter(const procedure_run *x, const recipe_module *m, const char *folder)
 {
-    const bool alone = x->r->n_modules == 1;
+    const char *adapter = path_join(x->a, folder, "adapter");
 
-    return arena_printf(x->a, "%s/adapter%s%s", folder, alone ? "" : "/", alone ? "" : m->name);
+    return adapter ? module_folder(x->a, x->r, m, adapter) : NULL;
 }
 
 status phase_load(const procedure_run *x, const recipe_module *m, const char *adapter, phase *p)
@@ -136,10 +142,10 @@ status procedure_evaluate(arena *a, recipe *r, const char *adapter, recipe **out
     if (!procedure_of(r)->phase)
         return STATUS_OK;
     for (int i = 0; i < r->n_modules; i++) {
-        const char *name = r->modules[i].name;
-        const bool  alone = r->n_modules == 1;
-        TRY(phase_say(a, &p, "modules.%d={name: %s, load: %s%s%s}", i, name, adapter, alone ? "" : "/",
-                      alone ? "" : name));
+        const char *folder = module_folder(a, r, &r->modules[i], adapter);
+        if (!folder)
+            return STATUS_MEMORY;
+        TRY(phase_say(a, &p, "modules.%d={name: %s, load: %s}", i, r->modules[i].name, folder));
     }
     TRY(phase_say(a, &p, "procedure=single"));
     return recipe_derive(a, r, NULL, &p.says, registry(), out);
