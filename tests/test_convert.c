@@ -1,5 +1,5 @@
 /* convert: GGUF files and shards as they are written, and round trips of trunks, tokenizers and adapters */
-#include "tests/helpers.h"
+#include "tests/with_convert.h"
 
 #include "core/file.h"
 #include "core/gguf_write.h"
@@ -7,53 +7,14 @@
 #include "core/safetensors.h"
 #include "data/tokenizer.h"
 #include "layers/weights.h"
-#include "recipes/commands.h"
 
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 
-static arena setup;
-static char  folder[64];
-
-static void begin(void)
-{
-    MUST(arena_open(&setup, "setup", (size_t)1 << 32));
-    test_folder(folder);
-}
-
-static void end(void)
-{
-    MUST(folder_remove_tree(folder));
-    arena_close(&setup);
-}
-
 static const char *golden(const char *name)
 {
     return arena_printf(&setup, "%s/%s", golden_folder(), name);
-}
-
-static const char *here(const char *name)
-{
-    return path_join(&setup, folder, name);
-}
-
-static status try_convert(const char *from, const char *to, const char *type, const char *base, double shard)
-{
-    const convert_request q = {.from = from, .to = to, .type = type, .base = base, .shard = shard};
-    FILE                 *out = fopen("/dev/null", "w");
-    const status          s = command_convert(&q, out);
-
-    fclose(out);
-    return s;
-}
-
-static const char *converted(const char *from, const char *to, const char *type)
-{
-    const char *path = here(to);
-
-    MUST(try_convert(from, path, type, NULL, 5000));
-    return path;
 }
 
 /* ---- files --------------------------------------------------------------------------------------- */
@@ -71,7 +32,7 @@ START_TEST(gguf_written_is_gguf_read)
 
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     MUST(gguf_open(&setup, golden("gguf/metadata.gguf"), &g));
     gguf_item *items = arena_take(&setup, (size_t)g.n_tensors, sizeof *items);
     for (int64_t i = 0; i < g.n_pairs; i++)
@@ -93,7 +54,7 @@ START_TEST(gguf_written_is_gguf_read)
     }
     gguf_close(&back);
     gguf_close(&g);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -108,7 +69,7 @@ START_TEST(put_values_are_found)
     double          d;
     bool            b = false;
 
-    begin();
+    convert_begin();
     gguf_put_u32(&m, "u", 1);
     gguf_put_f32(&m, "f", 0.5f);
     gguf_put_bool(&m, "b", true);
@@ -130,7 +91,7 @@ START_TEST(put_values_are_found)
     MUST(gguf_ints(&setup, &g, "i", true, &whole, &n));
     ck_assert(n == 3 && whole[1] == -2);
     gguf_close(&g);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -141,7 +102,7 @@ START_TEST(gguf_writer_refuses)
                            {"a", {.s = shape_1(64), .type = TYPE_F32, .v = v}}};
     gguf_meta    m = {.a = &setup}, odd = {.a = &setup};
 
-    begin();
+    convert_begin();
     const char *path = here("x.gguf");
     MUST_FAIL(gguf_write(path, &m, two, 2, NULL), "tensor a occurs twice");
     two[1].name = "\xff";
@@ -158,7 +119,7 @@ START_TEST(gguf_writer_refuses)
     gguf_put_plain(&odd, "b", GGUF_BOOL, &(uint8_t){2});
     MUST_FAIL(gguf_write(path, &odd, two, 1, NULL), "a bool of 2");
     ck_assert(!path_exists(path));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -172,7 +133,7 @@ START_TEST(a_full_disk_loses_nothing)
     char               *text;
     size_t              n;
 
-    begin();
+    convert_begin();
     const char *path = here("x.gguf");
     MUST(file_replace(path, "old", 3));
     signal(SIGXFSZ, SIG_IGN);
@@ -181,7 +142,7 @@ START_TEST(a_full_disk_loses_nothing)
     MUST(file_read(&setup, path, 100, &text, &n));
     ck_assert_str_eq(text, "old");
     ck_assert(!path_exists(here("x.gguf.tmp")));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -192,7 +153,7 @@ START_TEST(shards_come_back)
     weights          w;
     int              files;
 
-    begin();
+    convert_begin();
     for (int i = 0; i < 6; i++) {
         items[i] = (safetensors_item){arena_printf(&setup, "t%d", 5 - i),
                                       {.s = shape_1(10), .type = TYPE_F32, .v = v[i]}};
@@ -214,7 +175,7 @@ START_TEST(shards_come_back)
     MUST(weights_open(&setup, folder, &w));
     ck_assert_int_eq(w.n, 6);
     weights_close(&w);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -244,7 +205,7 @@ START_TEST(narrow_types_are_widened)
     weights w;
     float   v[4];
 
-    begin();
+    convert_begin();
     MUST(file_replace(here("config.json"), "{}", 2));
     write_raw(header, data, sizeof data);
     MUST(weights_open(&setup, folder, &w));
@@ -266,7 +227,7 @@ START_TEST(narrow_types_are_widened)
     write_raw(header, data, sizeof data);
     MUST(file_replace(here("config.json"), "{\"quantization_config\":{}}", 26));
     MUST_FAIL(weights_open(&setup, folder, &w), "a is stored as F8_E4M3 with scales");
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -309,7 +270,7 @@ START_TEST(folder_to_file_and_back)
 {
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *f32 = converted(golden("gguf/llama/tied_f16_hf"), "f32", "f32");
     const char *file = converted(f32, "f32.gguf", "f32");
     ck_assert_int_eq(same_tensors(f32, converted(file, "again", NULL), TYPE_COUNT, true), 20);
@@ -321,7 +282,7 @@ START_TEST(folder_to_file_and_back)
     MUST_FAIL(try_convert(f32, here("x"), "q8_0", NULL, 1), "name OUT.gguf for q8_0");
     MUST_FAIL(try_convert(f32, here("x.gguf"), "q5_k", NULL, 1), "--type is q5_k, must be");
     ck_assert(!path_exists(here("x")) && !path_exists(here("x.tmp")) && !path_exists(here("x.gguf")));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -330,10 +291,10 @@ START_TEST(norms_of_heads_come_along)
 {
     const char *from = SOURCE_FOLDER "/tests/golden/trunks/qwen3";
 
-    begin();
+    convert_begin();
     const char *file = converted(from, "qwen3.gguf", NULL), *back = converted(file, "qwen3", NULL);
     ck_assert_int_eq(same_tensors(from, back, TYPE_F32, true), 47);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -341,7 +302,7 @@ START_TEST(file_to_folder_and_back)
 {
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *mixed = golden("gguf/llama/untied_q8_q4.gguf");
     const char *f32 = here("mixed");
     MUST(try_convert(mixed, f32, NULL, NULL, 0.05));
@@ -361,7 +322,7 @@ START_TEST(file_to_folder_and_back)
     ck_assert_double_eq(cJSON_GetObjectItem(scaling, "original_max_position_embeddings")->valuedouble, 128);
     ck_assert_double_eq(cJSON_GetObjectItem(w.config, "rms_norm_eps")->valuedouble, 1e-5);
     weights_close(&w);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -373,7 +334,7 @@ START_TEST(what_has_no_place_is_refused)
 
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *f32 = converted(golden("gguf/llama/tied_f16_hf"), "f32", "f32");
     MUST(weights_open(&setup, f32, &w));
     items = arena_take(&setup, (size_t)w.n + 1, sizeof *items);
@@ -397,7 +358,7 @@ START_TEST(what_has_no_place_is_refused)
     MUST(file_replace(path_join(&setup, f32, "config.json"), "{\"model_type\":\"bloom\"}", 22));
     MUST_FAIL(try_convert(f32, here("x.gguf"), NULL, NULL, 1), "model_type is 'bloom'");
     ck_assert(!path_exists(here("x.gguf")) && !path_exists(here("x.gguf.tmp")));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -418,7 +379,7 @@ START_TEST(tokenizers_go_along)
 
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *from = golden("gguf/llama/tied_f16.gguf");
     const char *f = converted(from, "f", NULL);
     const char *g = converted(f, "g.gguf", NULL);
@@ -442,7 +403,7 @@ START_TEST(tokenizers_go_along)
     tokenizer_close(file);
     tokenizer_close(back);
     tokenizer_close(again);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -488,7 +449,7 @@ START_TEST(adapters_come_back)
 
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *given = test_adapter("given", "");
     const char *file = converted(given, "lora.gguf", NULL), *back = here("back");
     MUST(gguf_open(&setup, file, &g));
@@ -521,7 +482,7 @@ START_TEST(adapters_come_back)
     MUST(file_read(&setup, file, 1 << 20, &one, &n));
     MUST(file_read(&setup, here("second.gguf"), 1 << 20, &two, &k));
     ck_assert(n == k && memcmp(one, two, n) == 0);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -533,7 +494,7 @@ START_TEST(other_scales_are_kept)
 
     if (!golden_folder())
         SKIP("no golden files");
-    begin();
+    convert_begin();
     const char *file = converted(test_adapter("rs", "\"use_rslora\":true,"), "rs.gguf", NULL);
     MUST(gguf_open(&setup, file, &g));
     MUST(gguf_double(&g, "adapter.lora.alpha", true, &alpha));
@@ -549,7 +510,7 @@ START_TEST(other_scales_are_kept)
     gguf_close(&g);
     MUST_FAIL(try_convert(here("rs"), here("x"), NULL, NULL, 1), "an adapter folder becomes a file");
     MUST_FAIL(try_convert(here("rs"), here("x.gguf"), "f16", NULL, 1), "factors of an adapter stay");
-    end();
+    convert_end();
 }
 END_TEST
 

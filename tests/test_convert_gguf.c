@@ -1,6 +1,6 @@
 /* convert: trunks of gemma, gemma2, gemma3 and gpt2 to GGUF files and back. Every way has the same logits, bit for
  * bit, and what the file has in another form than the checkpoint comes back. */
-#include "tests/helpers.h"
+#include "tests/with_convert.h"
 #include "tests/with_trunk.h"
 
 #include "core/file.h"
@@ -8,7 +8,6 @@
 #include "core/quant.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
-#include "recipes/commands.h"
 
 #include <math.h>
 
@@ -27,44 +26,6 @@
     "\"n_head\": 4, \"vocab_size\": 60, \"n_inner\": 96, \"n_positions\": 40, \"initializer_range\": 0.3" more "}"
 
 static const char two[] = "[{\"ids\": [7, 3, 59, 12, 5]}, {\"ids\": [9, 8, 7, 6, 5, 4, 3, 2, 11, 30]}]";
-
-static arena setup;
-static char  folder[64];
-
-static void begin(void)
-{
-    MUST(arena_open(&setup, "setup", (size_t)1 << 32));
-    test_folder(folder);
-}
-
-static void end(void)
-{
-    MUST(folder_remove_tree(folder));
-    arena_close(&setup);
-}
-
-static const char *here(const char *name)
-{
-    return path_join(&setup, folder, name);
-}
-
-static status try_convert(const char *from, const char *to, const char *type)
-{
-    const convert_request q = {.from = from, .to = to, .type = type, .shard = 5000};
-    FILE                 *out = fopen("/dev/null", "w");
-    const status          s = command_convert(&q, out);
-
-    fclose(out);
-    return s;
-}
-
-static const char *converted(const char *from, const char *to, const char *type)
-{
-    const char *path = here(to);
-
-    MUST(try_convert(from, path, type));
-    return path;
-}
 
 /* A trunk of random weights as a folder; norms and biases are no constants. Names lose `without`. */
 static const char *trunk_folder(const char *name, const char *json, const char *without)
@@ -219,12 +180,12 @@ START_TEST(trunks_come_back)
         {"gemma3_full", GEMMA3(", \"sliding_window_pattern\": 1")},
     };
 
-    begin();
+    convert_begin();
     for (size_t i = 0; i < COUNT_OF(gemmas); i++)
         there_and_back(gemmas[i].name, gemmas[i].json, true);
     there_and_back("gpt2", GPT2(""), false);
     there_and_back("gpt2_untied", GPT2(", \"tie_word_embeddings\": false, \"layer_norm_epsilon\": 0.01"), false);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -233,7 +194,7 @@ START_TEST(norms_in_bf16_lose_nothing)
 {
     weights x, y;
 
-    begin();
+    convert_begin();
     const char *from = converted(trunk_folder("f32", GEMMA2(""), ""), "bf16", "bf16");
     const char *back = converted(converted(from, "x.gguf", NULL), "back", "bf16");
     MUST(weights_open(&setup, from, &x));
@@ -244,7 +205,7 @@ START_TEST(norms_in_bf16_lose_nothing)
                   memcmp(x.w[i].t.v, y.w[i].t.v, tensor_bytes(&x.w[i].t)) == 0);
     weights_close(&x);
     weights_close(&y);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -257,7 +218,7 @@ START_TEST(reals_keep_their_points)
     char  *text;
     size_t n;
 
-    begin();
+    convert_begin();
     const char *from = trunk_folder("from", json, ""), *copy = converted(from, "copy", NULL);
     MUST(file_read(&setup, path_join(&setup, copy, "config.json"), 1 << 20, &text, &n));
     ck_assert(strstr(text, "\"final_logit_softcapping\":\t30.0,") && strstr(text,
@@ -266,7 +227,7 @@ START_TEST(reals_keep_their_points)
     const char *back = converted(converted(from, "x.gguf", NULL), "back", NULL);
     MUST(file_read(&setup, path_join(&setup, back, "config.json"), 1 << 20, &text, &n));
     ck_assert(strstr(text, "\"final_logit_softcapping\":\t30.0,") && strstr(text, "\"query_pre_attn_scalar\":\t40,"));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -297,7 +258,7 @@ START_TEST(files_are_as_llama_cpp_has_them)
     weights w;
     gguf    g;
 
-    begin();
+    convert_begin();
     const char *from = trunk_folder("gemma3",
                                     GEMMA3(", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8}"), "");
     MUST(weights_open(&setup, from, &w));
@@ -331,25 +292,25 @@ START_TEST(files_are_as_llama_cpp_has_them)
     ck_assert(shape_equal(gguf_find_tensor(&g, "position_embd.weight")->t.s, shape_2(40, 32)));
     gguf_close(&g);
     weights_close(&w);
-    end();
+    convert_end();
 }
 END_TEST
 
 /* The first gpt2 checkpoints have names without the prefix, and their masks among the tensors. */
 START_TEST(bare_names_are_known)
 {
-    begin();
+    convert_begin();
     const char *bare = trunk_folder("bare", GPT2(""), "transformer.");
     const char *full = trunk_folder("full", GPT2(""), "");
     same_files(converted(bare, "bare.gguf", NULL), converted(full, "full.gguf", NULL));
-    end();
+    convert_end();
 }
 END_TEST
 
 /* Turned weights stay in their blocks: the file computes as the trunk that it expands to. */
 START_TEST(quantised_gpt2_is_read)
 {
-    begin();
+    convert_begin();
     const char *from = trunk_folder("gpt2", GPT2(""), "");
     const char *file = converted(from, "q8.gguf", "q8_0"), *back = converted(file, "back", NULL);
     weights     w;
@@ -360,7 +321,7 @@ START_TEST(quantised_gpt2_is_read)
     ck_assert(x && x->turned && x->value.type == TYPE_Q8_0 && shape_equal(x->value.s, shape_2(32, 96)));
     weights_close(&w);
     ck_assert(distance(file, back) < 1e-5); /* sums of at most 96 roundings, several layers */
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -370,7 +331,7 @@ START_TEST(adapters_on_files_are_merged)
     static const char *const kinds[] = {GPT2(""), GEMMA2("")};
     small                    s;
 
-    begin();
+    convert_begin();
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         const char *from = trunk_folder(arena_printf(&setup, "from%zu", i), kinds[i], "");
         const char *file = converted(from, arena_printf(&setup, "from%zu.gguf", i), NULL);
@@ -390,7 +351,7 @@ START_TEST(adapters_on_files_are_merged)
         same_tensors(a, b, i == 1);
         ck_assert(distance(from, a) > 1e-3);
     }
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -399,13 +360,13 @@ static void refused(const char *json, const char *why)
     static int number;
     const char *from = trunk_folder(arena_printf(&setup, "refused%d", number++), json, "");
 
-    MUST_FAIL(try_convert(from, here("x.gguf"), NULL), why);
+    MUST_FAIL(try_convert(from, here("x.gguf"), NULL, NULL, 5000), why);
     ck_assert(!path_exists(here("x.gguf")) && !path_exists(here("x.gguf.tmp")));
 }
 
 START_TEST(what_a_file_cannot_say_is_refused)
 {
-    begin();
+    convert_begin();
     refused(GPT2(", \"scale_attn_by_inverse_layer_idx\": true"), "scale_attn_by_inverse_layer_idx");
     refused(GPT2(", \"scale_attn_weights\": false"), "scale_attn_weights");
     refused(GPT2(", \"activation_function\": \"relu\""), "(here 'relu')");
@@ -422,7 +383,7 @@ START_TEST(what_a_file_cannot_say_is_refused)
     refused(GEMMA1(", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
                    "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}"),
             "of type 'llama3' cannot be said");
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -461,7 +422,7 @@ START_TEST(settings_are_checked)
     const gguf_value      nothing = number(&zero), two_heads = number(&two_), odd = number(&seven);
     weights               w;
 
-    begin();
+    convert_begin();
     const char *gpt2 = converted(trunk_folder("gpt2", GPT2(""), ""), "gpt2.gguf", NULL);
     MUST_FAIL(weights_open(&setup, changed(gpt2, "gpt2.attention.layer_norm_epsilon", NULL), &w),
               "layer_norm_epsilon");
@@ -483,7 +444,7 @@ START_TEST(settings_are_checked)
     MUST(weights_open(&setup, changed(gemma, "gemma2.attention.sliding_window", NULL), &w));
     ck_assert_double_eq(cJSON_GetObjectItem(w.config, "sliding_window")->valuedouble, 4096);
     weights_close(&w);
-    end();
+    convert_end();
 }
 END_TEST
 

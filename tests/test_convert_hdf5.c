@@ -1,45 +1,19 @@
 /* convert: adapters as HDF5 and back, and HDF5 files that are not what they say */
-#include "tests/helpers.h"
+#include "tests/with_convert.h"
 
 #include "core/file.h"
 #include "core/hdf5_file.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
-#include "recipes/commands.h"
 
 #include <hdf5.h>
 
-static arena setup;
-static char  folder[64];
+static status try_adapter(const char *from, const char *to)
+{
+    return try_convert(from, to, NULL, NULL, 5000);
+}
 
 static const char config[] = "{\n  \"peft_type\": \"LORA\",\n \"r\": 2.0,\t\"b\u00FCcher\": [\"\\u00e9\\n\"]\n}\n";
-
-static void begin(void)
-{
-    MUST(arena_open(&setup, "setup", (size_t)1 << 32));
-    test_folder(folder);
-}
-
-static void end(void)
-{
-    MUST(folder_remove_tree(folder));
-    arena_close(&setup);
-}
-
-static const char *here(const char *name)
-{
-    return path_join(&setup, folder, name);
-}
-
-static status try_convert(const char *from, const char *to)
-{
-    const convert_request q = {.from = from, .to = to, .shard = 5000};
-    FILE                 *out = fopen("/dev/null", "w");
-    const status          s = command_convert(&q, out);
-
-    fclose(out);
-    return s;
-}
 
 /* An adapter with tensors of every type and metadata; `odd` is one more. */
 static const char *test_adapter(const char *name, const safetensors_item *odd)
@@ -84,9 +58,9 @@ START_TEST(adapters_come_back)
     dtype   type;
     shape   s;
 
-    begin();
+    convert_begin();
     const char *from = test_adapter("from", NULL), *file = here("x.h5"), *back = here("back");
-    MUST(try_convert(from, file));
+    MUST(try_adapter(from, file));
     ck_assert(!path_exists(here("x.h5.tmp")));
     MUST(h5_open(&f, file));
     MUST(h5_find(&f, "base_model.model.a.lora_B.weight", &found, &type, &s));
@@ -94,16 +68,16 @@ START_TEST(adapters_come_back)
     MUST(h5_find(&f, "half", &found, &type, &s));
     ck_assert(found && type == TYPE_F16);
     h5_close(&f);
-    MUST(try_convert(file, back));
+    MUST(try_adapter(file, back));
     same_file(from, back, "adapter_config.json");
     same_file(from, back, "adapter_model.safetensors");
-    MUST(try_convert(back, here("again.hdf5")));
+    MUST(try_adapter(back, here("again.hdf5")));
     char  *x, *y;
     size_t n, k;
     MUST(file_read(&setup, file, 1 << 20, &x, &n));
     MUST(file_read(&setup, here("again.hdf5"), 1 << 20, &y, &k));
     ck_assert(n == k && memcmp(x, y, n) == 0);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -114,20 +88,20 @@ START_TEST(what_has_no_place_is_refused)
         {.s = shape_1(1), .type = TYPE_F32, .v = v}};
     const safetensors_item empty = {"empty", {.s = shape_2(0, 3), .type = TYPE_F32, .v = v}};
 
-    begin();
+    convert_begin();
     const char *from = test_adapter("from", NULL), *out = here("x.h5");
-    MUST_FAIL(try_convert(test_adapter("scalar", &scalar), out), "scalar");
-    MUST_FAIL(try_convert(test_adapter("slash", &slash), out), "tensor a/b");
-    MUST_FAIL(try_convert(test_adapter("empty", &empty), out), "it is empty");
+    MUST_FAIL(try_adapter(test_adapter("scalar", &scalar), out), "scalar");
+    MUST_FAIL(try_adapter(test_adapter("slash", &slash), out), "tensor a/b");
+    MUST_FAIL(try_adapter(test_adapter("empty", &empty), out), "it is empty");
     ck_assert(!path_exists(out) && !path_exists(here("x.h5.tmp")));
-    MUST(try_convert(from, out));
-    MUST_FAIL(try_convert(from, out), "exists already");
-    MUST_FAIL(try_convert(out, here("y.h5")), "becomes a folder");
-    MUST_FAIL(try_convert(out, here("y.gguf")), "becomes a folder");
-    MUST_FAIL(try_convert(SOURCE_FOLDER "/tests/golden/trunks/qwen3", here("y.h5")), "has no adapter_config.json");
+    MUST(try_adapter(from, out));
+    MUST_FAIL(try_adapter(from, out), "exists already");
+    MUST_FAIL(try_adapter(out, here("y.h5")), "becomes a folder");
+    MUST_FAIL(try_adapter(out, here("y.gguf")), "becomes a folder");
+    MUST_FAIL(try_adapter(SOURCE_FOLDER "/tests/golden/trunks/qwen3", here("y.h5")), "has no adapter_config.json");
     MUST(file_replace(path_join(&setup, from, "adapter_config.json"), "{}", 2));
-    MUST_FAIL(try_convert(from, here("y.h5")), "peft_type");
-    end();
+    MUST_FAIL(try_adapter(from, here("y.h5")), "peft_type");
+    convert_end();
 }
 END_TEST
 
@@ -160,7 +134,7 @@ static void is_refused(const char *path, hid_t f, const char *why)
 {
     ck_assert(H5Fclose(f) >= 0);
     status_clear();
-    ck_assert_msg(try_convert(path, here("out")) != STATUS_OK && strstr(status_text(), why), "\"%s\", not \"%s\"",
+    ck_assert_msg(try_adapter(path, here("out")) != STATUS_OK && strstr(status_text(), why), "\"%s\", not \"%s\"",
                   status_text(), why);
     ck_assert(!path_exists(here("out")) && !path_exists(here("out.tmp")));
 }
@@ -170,10 +144,10 @@ START_TEST(hostile_files_are_refused)
     const hsize_t four = 4, many = (hsize_t)1 << 40;
     const hid_t   none = H5P_DEFAULT;
 
-    begin();
+    convert_begin();
     const char *path = here("x.h5");
     MUST(file_replace(path, "\x89HDF\r\n\x1a\nnothing", 15));
-    MUST_FAIL(try_convert(path, here("out")), "cannot open");
+    MUST_FAIL(try_adapter(path, here("out")), "cannot open");
     hid_t f = begin_file(path, NULL);
     const hid_t space = H5Screate_simple(1, &four, NULL), vast = H5Screate_simple(1, &many, NULL);
     const hid_t scalar = H5Screate(H5S_SCALAR), chunked = H5Pcreate(H5P_DATASET_CREATE),
@@ -214,7 +188,7 @@ START_TEST(hostile_files_are_refused)
     H5Pclose(chunked);
     H5Pclose(elsewhere);
     H5Pclose(late);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -226,8 +200,8 @@ START_TEST(damaged_files_do_no_harm)
     size_t        n;
     int           refused = 0;
 
-    begin();
-    MUST(try_convert(test_adapter("from", NULL), here("x.h5")));
+    convert_begin();
+    MUST(try_adapter(test_adapter("from", NULL), here("x.h5")));
     MUST(file_read(&setup, here("x.h5"), 1 << 20, &good, &n));
     for (uint32_t i = 0; i < 200; i++) {
         const size_t    mark = arena_mark(&setup);
@@ -238,12 +212,12 @@ START_TEST(damaged_files_do_no_harm)
             bad[r.r[2] % n] = (char)(r.r[1] >> 8);
         MUST(file_replace(here("bad.h5"), bad, i % 5 == 0 ? r.r[3] % n : n));
         status_clear();
-        refused += try_convert(here("bad.h5"), here("out")) != STATUS_OK;
+        refused += try_adapter(here("bad.h5"), here("out")) != STATUS_OK;
         MUST(folder_remove_tree(here("out")));
         arena_rewind(&setup, mark);
     }
     ck_assert_int_gt(refused, 40); /* the fifth that was cut off, at least */
-    end();
+    convert_end();
 }
 END_TEST
 

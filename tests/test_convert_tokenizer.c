@@ -1,5 +1,5 @@
 /* convert: SentencePiece's BPE from GGUF files to tokenizer.json and back; what a base without a tokenizer does */
-#include "tests/helpers.h"
+#include "tests/with_convert.h"
 #include "tests/with_trunk.h"
 
 #include "core/file.h"
@@ -9,30 +9,9 @@
 #include "core/safetensors.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_convert.h"
-#include "recipes/commands.h"
 #include "recipes/session.h"
 
 #define MARK "\xE2\x96\x81"
-
-static arena setup;
-static char  folder[64];
-
-static void begin(void)
-{
-    MUST(arena_open(&setup, "setup", (size_t)1 << 32));
-    test_folder(folder);
-}
-
-static void end(void)
-{
-    MUST(folder_remove_tree(folder));
-    arena_close(&setup);
-}
-
-static const char *here(const char *name)
-{
-    return path_join(&setup, folder, name);
-}
 
 /* ---- pieces --------------------------------------------------------------------------------------- */
 
@@ -179,7 +158,7 @@ static void same_array(const gguf *a, const gguf *b, const char *key)
 /* Scores become merges, merges scores, and texts keep their tokens. */
 START_TEST(pieces_come_back)
 {
-    begin();
+    convert_begin();
     for (uint64_t seed = 1; seed <= 6; seed++) {
         pieces      p;
         gguf        a, b;
@@ -198,7 +177,7 @@ START_TEST(pieces_come_back)
         gguf_close(&b);
         same_on_texts(json, to_folder(back, again), seed + 200);
     }
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -209,7 +188,7 @@ START_TEST(gemma_is_known)
     size_t n;
     pieces p;
 
-    begin();
+    convert_begin();
     make_pieces(&p, 3);
     const char *json = to_folder(write_gguf(&p, "x.gguf", false), "x");
     const char *path = path_join(&setup, json, "tokenizer.json");
@@ -223,7 +202,7 @@ START_TEST(gemma_is_known)
                                    at + strlen("\"pre_tokenizer\": null"));
     MUST(file_replace(path, cut, strlen(cut)));
     same_on_texts(json, to_file(json, p.n + 5, "y.gguf"), 9);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -248,7 +227,7 @@ START_TEST(what_scores_cannot_say_is_refused)
     gguf_meta m = {.a = &setup};
     pieces    p;
 
-    begin();
+    convert_begin();
     p = (pieces){0};
     add(&p, "<unk>", 0, 2);
     for (int i = 0; i < BYTES; i++)
@@ -288,7 +267,7 @@ START_TEST(what_scores_cannot_say_is_refused)
               "no unk_token");
     MUST_FAIL(tokenizer_to_gguf(&setup, json, p.n - 1, &m), "the embedding has");
     MUST(tokenizer_to_gguf(&setup, edited(json, "\"version\"", "\"version\""), p.n, &m));
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -351,7 +330,7 @@ START_TEST(bytes_are_tokens_of_a_bare_file)
     int32_t *ids;
     int64_t  n;
 
-    begin();
+    convert_begin();
     const char *file = bare_file("bare", TRUNK("300"));
     MUST(session_open(&s));
     MUST(session_base(&s, file, 0, false));
@@ -367,7 +346,7 @@ START_TEST(bytes_are_tokens_of_a_bare_file)
     MUST(session_base(&s, file, 0, false));
     MUST_FAIL(session_encode(&s, &s.setup, "a", 1, true, &ids, &n), "100 words are too few for bytes as tokens");
     session_close(&s);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -378,7 +357,7 @@ START_TEST(a_tokenizer_beside_a_file_is_its_own)
     int32_t *ids;
     int64_t  n;
 
-    begin();
+    convert_begin();
     const char *file = bare_file("beside", TRUNK("340"));
     make_pieces(&p, 2);
     const char *json = path_join(&setup, to_folder(write_gguf(&p, "t.gguf", true), "t"), "tokenizer.json");
@@ -401,7 +380,7 @@ START_TEST(a_tokenizer_beside_a_file_is_its_own)
     MUST(session_open(&s));
     MUST_FAIL(session_base(&s, file, 0, false), "they do not belong together");
     session_close(&s);
-    end();
+    convert_end();
 }
 END_TEST
 
@@ -412,7 +391,7 @@ START_TEST(merging_writes_the_tokenizer)
     gguf_meta m = {.a = &setup};
     pieces    p;
 
-    begin();
+    convert_begin();
     const char *bare = bare_file("bare", TRUNK("340")), *file = here("with.gguf");
     make_pieces(&p, 5);
     MUST(tokenizer_to_gguf(&setup, to_folder(write_gguf(&p, "t.gguf", true), "t"), 340, &m));
@@ -427,7 +406,7 @@ START_TEST(merging_writes_the_tokenizer)
     MUST(merged(file, saved_adapter("adapter", TRUNK("340"), file), here("out")));
     same_on_texts(file, here("out"), 6);
     ck_assert(path_exists(path_join(&setup, here("out"), "tokenizer_config.json")));
-    end();
+    convert_end();
 }
 END_TEST
 
